@@ -1,0 +1,236 @@
+"""KITTI label and result files: one text file per frame, one line per object.
+
+The format is the one of the KITTI object development kit (Geiger, Lenz, Urtasun, CVPR 2012): the
+class, truncation, occlusion, alpha, four numbers of the 2D box, three of the size, three of the
+location, the rotation about the vertical axis and, in result files only, a score.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+CLASSES = (
+    "Car",
+    "Van",
+    "Truck",
+    "Pedestrian",
+    "Person_sitting",
+    "Cyclist",
+    "Tram",
+    "Misc",
+    "DontCare",
+)
+COLUMNS = (
+    "class",
+    "truncation",
+    "occlusion",
+    "alpha",
+    "left",
+    "top",
+    "right",
+    "bottom",
+    "height",
+    "width",
+    "length",
+    "x",
+    "y",
+    "z",
+    "rotation_y",
+    "score",
+)
+_NAME_TYPE = f"<U{max(map(len, CLASSES))}"
+_SPELLING = {spelling: name for name in CLASSES for spelling in (name, name.lower())}
+
+
+class LabelError(ValueError):
+    """A line that is not KITTI's: "FILE:LINE: what is wrong; what to do"."""
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """The n >= 0 objects of one frame, in the order of their lines.
+
+    All arrays are float64 except `name` (str) and `occlusion` (int64).
+
+    Attributes:
+        name: (n,) one of CLASSES.
+        truncation: (n,) 0 (inside the image) to 1; -1 where unknown.
+        occlusion: (n,) 0 visible, 1 partly, 2 largely occluded, 3 unknown; -1 where not given.
+        alpha: (n,) observation angle in radians; -10 where not given.
+        bbox: (n, 4) left, top, right, bottom in pixels of camera 2.
+        dimensions: (n, 3) height, width, length in metres.
+        location: (n, 3) x, y, z of the bottom's centre in metres, rectified camera frame.
+        rotation_y: (n,) radians about the camera's y axis (down).
+        score: (n,) confidence of detections, higher is surer; None for ground truth.
+
+    Raises:
+        ValueError: if an array does not have the shape above.
+    """
+
+    name: np.ndarray
+    truncation: np.ndarray
+    occlusion: np.ndarray
+    alpha: np.ndarray
+    bbox: np.ndarray
+    dimensions: np.ndarray
+    location: np.ndarray
+    rotation_y: np.ndarray
+    score: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.name)
+        for field, shape in _SHAPES.items():
+            array = getattr(self, field)
+            if array is None and field == "score":
+                continue
+            if array.shape != (n, *shape):
+                raise ValueError(f"{field} of {n} objects has shape {array.shape}, not {(n, *shape)}")
+
+    def __len__(self) -> int:
+        return len(self.name)
+
+    def select(self, index: np.ndarray) -> Labels:
+        """The objects at `index` (a boolean mask (n,) or integer positions)."""
+        arrays = (getattr(self, field.name) for field in fields(self))
+        return Labels(*(None if array is None else array[index] for array in arrays))
+
+    @classmethod
+    def empty(cls, scored: bool = False) -> Labels:
+        """A frame without objects; with `scored`, one without detections."""
+        return _from_table(np.empty(0, _NAME_TYPE), np.empty((0, 15 if scored else 14)))
+
+    @classmethod
+    def concatenate(cls, frames: Sequence[Labels]) -> Labels:
+        """The objects of all frames one after the other; all frames scored, or none.
+
+        Raises:
+            ValueError: if only some of the frames have scores.
+        """
+        if not frames:
+            return cls.empty()
+        if len({frame.score is None for frame in frames}) > 1:
+            raise ValueError("cannot join labels with scores and labels without; give one kind")
+        joined = {
+            field.name: None
+            if getattr(frames[0], field.name) is None
+            else np.concatenate([getattr(frame, field.name) for frame in frames])
+            for field in fields(cls)
+        }
+        return cls(**joined)
+
+
+_SHAPES: dict[str, tuple[int, ...]] = {
+    "name": (),
+    "truncation": (),
+    "occlusion": (),
+    "alpha": (),
+    "bbox": (4,),
+    "dimensions": (3,),
+    "location": (3,),
+    "rotation_y": (),
+    "score": (),
+}
+
+
+def read_labels(path: str | Path, scored: bool = False) -> Labels:
+    """Read one label file or, with `scored`, one result file (whose lines end in a score).
+
+    Classes may be written in small letters, as the development kit allows. Blank lines are
+    skipped; a file without other lines is a frame without objects.
+
+    Raises:
+        LabelError: names file and line for a wrong number of fields, an unknown class, a field
+            that is no number, NaN or infinity, an occlusion that is no whole number, a missing
+            score.
+        OSError: if the file cannot be read.
+    """
+    path = Path(path)
+    lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")
+    rows = [row for row in map(str.split, lines) if row]
+    width = len(COLUMNS) if scored else len(COLUMNS) - 1
+    try:
+        names = [_SPELLING[row[0]] for row in rows]
+        numbers = [float(field) for row in rows for field in row[1:]]
+        table = np.array(numbers, np.float64).reshape(len(rows), width - 1)
+    except (KeyError, ValueError):
+        _raise_first_error(path, lines, width)
+    regular = all(len(row) == width for row in rows)
+    if not (regular and np.isfinite(table).all() and (table[:, 1] % 1 == 0).all()):
+        _raise_first_error(path, lines, width)
+    return _from_table(np.array(names, _NAME_TYPE), table)
+
+
+def write_labels(path: str | Path, labels: Labels) -> None:
+    """Write one label file, or one result file if `labels` has scores.
+
+    Every number is written with the digits it takes to read back exactly the same one.
+    """
+    numbers = np.column_stack(
+        [
+            labels.truncation,
+            labels.occlusion,
+            labels.alpha,
+            labels.bbox,
+            labels.dimensions,
+            labels.location,
+            labels.rotation_y,
+            *([] if labels.score is None else [labels.score]),
+        ]
+    ).astype(np.float64)
+    lines = []
+    for name, row in zip(labels.name, numbers.tolist(), strict=True):
+        words = [str(name), repr(row[0]), str(int(row[1])), *map(repr, row[2:])]
+        lines.append(" ".join(words) + "\n")
+    Path(path).write_text("".join(lines), encoding="utf-8")
+
+
+def _from_table(names: np.ndarray, table: np.ndarray) -> Labels:
+    """Labels from names (n,) and the numbers of the lines (n, 14), or (n, 15) with scores."""
+    return Labels(
+        name=names,
+        truncation=table[:, 0],
+        occlusion=table[:, 1].astype(np.int64),
+        alpha=table[:, 2],
+        bbox=table[:, 3:7],
+        dimensions=table[:, 7:10],
+        location=table[:, 10:13],
+        rotation_y=table[:, 13],
+        score=table[:, 14] if table.shape[1] == 15 else None,
+    )
+
+
+def _raise_first_error(path: Path, lines: list[str], width: int) -> NoReturn:
+    """Name the first line that is wrong; called only when there is one."""
+    for number, line in enumerate(lines, start=1):
+        problem = _problem(line.split(), width)
+        if problem:
+            raise LabelError(f"{path}:{number}: {problem}")
+    raise AssertionError(f"{path} was refused, but no line of it is wrong")
+
+
+def _problem(row: list[str], width: int) -> str | None:
+    """What is wrong with the fields of one line, and what to do; None if nothing is."""
+    if not row:
+        return None
+    if row[0] not in _SPELLING:
+        return f"unknown class '{row[0]}'; use one of {', '.join(CLASSES)}"
+    if len(row) == width - 1 == len(COLUMNS) - 1:
+        return "the score is missing; a detection's line ends in its score as 16th field"
+    if len(row) != width:
+        return f"{len(row)} fields; write {width}: {' '.join(COLUMNS[:width])}"
+    for column, field in zip(COLUMNS[1:], row[1:], strict=False):
+        try:
+            value = float(field)
+        except ValueError:
+            return f"{column} '{field}' is not a number; write a decimal number"
+        if not math.isfinite(value):
+            return f"{column} is {field}; write a finite number or leave the object out"
+        if column == "occlusion" and value % 1:
+            return f"occlusion {field} is not a whole number; write 0, 1, 2, 3 or -1"
+    return None
