@@ -1,0 +1,356 @@
+"""Read point clouds, labels and calibration from a folder in KITTI's layout.
+
+    ROOT/ImageSets/{train,val}.txt
+    ROOT/training/{velodyne or velodyne_reduced, label_2, calib, image_2 (not needed)}
+
+A KITTI download and a folder prepared by mmdet3d are read as they are.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.data.calibration import (
+    Calibration,
+    camera_corners,
+    camera_to_lidar_boxes,
+    image_boxes,
+    lidar_to_camera_boxes,
+    observation_angle,
+    read_calibration,
+)
+from benchmark.data.errors import DataError
+from benchmark.data.labels import LabelError, Labels, read_labels
+
+__all__ = ["DataError", "Frame", "KittiDataset", "crop_to_image", "to_labels", "verify"]
+
+_DEPTHS = (0.001, 100.0)  # metres; the depths of camera 2's frustum in mmdet3d and OpenPCDet
+_POINT_BYTES = 16  # four little-endian float32
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One frame as it lies on disk.
+
+    Attributes:
+        id: its name, as in ImageSets.
+        points: (n, 4) float32 x, y, z in metres, LiDAR frame, and reflectance 0..1; n >= 0; only
+            those that camera 2 sees.
+        labels: all objects of the label file, DontCare included.
+        boxes: (m, 7) float32 objects without DontCare in file order, LiDAR frame: x, y, z of the
+            bottom centre, length, width, height, yaw (mmdet3d's LiDARInstance3DBoxes).
+        names: (m,) their classes.
+        calibration: the frame's calibration.
+        image_size: width and height of camera 2's image in pixels.
+    """
+
+    id: str
+    points: np.ndarray
+    labels: Labels
+    boxes: np.ndarray
+    names: np.ndarray
+    calibration: Calibration
+    image_size: tuple[int, int]
+
+
+class KittiDataset:
+    """The frames that ROOT/ImageSets/SPLIT.txt lists.
+
+    Args:
+        root: a folder in KITTI's layout.
+        split: name of a list in ROOT/ImageSets, without ".txt".
+
+    Attributes:
+        ids: the frames' names in the list's order.
+
+    Raises:
+        DataError: for a folder or split that is missing or empty, and for listed frames whose
+            files are missing.
+    """
+
+    def __init__(self, root: Path | str, split: str) -> None:
+        self.root = Path(root)
+        self.split = split
+        self.ids = _read_split(self.root, split)
+        missing = _missing_files(self.root, self.ids)
+        if missing:
+            more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+            raise DataError(missing[0] + more)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def frame(self, key: int | str) -> Frame:
+        """The frame at position `key`, or the frame of that id.
+
+        Raises:
+            DataError: names the file (and line) that cannot be used and what to do.
+        """
+        frame_id = key if isinstance(key, str) else self.ids[key]
+        calibration = read_calibration(self._path("calib", frame_id, "txt"))
+        image_size = self._image_size(frame_id, calibration)
+        labels = _read_labels(self._path("label_2", frame_id, "txt"))
+        objects = labels.select(labels.name != "DontCare")
+        return Frame(
+            id=frame_id,
+            points=self._points(frame_id, calibration, image_size),
+            labels=labels,
+            boxes=camera_to_lidar_boxes(
+                objects.dimensions, objects.location, objects.rotation_y, calibration
+            ),
+            names=objects.name,
+            calibration=calibration,
+            image_size=image_size,
+        )
+
+    def fingerprint(self) -> str:
+        """16 hex digits that change with the ids, the labels, the calibration, the image sizes or
+        the number of bytes of a point file (whose contents are not read: they are gigabytes)."""
+        digest = hashlib.sha256()
+        for frame_id in self.ids:
+            calib = self._path("calib", frame_id, "txt")
+            label = self._path("label_2", frame_id, "txt")
+            scan = self._scan(frame_id)
+            size = self._image_size(frame_id, read_calibration(calib))
+            digest.update(f"{frame_id} {scan.parent.name} {scan.stat().st_size} {size}".encode())
+            digest.update(hashlib.sha256(calib.read_bytes()).digest())
+            digest.update(hashlib.sha256(label.read_bytes()).digest())
+        return digest.hexdigest()[:16]
+
+    def _path(self, folder: str, frame_id: str, suffix: str) -> Path:
+        return self.root / "training" / folder / f"{frame_id}.{suffix}"
+
+    def _scan(self, frame_id: str) -> Path:
+        """The cropped scan where there is one, else the full scan."""
+        reduced = self._path("velodyne_reduced", frame_id, "bin")
+        return reduced if reduced.exists() else self._path("velodyne", frame_id, "bin")
+
+    def _points(
+        self, frame_id: str, calibration: Calibration, image_size: tuple[int, int]
+    ) -> np.ndarray:
+        scan = self._scan(frame_id)
+        points = _read_points(scan)
+        if scan.parent.name == "velodyne_reduced":
+            return points
+        return crop_to_image(points, calibration, image_size)
+
+    def _image_size(self, frame_id: str, calibration: Calibration) -> tuple[int, int]:
+        """From the image's header, else ROOT/image_sizes.csv, else KITTI's size for this camera."""
+        image = self._path("image_2", frame_id, "png")
+        if image.exists():
+            return _png_size(image)
+        size = self._listed_sizes.get(frame_id) or _size_of_camera(calibration)
+        if size is None:
+            raise DataError(
+                f"{image}: no such image, and frame {frame_id} is calibrated for none of KITTI's "
+                f"cameras; add a line 'frame,width,height' to {self.root / 'image_sizes.csv'}"
+            )
+        return size
+
+    @cached_property
+    def _listed_sizes(self) -> dict[str, tuple[int, int]]:
+        path = self.root / "image_sizes.csv"
+        return _read_sizes(path) if path.exists() else {}
+
+
+def crop_to_image(
+    points: np.ndarray, calibration: Calibration, image_size: tuple[int, int]
+) -> np.ndarray:
+    """The points (n, 4) that camera 2 sees at depths of 0.001 to 100 m, in their order.
+
+    The same points as mmdet3d's `remove_outside_points`, which prepares `velodyne_reduced`.
+    """
+    u, v, depth = calibration.project_lidar(points[:, :3].astype(np.float64)).T
+    width, height = image_size
+    with np.errstate(invalid="ignore"):
+        inside = (u > 0) & (u < width) & (v > 0) & (v < height)
+    return points[inside & (depth > _DEPTHS[0]) & (depth < _DEPTHS[1])]
+
+
+def to_labels(
+    boxes: np.ndarray,
+    names: Iterable[str],
+    scores: np.ndarray,
+    calibration: Calibration,
+    image_size: tuple[int, int],
+) -> Labels:
+    """Detections as KITTI result labels: the inverse of the reader's `boxes` and `names`.
+
+    boxes: (k, 7) as in `Frame`; names, scores: k each. Boxes wholly behind the camera or outside
+    the image are left out, as mmdet3d's KittiMetric does; 2D boxes are clipped to the image,
+    truncation and occlusion are unknown (-1).
+
+    Raises:
+        ValueError: if a box or score is NaN or infinite.
+    """
+    boxes, scores = np.asarray(boxes, np.float64).reshape(-1, 7), np.asarray(scores, np.float64)
+    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+        raise ValueError("a detection's box or score is NaN or infinite: the detector diverged")
+    width, height = image_size
+    dimensions, location, rotation_y = lidar_to_camera_boxes(boxes, calibration)
+    bbox = image_boxes(camera_corners(dimensions, location, rotation_y), calibration)
+    seen = (bbox[:, 0] < width) & (bbox[:, 1] < height) & (bbox[:, 2] > 0) & (bbox[:, 3] > 0)
+    limits = np.array([width - 1, height - 1, width - 1, height - 1])
+    labels = Labels(
+        name=np.asarray(list(names), "<U14"),
+        truncation=np.full(len(boxes), -1.0),
+        occlusion=np.full(len(boxes), -1),
+        alpha=observation_angle(location, rotation_y),
+        bbox=np.clip(bbox, 0, limits),
+        dimensions=dimensions,
+        location=location,
+        rotation_y=rotation_y,
+        score=scores,
+    )
+    return labels.select(seen)
+
+
+def verify(root: Path | str, splits: Iterable[str] = ("train", "val")) -> list[str]:
+    """All problems of a folder, one line each; empty if every frame of the splits can be read."""
+    problems = []
+    for split in splits:
+        try:
+            ids = _read_split(Path(root), split)
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        missing = _missing_files(Path(root), ids)
+        problems += missing
+        if not missing:
+            problems += _unreadable_frames(KittiDataset(root, split))
+    return list(dict.fromkeys(problems))
+
+
+def _unreadable_frames(dataset: KittiDataset) -> list[str]:
+    problems = []
+    for frame_id in dataset.ids:
+        try:
+            dataset.frame(frame_id)
+        except DataError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _read_split(root: Path, split: str) -> list[str]:
+    lists = root / "ImageSets"
+    if not lists.is_dir():
+        raise DataError(f"{lists}: no such folder; give the root of a folder in KITTI's layout")
+    path = lists / f"{split}.txt"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in lists.glob("*.txt"))) or "none"
+        raise DataError(f"{path}: no such split; the folder has: {known}")
+    ids: dict[str, int] = {}
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
+        frame_id = line.strip()
+        if frame_id and not re.fullmatch(r"[\w-]+", frame_id):
+            raise DataError(f"{path}:{number}: '{frame_id}' is no frame id; write one id per line")
+        if frame_id in ids:
+            raise DataError(
+                f"{path}:{number}: {frame_id} is also in line {ids[frame_id]}; keep one"
+            )
+        if frame_id:
+            ids[frame_id] = number
+    if not ids:
+        raise DataError(f"{path}: the list is empty; write one frame id per line")
+    return list(ids)
+
+
+def _missing_files(root: Path, ids: Iterable[str]) -> list[str]:
+    """One line for every listed frame without points, labels or calibration."""
+    training = root / "training"
+    scans = _names(training / "velodyne_reduced") | _names(training / "velodyne")
+    labels, calibs = _names(training / "label_2"), _names(training / "calib")
+    problems = []
+    for frame_id in ids:
+        for folder, found, suffix in (
+            ("velodyne", scans, "bin"),
+            ("label_2", labels, "txt"),
+            ("calib", calibs, "txt"),
+        ):
+            if f"{frame_id}.{suffix}" not in found:
+                path = training / folder / f"{frame_id}.{suffix}"
+                problems.append(f"{path}: no such file; download it or take the id off the list")
+    return problems
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+def _read_points(path: Path) -> np.ndarray:
+    data = path.read_bytes()
+    if len(data) % _POINT_BYTES:
+        raise DataError(
+            f"{path}: {len(data)} bytes are no whole number of points ({_POINT_BYTES} bytes each: "
+            "x, y, z, reflectance as float32); the file is truncated, download it again"
+        )
+    points = np.frombuffer(data, "<f4").reshape(-1, 4).astype(np.float32)
+    wrong = ~np.isfinite(points).all(axis=1) | (points[:, 3] < 0) | (points[:, 3] > 1)
+    if wrong.any():
+        first = int(np.argmax(wrong))
+        raise DataError(
+            f"{path}: point {first} is {points[first].tolist()}; write finite metres and a "
+            "reflectance of 0 to 1"
+        )
+    return points
+
+
+def _read_labels(path: Path) -> Labels:
+    try:
+        return read_labels(path)
+    except LabelError as error:
+        raise DataError(str(error)) from error
+
+
+def _png_size(path: Path) -> tuple[int, int]:
+    with path.open("rb") as file:
+        header = file.read(24)
+    if len(header) < 24 or header[:8] != b"\x89PNG\r\n\x1a\n" or header[12:16] != b"IHDR":
+        raise DataError(f"{path}: not a PNG image; download it again or remove it")
+    width, height = struct.unpack(">II", header[16:24])
+    return width, height
+
+
+def _read_sizes(path: Path) -> dict[str, tuple[int, int]]:
+    """Frame id to width and height; a line per frame below the header."""
+    sizes = {}
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines[1:], start=2):
+        match = re.fullmatch(r"\s*([\w-]+)\s*,\s*([1-9]\d*)\s*,\s*([1-9]\d*)\s*", line)
+        if match is None:
+            raise DataError(f"{path}:{number}: '{line}' is not 'frame,width,height'")
+        sizes[match[1]] = (int(match[2]), int(match[3]))
+    return sizes
+
+
+def _size_of_camera(calibration: Calibration) -> tuple[int, int] | None:
+    """The size of KITTI's images: one per recording date, as is the calibration of camera 2."""
+    camera = calibration.p2[[0, 0, 1], [0, 2, 2]]
+    for known, size in _kitti_cameras():
+        if np.allclose(camera, known, rtol=0, atol=1e-3):
+            return size
+    return None
+
+
+@cache
+def _kitti_cameras() -> list[tuple[np.ndarray, tuple[int, int]]]:
+    """Focal length and centre in pixels, and image size, of every recording date."""
+    text = (files("benchmark.data") / "image_sizes.csv").read_text(encoding="utf-8")
+    return [
+        (
+            np.array([float(row[key]) for key in ("focal_length", "centre_x", "centre_y")]),
+            (int(row["width"]), int(row["height"])),
+        )
+        for row in csv.DictReader(text.splitlines())
+    ]
