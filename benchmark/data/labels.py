@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -49,7 +49,7 @@ _SPELLING = {spelling: name for name in CLASSES for spelling in (name, name.lowe
 
 
 class LabelError(ValueError):
-    """A line that is not KITTI's: "FILE:LINE: what is wrong; what to do"."""
+    """Lines that are not KITTI's, each as "FILE:LINE: what is wrong; what to do"."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,15 +90,16 @@ class Labels:
             if array is None and field == "score":
                 continue
             if array.shape != (n, *shape):
-                raise ValueError(f"{field} of {n} objects has shape {array.shape}, not {(n, *shape)}")
+                raise ValueError(
+                    f"{field} of {n} objects has shape {array.shape}, not {(n, *shape)}"
+                )
 
     def __len__(self) -> int:
         return len(self.name)
 
     def select(self, index: np.ndarray) -> Labels:
         """The objects at `index` (a boolean mask (n,) or integer positions)."""
-        arrays = (getattr(self, field.name) for field in fields(self))
-        return Labels(*(None if array is None else array[index] for array in arrays))
+        return replace(self, **{name: array[index] for name, array in self._arrays().items()})
 
     @classmethod
     def empty(cls, scored: bool = False) -> Labels:
@@ -116,13 +117,14 @@ class Labels:
             return cls.empty()
         if len({frame.score is None for frame in frames}) > 1:
             raise ValueError("cannot join labels with scores and labels without; give one kind")
-        joined = {
-            field.name: None
-            if getattr(frames[0], field.name) is None
-            else np.concatenate([getattr(frame, field.name) for frame in frames])
-            for field in fields(cls)
-        }
-        return cls(**joined)
+        columns = [frame._arrays() for frame in frames]
+        joined = {name: np.concatenate([c[name] for c in columns]) for name in columns[0]}
+        return replace(frames[0], **joined)
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """The arrays that are there, by name."""
+        arrays = {name: getattr(self, name) for name in _SHAPES}
+        return {name: array for name, array in arrays.items() if array is not None}
 
 
 _SHAPES: dict[str, tuple[int, ...]] = {
@@ -145,9 +147,9 @@ def read_labels(path: str | Path, scored: bool = False) -> Labels:
     skipped; a file without other lines is a frame without objects.
 
     Raises:
-        LabelError: names file and line for a wrong number of fields, an unknown class, a field
-            that is no number, NaN or infinity, an occlusion that is no whole number, a missing
-            score.
+        LabelError: names every malformed line of the file: a wrong number of fields, an unknown
+            class, a field that is no number, NaN or infinity, an occlusion that is no whole
+            number, a missing score.
         OSError: if the file cannot be read.
     """
     path = Path(path)
@@ -159,10 +161,10 @@ def read_labels(path: str | Path, scored: bool = False) -> Labels:
         numbers = [float(field) for row in rows for field in row[1:]]
         table = np.array(numbers, np.float64).reshape(len(rows), width - 1)
     except (KeyError, ValueError):
-        _raise_first_error(path, lines, width)
+        _raise_errors(path, lines, width)
     regular = all(len(row) == width for row in rows)
     if not (regular and np.isfinite(table).all() and (table[:, 1] % 1 == 0).all()):
-        _raise_first_error(path, lines, width)
+        _raise_errors(path, lines, width)
     return _from_table(np.array(names, _NAME_TYPE), table)
 
 
@@ -205,13 +207,12 @@ def _from_table(names: np.ndarray, table: np.ndarray) -> Labels:
     )
 
 
-def _raise_first_error(path: Path, lines: list[str], width: int) -> NoReturn:
-    """Name the first line that is wrong; called only when there is one."""
-    for number, line in enumerate(lines, start=1):
-        problem = _problem(line.split(), width)
-        if problem:
-            raise LabelError(f"{path}:{number}: {problem}")
-    raise AssertionError(f"{path} was refused, but no line of it is wrong")
+def _raise_errors(path: Path, lines: list[str], width: int) -> NoReturn:
+    """Name every line that is wrong; called only when there is one."""
+    problems = [_problem(line.split(), width) for line in lines]
+    raise LabelError(
+        "\n".join(f"{path}:{n}: {problem}" for n, problem in enumerate(problems, 1) if problem)
+    )
 
 
 def _problem(row: list[str], width: int) -> str | None:

@@ -1,0 +1,352 @@
+"""Average precision of the KITTI object benchmark, as its development kit computes it.
+
+The protocol is that of the kit's `evaluate_object.cpp` (Geiger, Lenz, Urtasun, CVPR 2012) in
+today's version; docs/protocol.md states it. Here every frame is matched once at each of its own
+scores, which gives true and false positives at any threshold and for any weighting of the frames.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmark.data.labels import Labels
+from benchmark.evaluation import kernels
+
+CLASSES = ("Car", "Pedestrian", "Cyclist")
+METRICS = ("bbox", "bev", "3d", "aos")
+DIFFICULTIES = ("easy", "moderate", "hard")
+RECALLS = {"R40": slice(1, None), "R11": slice(None, None, 4)}  # of the 41 recall positions
+ENOUGH_OBJECTS = kernels.RECALLS  # with fewer, no detector can reach AP 100
+
+_NEIGHBOUR = {"Car": "Van", "Pedestrian": "Person_sitting"}
+_MIN_HEIGHT = (40.0, 25.0, 25.0)  # px; objects must be higher, detections at least as high
+_MAX_OCCLUSION = (0, 1, 2)
+_MAX_TRUNCATION = (0.15, 0.3, 0.5)
+_MEASURED_BY = (0, 1, 2, 0)  # the overlap that decides each metric's matches
+
+
+@dataclass(frozen=True)
+class MinOverlap:
+    """Overlap a match must exceed, by class (Car, Pedestrian, Cyclist), in the image and in 3D."""
+
+    bbox: tuple[float, float, float] = (0.7, 0.5, 0.5)
+    boxes: tuple[float, float, float] = (0.7, 0.5, 0.5)
+
+    def table(self) -> np.ndarray:
+        """(classes, 3): bbox, bev, 3d."""
+        return np.column_stack([self.bbox, self.boxes, self.boxes])
+
+
+STRICT = MinOverlap()
+LOOSE = MinOverlap(boxes=(0.5, 0.25, 0.25))
+
+
+@dataclass(frozen=True, eq=False)
+class ClassStatistics:
+    """What the frames say about one class: its n detections by falling score, over F frames.
+
+    Attributes:
+        score, frame: (n,) of each detection.
+        first: (3, 3, n) bool by overlap and difficulty; hits that fix the score thresholds.
+        hits: (4, 3, n) by metric and difficulty; the change of true positives (of their summed
+            orientation similarity for aos) when the threshold falls to this score.
+        counted: (3, 3, n) the same for true + false positives.
+        objects: (3, F) valid objects by difficulty and frame.
+        measured: (4,) False where the detections hold nothing that the metric could judge.
+    """
+
+    score: np.ndarray
+    frame: np.ndarray
+    first: np.ndarray
+    hits: np.ndarray
+    counted: np.ndarray
+    objects: np.ndarray
+    measured: np.ndarray
+
+    def precision(self, metric: int, difficulty: int, weights: np.ndarray) -> np.ndarray:
+        """Precision (R, 41) at the recall positions, frame f counted weights[r, f] times."""
+        precision = np.full((len(weights), kernels.RECALLS), np.nan)
+        if self.measured[metric]:
+            overlap = _MEASURED_BY[metric]
+            kernels.sampled_precision(
+                self.score,
+                self.frame,
+                self.first[overlap, difficulty],
+                self.hits[metric, difficulty],
+                self.counted[overlap, difficulty],
+                self.objects[difficulty],
+                weights,
+                precision,
+            )
+        return precision
+
+
+@dataclass(frozen=True, eq=False)
+class FrameStatistics:
+    """All that resampling frames needs: the matches of every frame, by class."""
+
+    classes: dict[str, ClassStatistics]
+    frames: int
+
+    def average_precision(
+        self,
+        weights: np.ndarray,
+        metric: str = "3d",
+        difficulty: str = "moderate",
+        recalls: str = "R40",
+    ) -> np.ndarray:
+        """AP in percent (R, 3) of Car, Pedestrian, Cyclist with re-weighted frames.
+
+        Exactly what `evaluate` gives for the frames repeated weights[r, f] times, without
+        matching anew; NaN where undefined. The mean over classes is the caller's.
+
+        Args:
+            weights: (R, frames) whole numbers >= 0, e.g. from `intervals.resample_frames`.
+
+        Raises:
+            ValueError: if the weights are not (R, frames) or a name is unknown.
+        """
+        if weights.ndim != 2 or weights.shape[1] != self.frames:
+            raise ValueError(f"weights {weights.shape} do not fit {self.frames} frames")
+        m, level = METRICS.index(metric), DIFFICULTIES.index(difficulty)
+        weights = np.ascontiguousarray(weights, np.int64)
+        ap = np.empty((len(weights), len(CLASSES)))
+
+        def work(begin: int, end: int) -> None:
+            for c, name in enumerate(CLASSES):
+                curve = self.classes[name].precision(m, level, weights[begin:end])
+                ap[begin:end, c] = 100 * curve[:, RECALLS[recalls]].mean(1)
+
+        _in_threads(work, len(weights))
+        return ap
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """AP of one set of detections.
+
+    Attributes:
+        precision: (3 classes, 4 metrics, 3 difficulties, 41 recall positions), made monotone;
+            for aos the orientation similarity. NaN where undefined.
+        objects: (3 classes, 3 difficulties) valid objects; below ENOUGH_OBJECTS the AP is bounded.
+        statistics: what `FrameStatistics.average_precision` resamples.
+    """
+
+    precision: np.ndarray
+    objects: np.ndarray
+    statistics: FrameStatistics
+
+    def ap(self, recalls: str = "R40") -> np.ndarray:
+        """AP in percent (3 classes, 4 metrics, 3 difficulties); NaN where undefined."""
+        return 100 * self.precision[..., RECALLS[recalls]].mean(-1)
+
+    def mean_ap(self, recalls: str = "R40") -> np.ndarray:
+        """Mean over the three classes (4 metrics, 3 difficulties) in percent.
+
+        NaN unless every class has an AP that is not bounded: a mean is never over fewer classes.
+        """
+        enough = (self.objects >= ENOUGH_OBJECTS).all(0)
+        return np.where(enough, self.ap(recalls).mean(0), np.nan)
+
+    def as_json(self) -> dict[str, Any]:
+        """The layout of `evaluate --json` and of records; AP in percent, None where undefined."""
+        ap = {recalls: self.ap(recalls) for recalls in RECALLS}
+        mean = {recalls: self.mean_ap(recalls) for recalls in RECALLS}
+        layout: dict[str, Any] = {}
+        for c, name in enumerate(CLASSES):
+            layout[name] = {
+                metric: {recalls: _numbers(ap[recalls][c, m]) for recalls in RECALLS}
+                for m, metric in enumerate(METRICS)
+            }
+            layout[name]["objects"] = [int(n) for n in self.objects[c]]
+        layout["mAP"] = {
+            metric: {recalls: _numbers(mean[recalls][m]) for recalls in RECALLS}
+            for m, metric in enumerate(METRICS)
+        }
+        return layout
+
+
+def evaluate(
+    ground_truth: Sequence[Labels],
+    detections: Sequence[Labels],
+    ignored: Sequence[np.ndarray] | None = None,
+    exempt: Sequence[np.ndarray] | None = None,
+    min_overlap: MinOverlap = STRICT,
+) -> Result:
+    """Evaluate the detections of F frames against their ground truth.
+
+    Args:
+        ground_truth, detections: one Labels per frame, in the same order.
+        ignored: per frame a mask (n,) of ground-truth objects that count neither as found nor as
+            missed, like those beyond a difficulty; e.g. outside a profile's range.
+        exempt: per frame a mask (n,) of detections that are never false positives; e.g. outside
+            that range.
+        min_overlap: STRICT as the benchmark ranks, or LOOSE.
+
+    Raises:
+        ValueError: if the frames do not correspond or a detection has no score.
+    """
+    statistics = match(ground_truth, detections, ignored, exempt, min_overlap)
+    once = np.ones((1, statistics.frames), np.int64)
+    classes = [statistics.classes[name] for name in CLASSES]
+    precision = [
+        [[c.precision(m, level, once)[0] for level in range(3)] for m in range(4)] for c in classes
+    ]
+    objects = np.array([c.objects.sum(1) for c in classes])
+    return Result(np.array(precision), objects, statistics)
+
+
+def match(
+    ground_truth: Sequence[Labels],
+    detections: Sequence[Labels],
+    ignored: Sequence[np.ndarray] | None = None,
+    exempt: Sequence[np.ndarray] | None = None,
+    min_overlap: MinOverlap = STRICT,
+) -> FrameStatistics:
+    """Match every frame; arguments and errors as for `evaluate`."""
+    _check_frames(ground_truth, detections)
+    gt, gt_offset = Labels.concatenate(ground_truth), _offsets(ground_truth)
+    det, det_offset = Labels.concatenate(detections), _offsets(detections)
+    gt_ignored = _mask(ignored, gt_offset, "ignored")
+    det_exempt = _mask(exempt, det_offset, "exempt")
+    gt_role = _ground_truth_roles(gt, gt_ignored)
+    det_role = _detection_roles(det)
+    score = np.zeros(0) if det.score is None else np.ascontiguousarray(det.score)
+    frame = np.repeat(np.arange(len(detections)), np.diff(det_offset))
+    first = np.zeros((3, 3, len(det)), np.bool_)
+    hits = np.zeros((4, 3, len(det)))
+    counted = np.zeros((3, 3, len(det)), np.int64)
+    arguments = (
+        gt_offset,
+        np.ascontiguousarray(gt.bbox),
+        _boxes(gt),
+        np.ascontiguousarray(gt.alpha),
+        gt_role,
+        gt.name == "DontCare",
+        det_offset,
+        np.ascontiguousarray(det.bbox),
+        _boxes(det),
+        np.ascontiguousarray(det.alpha),
+        det_role,
+        det_exempt,
+        score,
+        np.lexsort((-score, frame)),
+        min_overlap.table(),
+        first,
+        hits,
+        counted,
+    )
+    _in_threads(lambda begin, end: kernels.match_frames(begin, end, *arguments), len(detections))
+    oriented = not (det.alpha == -10).any()
+    classes = {}
+    for c, name in enumerate(CLASSES):
+        mine = np.flatnonzero(det.name == name)
+        mine = mine[np.argsort(-score[mine], kind="stable")]
+        classes[name] = ClassStatistics(
+            score=score[mine],
+            frame=frame[mine],
+            first=first[:, :, mine],
+            hits=hits[:, :, mine],
+            counted=counted[:, :, mine],
+            objects=_per_frame(gt_role[c] == kernels.VALID, gt_offset),
+            measured=_measured(det.select(mine), oriented),
+        )
+    return FrameStatistics(classes, len(detections))
+
+
+def _check_frames(ground_truth: Sequence[Labels], detections: Sequence[Labels]) -> None:
+    if len(ground_truth) != len(detections):
+        raise ValueError(
+            f"{len(ground_truth)} frames of ground truth, but {len(detections)} of detections; "
+            "give one Labels for every frame, an empty one where nothing was found"
+        )
+    for i, frame in enumerate(detections):
+        if frame.score is None:
+            raise ValueError(f"the detections of frame {i} (from 0) have no scores; give a score")
+
+
+def _ground_truth_roles(gt: Labels, ignored: np.ndarray) -> np.ndarray:
+    """(classes, difficulties, n) VALID, IGNORED or OTHER."""
+    height = gt.bbox[:, 3] - gt.bbox[:, 1]
+    roles = np.full((len(CLASSES), len(DIFFICULTIES), len(gt)), kernels.OTHER, np.int8)
+    for c, name in enumerate(CLASSES):
+        for level in range(len(DIFFICULTIES)):
+            beyond = (
+                ignored
+                | (gt.occlusion > _MAX_OCCLUSION[level])
+                | (gt.truncation > _MAX_TRUNCATION[level])
+                | (height <= _MIN_HEIGHT[level])
+            )
+            own = gt.name == name
+            roles[c, level, own] = np.where(beyond[own], kernels.IGNORED, kernels.VALID)
+            roles[c, level, gt.name == _NEIGHBOUR.get(name)] = kernels.IGNORED
+    return roles
+
+
+def _detection_roles(det: Labels) -> np.ndarray:
+    """(classes, difficulties, n); the devkit ignores low detections whatever their class."""
+    height = np.abs(det.bbox[:, 3] - det.bbox[:, 1])
+    roles = np.full((len(CLASSES), len(DIFFICULTIES), len(det)), kernels.OTHER, np.int8)
+    for c, name in enumerate(CLASSES):
+        roles[c, :, det.name == name] = kernels.VALID
+        for level, least in enumerate(_MIN_HEIGHT):
+            roles[c, level, height < least] = kernels.IGNORED
+    return roles
+
+
+def _measured(det: Labels, oriented: bool) -> np.ndarray:
+    """(4,) whether a class's detections hold boxes for each metric; True if there are none.
+
+    As the devkit, which evaluates a class if at least one detection has a box, and aos if every
+    detection of any class has an angle.
+    """
+    if len(det) == 0:
+        return np.array([True, True, True, oriented])
+    image = bool((det.bbox[:, 0] >= 0).any())
+    sized, placed = det.dimensions > 0, det.location != -1000
+    ground = (sized[:, 1:] & placed[:, ::2]).all(1)
+    space = (sized & placed).all(1)
+    return np.array([image, bool(ground.any()), bool(space.any()), image and oriented])
+
+
+def _boxes(labels: Labels) -> np.ndarray:
+    """(n, 7) x, y, z, height, width, length, rotation_y."""
+    return np.column_stack([labels.location, labels.dimensions, labels.rotation_y])
+
+
+def _offsets(frames: Sequence[Labels]) -> np.ndarray:
+    """(F + 1,) where each frame begins once all are concatenated."""
+    return np.concatenate([[0], np.cumsum([len(frame) for frame in frames], dtype=np.int64)])
+
+
+def _mask(masks: Sequence[np.ndarray] | None, offset: np.ndarray, what: str) -> np.ndarray:
+    """One mask (n,) from a mask per frame; all False without any."""
+    if masks is None:
+        return np.zeros(offset[-1], np.bool_)
+    if [len(mask) for mask in masks] != np.diff(offset).tolist():
+        raise ValueError(f"`{what}` needs one mask per frame, as long as the frame has objects")
+    return np.concatenate([np.zeros(0, np.bool_), *masks]).astype(np.bool_)
+
+
+def _per_frame(flags: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """(difficulties, F) how many of (difficulties, n) flags each frame holds."""
+    before = np.concatenate([np.zeros((len(flags), 1), np.int64), flags.cumsum(1)], axis=1)
+    return np.diff(before[:, offset])
+
+
+def _numbers(values: np.ndarray) -> list[float | None]:
+    return [None if np.isnan(value) else float(value) for value in values]
+
+
+def _in_threads(work: Callable[[int, int], None], n: int) -> None:
+    """Run work(begin, end) over 0..n in chunks, one thread per processor."""
+    threads = os.cpu_count() or 1
+    edges = np.linspace(0, n, min(n, 4 * threads) + 1).astype(int).tolist()
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, edges[:-1], edges[1:]))
