@@ -85,14 +85,10 @@ class Labels:
 
     def __post_init__(self) -> None:
         n = len(self.name)
-        for field, shape in _SHAPES.items():
-            array = getattr(self, field)
-            if array is None and field == "score":
-                continue
-            if array.shape != (n, *shape):
-                raise ValueError(
-                    f"{field} of {n} objects has shape {array.shape}, not {(n, *shape)}"
-                )
+        for name, array in self._arrays().items():
+            shape = (n, *_SHAPES[name])
+            if array.shape != shape:
+                raise ValueError(f"{name} of {n} objects has shape {array.shape}, not {shape}")
 
     def __len__(self) -> int:
         return len(self.name)
