@@ -15,6 +15,8 @@ from typing import NoReturn
 
 import numpy as np
 
+from benchmark.data.errors import DataError
+
 CLASSES = (
     "Car",
     "Van",
@@ -48,7 +50,7 @@ _NAME_TYPE = f"<U{max(map(len, CLASSES))}"
 _SPELLING = {spelling: name for name in CLASSES for spelling in (name, name.lower())}
 
 
-class LabelError(ValueError):
+class LabelError(DataError):
     """Lines that are not KITTI's, each as "FILE:LINE: what is wrong; what to do"."""
 
 
