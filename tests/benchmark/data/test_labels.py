@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+
+from benchmark.data.labels import CLASSES, LabelError, Labels, read_labels, write_labels
+
+CAR = "Car 0.00 0 1.85 387.63 181.54 423.81 203.12 1.67 1.87 3.69 -16.53 2.39 58.49 1.57"
+AREA = "DontCare -1 -1 -10 503.89 169.71 590.61 190.13 -1 -1 -1 -1000 -1000 -1000 -10"
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(*lines):
+        path = tmp_path / "000001.txt"
+        path.write_text("\n".join(lines))
+        return path
+
+    return write
+
+
+def test_columns_are_where_kitti_puts_them(file):
+    labels = read_labels(file(CAR, AREA, ""))
+    assert labels.name.tolist() == ["Car", "DontCare"]
+    assert labels.truncation.tolist() == [0, -1]
+    assert labels.occlusion.tolist() == [0, -1]
+    assert labels.occlusion.dtype == np.int64
+    assert labels.alpha.tolist() == [1.85, -10]
+    assert labels.bbox[0].tolist() == [387.63, 181.54, 423.81, 203.12]
+    assert labels.dimensions[0].tolist() == [1.67, 1.87, 3.69]
+    assert labels.location[0].tolist() == [-16.53, 2.39, 58.49]
+    assert labels.rotation_y.tolist() == [1.57, -10]
+    assert labels.score is None
+
+
+def test_results_carry_scores(file):
+    assert read_labels(file(CAR + " 0.25", CAR + " -3"), scored=True).score.tolist() == [0.25, -3]
+
+
+def test_an_empty_file_is_a_frame_without_objects(file):
+    assert len(read_labels(file())) == 0
+    empty = read_labels(file("", "  "), scored=True)
+    assert len(empty) == 0
+    assert empty.score is not None
+
+
+def test_classes_in_small_letters_are_read_as_the_devkit_does(file):
+    assert read_labels(file(CAR.replace("Car", "person_sitting"))).name[0] == "Person_sitting"
+
+
+def test_windows_line_ends(file):
+    assert len(read_labels(file(CAR + "\r", CAR + "\r"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "scored", "reason"),
+    [
+        (CAR + " 0.5", False, "16 fields; write 15"),
+        (CAR.rsplit(" ", 1)[0], False, "14 fields; write 15"),
+        (CAR + " 0.5 7", True, "17 fields; write 16"),
+        (CAR, True, "the score is missing"),
+        (CAR.replace("Car", "Auto"), False, "unknown class 'Auto'"),
+        (CAR.replace("58.49", "nan"), False, "z is nan"),
+        (CAR.replace("387.63", "-inf"), False, "left is -inf"),
+        (CAR.replace("3.69", "long"), False, "length 'long' is not a number"),
+        (CAR.replace(" 0 ", " 0.5 "), False, "occlusion 0.5 is not a whole number"),
+        (CAR + " nan", True, "score is nan"),
+    ],
+)
+def test_every_malformed_line_is_named(file, line, scored, reason):
+    good = CAR + " 0.5" if scored else CAR
+    path = file(good, line, "", good, line)
+    with pytest.raises(LabelError) as error:
+        read_labels(path, scored)
+    first, second = str(error.value).splitlines()
+    assert first.startswith(f"{path}:2: {reason}")
+    assert second.startswith(f"{path}:5: {reason}")
+
+
+def test_a_file_that_is_no_text_is_an_error_of_its_first_line(tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(LabelError, match=r"x\.txt:1: unknown class"):
+        read_labels(path)
+
+
+@pytest.mark.parametrize("scored", [False, True])
+def test_writing_loses_nothing(tmp_path, scored):
+    rng = np.random.default_rng(0)
+    n = 20
+    labels = Labels(
+        name=rng.choice(CLASSES, n),
+        truncation=rng.random(n),
+        occlusion=rng.integers(-1, 4, n),
+        alpha=rng.normal(size=n),
+        bbox=rng.normal(0, 1e3, (n, 4)),
+        dimensions=rng.normal(0, 1e-7, (n, 3)),
+        location=rng.normal(0, 30, (n, 3)),
+        rotation_y=rng.normal(size=n).astype(np.float32).astype(np.float64),
+        score=rng.random(n) if scored else None,
+    )
+    write_labels(tmp_path / "a.txt", labels)
+    again = read_labels(tmp_path / "a.txt", scored)
+    for name, array in vars(labels).items():
+        np.testing.assert_array_equal(getattr(again, name), array)
+
+
+def test_select_and_concatenate(file):
+    labels = read_labels(file(CAR, AREA, CAR))
+    cars = labels.select(labels.name == "Car")
+    assert len(cars) == 2
+    joined = Labels.concatenate([cars, Labels.empty(), labels])
+    assert joined.name.tolist() == ["Car", "Car", "Car", "DontCare", "Car"]
+    assert joined.location.shape == (5, 3)
+    assert len(Labels.concatenate([])) == 0
+    with pytest.raises(ValueError, match="cannot join"):
+        Labels.concatenate([labels, Labels.empty(scored=True)])
+
+
+def test_arrays_must_fit_each_other(file):
+    labels = read_labels(file(CAR))
+    arrays = {**vars(labels), "bbox": labels.bbox[:, :3]}
+    with pytest.raises(ValueError, match="bbox of 1 objects has shape"):
+        Labels(**arrays)
+
+
+def test_real_label_files(kitti_root):
+    for path in sorted((kitti_root / "training" / "label_2").glob("*.txt")):
+        labels = read_labels(path)
+        assert len(labels) == len(path.read_text().splitlines())
+        assert set(labels.name) <= set(CLASSES)
