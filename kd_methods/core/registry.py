@@ -1,0 +1,219 @@
+"""Methods by name: ours, those of installed packages, and those of a plugin file."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import traceback
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from kd_methods.core.interface import (
+    Batch,
+    KDMethod,
+    MethodError,
+    Outputs,
+    Spec,
+    suggestion,
+)
+
+ENTRY_POINT_GROUP = "kd_methods"
+BUILT_IN = {
+    "logit_kd": "kd_methods.logit_kd",
+    "fitnet": "kd_methods.fitnet",
+    "point_distiller": "kd_methods.point_distiller",
+}
+"""Name and module of our own methods, imported when asked for."""
+
+_registered: dict[str, type[KDMethod]] = {}
+_Method = TypeVar("_Method", bound=type[KDMethod])
+
+
+def register(name: str, *, paper: str, year: int) -> Callable[[_Method], _Method]:
+    """Class decorator that puts a method into the registry.
+
+    Args:
+        name: what users write on the command line: letters, digits and underscores.
+        paper: author and venue.
+        year: of publication.
+
+    Raises:
+        MethodError: the name is taken or not a name, the class is not a KDMethod, or ``needs``
+            or ``loss`` is missing or has another signature.
+    """
+
+    def decorate(cls: _Method) -> _Method:
+        _check(name, cls)
+        cls.name, cls.paper, cls.year = name, paper, year
+        _registered[name] = cls
+        return cls
+
+    return decorate
+
+
+def method_names() -> list[str]:
+    """All names that can be used, sorted."""
+    return sorted({*BUILT_IN, *_registered, *_entry_points()})
+
+
+def method_class(name: str) -> type[KDMethod]:
+    """The class registered under a name; its module is imported when first asked for.
+
+    Raises:
+        MethodError: no such method, or its package does not import.
+    """
+    if name not in _registered:
+        loaders = {**_entry_points(), **{key: None for key in BUILT_IN}}
+        if name not in loaders:
+            known = method_names()
+            raise MethodError(
+                f"no method {name!r}{suggestion(name, known)}; there are {', '.join(known)}, "
+                "and --plugin FILE adds your own"
+            )
+        _load(name, loaders[name])
+    if name not in _registered:
+        raise MethodError(f"plugin {name!r} was imported but does not @register({name!r})")
+    return _registered[name]
+
+
+def load_plugin(path: Path) -> list[str]:
+    """Import a file that registers methods, and return the names that it added.
+
+    Raises:
+        MethodError: the file is missing, fails to import (which line, why) or registers nothing.
+    """
+    if not path.is_file():
+        raise MethodError(f"plugin {path} does not exist")
+    before = set(_registered)
+    spec = importlib.util.spec_from_file_location(f"kd_plugin_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    _import(str(path), lambda: spec.loader.exec_module(module))  # type: ignore[union-attr]
+    added = sorted(set(_registered) - before)
+    if not added:
+        raise MethodError(f"plugin {path} registers no method; decorate a class with @register")
+    return added
+
+
+def create(text: str, student: str) -> KDMethod:
+    """A method from its written form, not yet built.
+
+    Args:
+        text: ``name``, ``name:key=value:key=value`` or several joined with ``+``.
+        student: e.g. ``pointpillars@4``.
+
+    Raises:
+        MethodError: unknown method or setting, or a setting that is not ``key=value``.
+    """
+    parts = [_create_one(part, student) for part in text.split("+")]
+    return parts[0] if len(parts) == 1 else Composition(student, parts)
+
+
+class Composition(KDMethod):
+    """Several methods at once; their losses are added, their targets applied in order."""
+
+    name = "composition"
+
+    def __init__(self, student: str, parts: list[KDMethod]) -> None:
+        super().__init__(student)
+        names = [part.name for part in parts]
+        if len(set(names)) < len(names):
+            raise MethodError(f"{'+'.join(names)} names a method twice")
+        self.parts = nn.ModuleList(parts)
+
+    def needs(self) -> set[str]:
+        return set().union(*(part.needs() for part in self._parts()))
+
+    def build(self, teacher: Spec, student: Spec) -> None:
+        for part in self._parts():
+            part.build(teacher, student)
+
+    def initialise(self, student: nn.Module, teacher: nn.Module) -> None:
+        for part in self._parts():
+            part.initialise(student, teacher)
+
+    def targets(self, teacher: Outputs, batch: Batch) -> Batch:
+        for part in self._parts():
+            batch = part.targets(teacher, batch)
+        return batch
+
+    def on_epoch(self, epoch: int, epochs: int) -> None:
+        for part in self._parts():
+            part.on_epoch(epoch, epochs)
+
+    def loss(self, teacher: Outputs, student: Outputs, batch: Batch) -> dict[str, Tensor]:
+        return {
+            f"{part.name}.{key}": value
+            for part in self._parts()
+            for key, value in part(teacher, student, batch).items()
+        }
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {part.name: part.hyperparameters() for part in self._parts()}
+
+    def extrapolated(self) -> bool:
+        return any(part.extrapolated() for part in self._parts())
+
+    def _parts(self) -> list[KDMethod]:
+        return list(self.parts)  # type: ignore[arg-type]
+
+
+def _create_one(text: str, student: str) -> KDMethod:
+    name, *settings = text.split(":")
+    values = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise MethodError(f"{text!r}: {setting!r} is not key=value")
+        values[key] = value
+    return method_class(name)(student, **values)
+
+
+def _check(name: str, cls: type[KDMethod]) -> None:
+    if not name.isidentifier():
+        raise MethodError(f"{name!r} is no method name; use letters, digits and underscores")
+    taken = _registered.get(name)
+    if name == "none" or (taken and taken.__module__ != cls.__module__):
+        owner = taken.__module__ if taken else "the student trained alone"
+        raise MethodError(f"method name {name!r} is taken by {owner}; choose another")
+    if name in BUILT_IN and cls.__module__ != BUILT_IN[name]:
+        raise MethodError(f"method name {name!r} is taken by {BUILT_IN[name]}; choose another")
+    if not (isinstance(cls, type) and issubclass(cls, KDMethod)):
+        raise MethodError(f"{cls.__name__} must be a subclass of kd_methods.KDMethod")
+    for function, arguments in (("needs", 1), ("loss", 4)):
+        own = getattr(cls, function)
+        if own is getattr(KDMethod, function):
+            raise MethodError(f"{cls.__name__} must define {function}()")
+        if len(inspect.signature(own).parameters) != arguments:
+            expected = inspect.signature(getattr(KDMethod, function))
+            raise MethodError(f"{cls.__name__}.{function} must be {function}{expected}")
+
+
+def _entry_points() -> dict[str, Any]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def _load(name: str, point: Any) -> None:
+    if name in BUILT_IN:
+        importlib.import_module(BUILT_IN[name])
+    else:
+        _import(f"{name} ({point.value})", point.load)
+
+
+def _import(what: str, action: Callable[[], object]) -> None:
+    try:
+        action()
+    except MethodError:
+        raise
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        raise MethodError(
+            f"plugin {what} failed to import at {frame.filename}:{frame.lineno}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
