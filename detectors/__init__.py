@@ -1,0 +1,23 @@
+"""Detector families: mmdet3d's own models at any width and grid, and how to read their outputs."""
+
+from detectors.family import (
+    CLASSES,
+    DetectorError,
+    Family,
+    Grid,
+    Inputs,
+    get_family,
+    parse_student,
+    student_name,
+)
+
+__all__ = [
+    "CLASSES",
+    "DetectorError",
+    "Family",
+    "Grid",
+    "Inputs",
+    "get_family",
+    "parse_student",
+    "student_name",
+]

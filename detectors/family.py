@@ -1,0 +1,364 @@
+"""What a detector family is, and the parts that all families share."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+import detectors.operators  # noqa: F401  (before mmdet3d)
+from kd_methods.core.interface import OUTPUTS, Batch, Detections, Outputs, Spec, suggestion
+
+CLASSES = ("Pedestrian", "Cyclist", "Car")
+"""Class names in the order of class indices, as in mmdet3d's KITTI configs."""
+
+FAMILIES = {"pointpillars": "detectors.pointpillars"}
+"""Name and module of every family."""
+
+Hooks = dict[str, nn.Module]
+
+
+class DetectorError(ValueError):
+    """A family, student or grid that cannot be built."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The region a detector sees and how finely.
+
+    Attributes:
+        point_cloud_range: x, y, z minimum, then maximum, metres.
+        voxel_size: x, y, z, metres.
+        max_voxels: voxels kept per frame in training and in evaluation.
+    """
+
+    point_cloud_range: tuple[float, float, float, float, float, float]
+    voxel_size: tuple[float, float, float]
+    max_voxels: tuple[int, int]
+
+    @property
+    def cells(self) -> tuple[int, int, int]:
+        """Number of voxels along x, y, z."""
+        low, high = self.point_cloud_range[:3], self.point_cloud_range[3:]
+        steps = zip(low, high, self.voxel_size, strict=True)
+        x, y, z = (round((top - bottom) / size) for bottom, top, size in steps)
+        return x, y, z
+
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """x_min, y_min, x_max, y_max, metres."""
+        x0, y0, _, x1, y1, _ = self.point_cloud_range
+        return x0, y0, x1, y1
+
+    def check(self, multiple: int) -> None:
+        """Raise :class:`DetectorError` unless the map's sides are multiples of ``multiple``."""
+        for axis, count, size in zip("xy", self.cells, self.voxel_size, strict=False):
+            if count <= 0 or count % multiple:
+                raise DetectorError(
+                    f"point_cloud_range and voxel_size give {count} cells along {axis}; the "
+                    f"network halves its map, so make the side a multiple of {multiple * size:g} m"
+                )
+
+    def inside(self, positions: Tensor) -> Tensor:
+        """(n,) whether positions (n, 2 or more), metres, lie within the range in x and y."""
+        x0, y0, x1, y1 = self.extent
+        x, y = positions[:, 0], positions[:, 1]
+        return (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """One batch, voxelised, as teacher and students read it. Never changed by a forward pass.
+
+    Attributes:
+        batch: points and ground truth.
+        voxels: mmdet3d's voxel dictionary.
+    """
+
+    batch: Batch
+    voxels: dict[str, Tensor]
+
+    def with_targets(self, batch: Batch) -> Inputs:
+        """The same points with other ground truth."""
+        return replace(self, batch=batch)
+
+    def for_model(self) -> tuple[dict[str, Any], list[Any]]:
+        """Fresh copies of everything a forward pass may change: inputs and data samples."""
+        inputs = {
+            "points": [points.clone() for points in self.batch.points],
+            "voxels": {key: value.clone() for key, value in self.voxels.items()},
+        }
+        frames = zip(self.batch.boxes, self.batch.labels, strict=True)
+        return inputs, [_sample(boxes, labels) for boxes, labels in frames]
+
+
+class Family(ABC):
+    """One detector architecture of mmdet3d at any width and grid."""
+
+    name: ClassVar[str]
+    config_file: ClassVar[str]
+    ratios: ClassVar[tuple[int, ...]]
+    """Compression ratios of the paper."""
+    gradient_clip: ClassVar[float]
+    """Largest gradient norm in mmdet3d's schedule."""
+
+    @abstractmethod
+    def default_grid(self) -> Grid:
+        """The grid of mmdet3d's KITTI config."""
+
+    @abstractmethod
+    def config(self, ratio: float, grid: Grid) -> dict[str, Any]:
+        """mmdet3d's model config with widths divided by about the square root of ``ratio``."""
+
+    @abstractmethod
+    def spec(self, model: nn.Module) -> Spec:
+        """Shapes of the outputs of a model."""
+
+    @abstractmethod
+    def taps(self, model: nn.Module, needs: set[str]) -> Hooks:
+        """Modules whose outputs :meth:`read` wants, by a name of its own."""
+
+    @abstractmethod
+    def read(
+        self, model: nn.Module, inputs: Inputs, raw: dict[str, Any], grid: Grid
+    ) -> dict[str, Any]:
+        """Typed outputs from the raw outputs of the tapped modules."""
+
+    def base_config(self) -> dict[str, Any]:
+        """mmdet3d's own model config, as installed with it."""
+        import mmdet3d
+        from mmengine import Config
+
+        file = Path(mmdet3d.__file__).parent / ".mim" / "configs" / self.config_file
+        if not file.is_file():
+            raise DetectorError(f"{file} is missing; install mmdet3d 1.4 from its wheel")
+        return Config.fromfile(str(file)).model.to_dict()
+
+    def build(self, ratio: float, grid: Grid) -> nn.Module:
+        """A model with fresh weights, drawn from the global generators.
+
+        Raises:
+            DetectorError: the ratio is below 1 or the grid does not suit the network.
+        """
+        import mmdet3d.models  # noqa: F401
+        from mmdet3d.registry import MODELS
+        from mmengine.config import ConfigDict
+        from mmengine.registry import DefaultScope
+
+        if not 1 <= ratio < math.inf:
+            raise DetectorError(f"compression ratio is {ratio:g}; it must be at least 1")
+        with DefaultScope.overwrite_default_scope("mmdet3d"), _quiet():
+            model = MODELS.build(ConfigDict(self.config(ratio, grid)))
+            model.init_weights()
+        model.bbox_head.register_forward_hook(_to_float)
+        return model
+
+    def voxelizer(self, grid: Grid, training: bool) -> Callable[[Batch], Inputs]:
+        """What turns a batch into :class:`Inputs`, with the voxel limit of the phase."""
+        import mmdet3d.models  # noqa: F401
+        from mmdet3d.registry import MODELS
+        from mmengine.registry import DefaultScope
+
+        with DefaultScope.overwrite_default_scope("mmdet3d"):
+            preprocessor = MODELS.build(self.config(1, grid)["data_preprocessor"])
+        preprocessor.train(training)
+
+        def voxelize(batch: Batch) -> Inputs:
+            points = [_never_empty(frame, grid) for frame in batch.points]
+            return Inputs(replace(batch, points=points), preprocessor.voxelize(points, []))
+
+        return voxelize
+
+    def losses(self, model: nn.Module, inputs: Inputs) -> dict[str, Tensor]:
+        """The detector's own training losses."""
+        losses = model.loss(*inputs.for_model())
+        return {
+            name: sum(value) if isinstance(value, (list, tuple)) else value
+            for name, value in losses.items()
+            if "loss" in name
+        }
+
+    def observe(self, model: nn.Module, inputs: Inputs) -> None:
+        """Run feature extractor and head only, for their outputs."""
+        features = model.extract_feat(inputs.for_model()[0])
+        model.bbox_head(features)
+
+    @torch.no_grad()
+    def predict(self, model: nn.Module, inputs: Inputs) -> list[Detections]:
+        """Final boxes of each frame."""
+        voxels, samples = inputs.for_model()
+        return [
+            Detections(found.bboxes_3d.tensor, found.scores_3d, found.labels_3d)
+            for found in (sample.pred_instances_3d for sample in model.predict(voxels, samples))
+        ]
+
+    @contextmanager
+    def capture(
+        self, model: nn.Module, needs: set[str], grid: Grid
+    ) -> Iterator[Callable[[Inputs], Outputs]]:
+        """Record, while the context lasts, what ``needs`` names.
+
+        Yields:
+            A function from the inputs of the pass to its :class:`Outputs`.
+        """
+        raw: dict[str, Any] = {}
+        taps = self.taps(model, needs)
+        handles = [
+            module.register_forward_hook(_recorder(raw, name)) for name, module in taps.items()
+        ]
+
+        def outputs(inputs: Inputs) -> Outputs:
+            return Outputs(
+                detect=lambda: self.detections(model, raw),
+                **self.read(model, inputs, raw, grid),
+            )
+
+        try:
+            yield outputs
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @abstractmethod
+    def detections(self, model: nn.Module, raw: dict[str, Any]) -> list[Detections]:
+        """Final boxes from the captured head outputs, without gradient."""
+
+
+def get_family(name: str) -> Family:
+    """A family by name.
+
+    Raises:
+        DetectorError: no such family.
+    """
+    if name not in FAMILIES:
+        raise DetectorError(
+            f"no detector {name!r}{suggestion(name, FAMILIES)}; there are {', '.join(FAMILIES)}"
+        )
+    return importlib.import_module(FAMILIES[name]).FAMILY
+
+
+def parse_student(text: str) -> tuple[Family, float]:
+    """Family and compression ratio of ``pointpillars@4``; 1 without a ratio.
+
+    Raises:
+        DetectorError: no such family, or the ratio is not a number of at least 1.
+    """
+    name, at, ratio = text.partition("@")
+    family = get_family(name)
+    try:
+        number = float(ratio) if at else 1.0
+        valid = 1 <= number < math.inf
+    except ValueError:
+        valid = False
+    if not valid:
+        raise DetectorError(f"student {text!r}: write {name}@RATIO with a number of at least 1")
+    return family, number
+
+
+def student_name(family: str, ratio: float) -> str:
+    """``pointpillars@4``, or ``pointpillars`` for the ratio 1."""
+    return family if ratio == 1 else f"{family}@{ratio:g}"
+
+
+def scaled(channels: int, ratio: float) -> int:
+    """Width of a layer at a parameter-compression ratio.
+
+    The divisor is the square root of the ratio cut to one decimal (8 -> 2.8), the quotient is
+    cut to an integer: the widths of PointDistiller's students (its configs for 4x, 8x, 16x).
+    """
+    divisor = math.floor(10 * math.sqrt(ratio) + 1e-9) / 10
+    return max(1, math.floor(channels / divisor + 1e-9))
+
+
+def scale_widths(widths: Sequence[int], ratio: float) -> list[int]:
+    """:func:`scaled` for each of several widths."""
+    return [scaled(width, ratio) for width in widths]
+
+
+def grid_settings(grid: Grid) -> dict[str, Any]:
+    """The grid as plain lists, for configs and records."""
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in asdict(grid).items()
+    }
+
+
+def wanted(needs: set[str]) -> set[str]:
+    """Output names of ``needs`` without their ``:pre_relu``.
+
+    Raises:
+        DetectorError: an output that no family has.
+    """
+    allowed = {*OUTPUTS, "stages:pre_relu", "neck:pre_relu"}
+    for name in sorted(needs - allowed):
+        raise DetectorError(
+            f"there is no output {name!r}{suggestion(name, sorted(allowed))}; "
+            f"ask for {', '.join(sorted(allowed))}"
+        )
+    return {name.partition(":")[0] for name in needs}
+
+
+def _recorder(raw: dict[str, Any], name: str) -> Callable[..., None]:
+    clone = name.endswith("pre_relu")
+
+    def record(module: nn.Module, arguments: Any, output: Any) -> None:
+        raw[name] = output.clone() if clone else output
+
+    return record
+
+
+def _to_float(module: nn.Module, arguments: Any, output: Any) -> Any:
+    """Forward hook: losses and box decoding stay in float32 under autocast."""
+    if isinstance(output, Tensor):
+        return output.float()
+    if isinstance(output, (list, tuple)):
+        return type(output)(_to_float(module, arguments, item) for item in output)
+    return output
+
+
+def _sample(boxes: Tensor, labels: Tensor) -> Any:
+    from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
+    from mmengine.structures import InstanceData
+
+    truth = InstanceData()
+    truth.bboxes_3d = LiDARInstance3DBoxes(boxes.clone())
+    truth.labels_3d = labels.clone()
+    sample = Det3DDataSample(metainfo={"box_type_3d": LiDARInstance3DBoxes})
+    sample.gt_instances_3d = truth
+    return sample
+
+
+def _never_empty(points: Tensor, grid: Grid) -> Tensor:
+    """The points, or one at the middle of the range where none lies within it.
+
+    mmdet3d takes the number of frames from the last voxel, so each frame needs one.
+    """
+    low, high = (points.new_tensor(side) for side in _corners(grid))
+    if ((points[:, :3] >= low) & (points[:, :3] < high)).all(dim=1).any():
+        return points
+    return torch.cat([(low + high) / 2, points.new_zeros(1)])[None]
+
+
+def _corners(grid: Grid) -> tuple[Sequence[float], Sequence[float]]:
+    return grid.point_cloud_range[:3], grid.point_cloud_range[3:]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep mmengine from logging every parameter that it initialises."""
+    import logging
+
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
