@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from detectors.family import Grid, Inputs
+from detectors.family import Grid, Inputs, Model
 from kd_methods.core.interface import Boxes, Dense, Detections, Layer
 
 
@@ -18,7 +18,7 @@ def reduced_anchors(generator: dict[str, Any], grid: Grid) -> dict[str, Any]:
     return {**generator, "ranges": ranges}
 
 
-def read_boxes(head: nn.Module, raw: tuple[list[Tensor], ...], inputs: Inputs) -> Boxes:
+def read_boxes(head: Model, raw: tuple[list[Tensor], ...], inputs: Inputs) -> Boxes:
     """What an Anchor3DHead predicted, with one row per anchor.
 
     Args:
@@ -52,7 +52,7 @@ def read_boxes(head: nn.Module, raw: tuple[list[Tensor], ...], inputs: Inputs) -
 
 
 @torch.no_grad()
-def read_detections(head: nn.Module, raw: tuple[list[Tensor], ...]) -> list[Detections]:
+def read_detections(head: Model, raw: tuple[list[Tensor], ...]) -> list[Detections]:
     """Final boxes from an Anchor3DHead's output."""
     from mmdet3d.structures import LiDARInstance3DBoxes
 
@@ -71,24 +71,24 @@ def read_map(values: Tensor, grid: Grid, pre_relu: Tensor | None = None) -> Dens
     return Dense(values.float(), stride, grid.extent, pre_relu)
 
 
-def backbone_norms(backbone: nn.Module) -> list[nn.Module]:
+def backbone_norms(backbone: Model) -> list[nn.BatchNorm2d]:
     """The last batch norm of every stage of a SECOND backbone."""
     return [_last_norm(block) for block in backbone.blocks]
 
 
-def neck_norms(neck: nn.Module) -> list[nn.Module]:
+def neck_norms(neck: Model) -> list[nn.BatchNorm2d]:
     """The batch norm of every branch of a SECONDFPN neck."""
     return [_last_norm(block) for block in neck.deblocks]
 
 
-def dense_layer(norms: list[nn.Module]) -> Layer:
+def dense_layer(norms: list[nn.BatchNorm2d]) -> Layer:
     """Shape of a map that concatenates the outputs of several batch norms."""
     weight = torch.cat([norm.weight.detach() for norm in norms])
     bias = torch.cat([norm.bias.detach() for norm in norms])
     return Layer(len(weight), dense=True, batch_norm=(weight, bias))
 
 
-def _last_norm(block: nn.Module) -> nn.Module:
+def _last_norm(block: nn.Module) -> nn.BatchNorm2d:
     return [layer for layer in block.modules() if isinstance(layer, nn.BatchNorm2d)][-1]
 
 

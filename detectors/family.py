@@ -24,6 +24,8 @@ FAMILIES = {"pointpillars": "detectors.pointpillars"}
 """Name and module of every family."""
 
 Hooks = dict[str, nn.Module]
+Model = Any
+"""An mmdet3d detector or a part of it: an nn.Module whose children are attributes."""
 
 
 class DetectorError(ValueError):
@@ -119,17 +121,15 @@ class Family(ABC):
         """mmdet3d's model config with widths divided by about the square root of ``ratio``."""
 
     @abstractmethod
-    def spec(self, model: nn.Module) -> Spec:
+    def spec(self, model: Model) -> Spec:
         """Shapes of the outputs of a model."""
 
     @abstractmethod
-    def taps(self, model: nn.Module, needs: set[str]) -> Hooks:
+    def taps(self, model: Model, needs: set[str]) -> Hooks:
         """Modules whose outputs :meth:`read` wants, by a name of its own."""
 
     @abstractmethod
-    def read(
-        self, model: nn.Module, inputs: Inputs, raw: dict[str, Any], grid: Grid
-    ) -> dict[str, Any]:
+    def read(self, model: Model, inputs: Inputs, raw: dict[str, Any], grid: Grid) -> dict[str, Any]:
         """Typed outputs from the raw outputs of the tapped modules."""
 
     def base_config(self) -> dict[str, Any]:
@@ -142,7 +142,7 @@ class Family(ABC):
             raise DetectorError(f"{file} is missing; install mmdet3d 1.4 from its wheel")
         return Config.fromfile(str(file)).model.to_dict()
 
-    def build(self, ratio: float, grid: Grid) -> nn.Module:
+    def build(self, ratio: float, grid: Grid) -> Model:
         """A model with fresh weights, drawn from the global generators.
 
         Raises:
@@ -177,22 +177,22 @@ class Family(ABC):
 
         return voxelize
 
-    def losses(self, model: nn.Module, inputs: Inputs) -> dict[str, Tensor]:
+    def losses(self, model: Model, inputs: Inputs) -> dict[str, Tensor]:
         """The detector's own training losses."""
         losses = model.loss(*inputs.for_model())
         return {
-            name: sum(value) if isinstance(value, (list, tuple)) else value
+            name: torch.stack(list(value)).sum() if isinstance(value, (list, tuple)) else value
             for name, value in losses.items()
             if "loss" in name
         }
 
-    def observe(self, model: nn.Module, inputs: Inputs) -> None:
+    def observe(self, model: Model, inputs: Inputs) -> None:
         """Run feature extractor and head only, for their outputs."""
         features = model.extract_feat(inputs.for_model()[0])
         model.bbox_head(features)
 
     @torch.no_grad()
-    def predict(self, model: nn.Module, inputs: Inputs) -> list[Detections]:
+    def predict(self, model: Model, inputs: Inputs) -> list[Detections]:
         """Final boxes of each frame."""
         voxels, samples = inputs.for_model()
         return [
@@ -202,7 +202,7 @@ class Family(ABC):
 
     @contextmanager
     def capture(
-        self, model: nn.Module, needs: set[str], grid: Grid
+        self, model: Model, needs: set[str], grid: Grid
     ) -> Iterator[Callable[[Inputs], Outputs]]:
         """Record, while the context lasts, what ``needs`` names.
 
@@ -228,7 +228,7 @@ class Family(ABC):
                 handle.remove()
 
     @abstractmethod
-    def detections(self, model: nn.Module, raw: dict[str, Any]) -> list[Detections]:
+    def detections(self, model: Model, raw: dict[str, Any]) -> list[Detections]:
         """Final boxes from the captured head outputs, without gradient."""
 
 

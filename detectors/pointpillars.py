@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from detectors import anchors
-from detectors.family import Family, Grid, Hooks, Inputs, scale_widths, scaled, wanted
+from detectors.family import Family, Grid, Hooks, Inputs, Model, scale_widths, scaled, wanted
 from kd_methods.core.interface import Detections, Layer, Points, Spec
 
 
@@ -50,7 +50,7 @@ class PointPillars(Family):
         head["anchor_generator"] = anchors.reduced_anchors(head["anchor_generator"], grid)
         return config
 
-    def spec(self, model: nn.Module) -> Spec:
+    def spec(self, model: Model) -> Spec:
         return Spec(
             local=Layer(model.voxel_encoder.pfn_layers[-1].units, dense=False),
             stages=[anchors.dense_layer([n]) for n in anchors.backbone_norms(model.backbone)],
@@ -58,7 +58,7 @@ class PointPillars(Family):
             classes=model.bbox_head.num_classes,
         )
 
-    def taps(self, model: nn.Module, needs: set[str]) -> Hooks:
+    def taps(self, model: Model, needs: set[str]) -> Hooks:
         modules = {
             "local": model.voxel_encoder,
             "stages": model.backbone,
@@ -74,9 +74,7 @@ class PointPillars(Family):
                 taps[f"neck.{i}.pre_relu"] = norm
         return taps
 
-    def read(
-        self, model: nn.Module, inputs: Inputs, raw: dict[str, Any], grid: Grid
-    ) -> dict[str, Any]:
+    def read(self, model: Model, inputs: Inputs, raw: dict[str, Any], grid: Grid) -> dict[str, Any]:
         read: dict[str, Any] = {}
         if "local" in raw:
             read["local"] = _pillars(raw["local"], inputs, grid)
@@ -93,7 +91,7 @@ class PointPillars(Family):
             read["head"] = anchors.read_boxes(model.bbox_head, raw["head"], inputs)
         return read
 
-    def detections(self, model: nn.Module, raw: dict[str, Any]) -> list[Detections]:
+    def detections(self, model: Model, raw: dict[str, Any]) -> list[Detections]:
         return anchors.read_detections(model.bbox_head, raw["head"])
 
 

@@ -86,7 +86,8 @@ def close_pairs(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Index pairs (i, j) of boxes (N, 5) and (M, 5) whose circumscribed circles meet."""
     reach = a[:, 2:4].norm(dim=1)[:, None] / 2 + b[:, 2:4].norm(dim=1)[None] / 2
     offset = a[:, None, :2] - b[None, :, :2]
-    return torch.nonzero(offset.square().sum(-1) <= reach.square(), as_tuple=True)
+    rows, columns = torch.nonzero(offset.square().sum(-1) <= reach.square()).unbind(1)
+    return rows, columns
 
 
 def limit_angle(angle: Tensor, offset: float = 0.5, period: float = 2 * math.pi) -> Tensor:

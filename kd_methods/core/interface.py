@@ -128,7 +128,7 @@ class Outputs:
     """
 
     local: Points
-    stages: Sequence[Dense] | Sequence[Points]
+    stages: Sequence[Dense | Points]
     neck: Dense | Points
     head: Boxes
 

@@ -68,7 +68,7 @@ def method_class(name: str) -> type[KDMethod]:
         MethodError: no such method, or its package does not import.
     """
     if name not in _registered:
-        loaders = {**_entry_points(), **{key: None for key in BUILT_IN}}
+        loaders = {**_entry_points(), **dict.fromkeys(BUILT_IN)}
         if name not in loaders:
             known = method_names()
             raise MethodError(
