@@ -28,8 +28,9 @@ class Parts(NamedTuple):
         kind: (p,) HULL, ELLIPSOID or CYLINDER.
         transform: (p, 3, 4) from the world to the unit body.
         taper: (p, 3) how far a hull's front, rear and sides lean inwards at its top, 0 to 1.
-        density: (p,) chance that the part stops a ray; below 1 for foliage, spokes and glass.
-        reflectance: (p,) 0 to 1.
+        surface: (p, 3) reflectance (0 to 1), gloss (the share of rays that a mirror-like surface
+            sends away at grazing incidence) and density (the chance that the part stops a ray;
+            below 1 for foliage and spokes).
         first: (n + 1,) where each object's parts begin.
         centre, radius: (n, 3), (n,) a sphere around each object, in metres.
     """
@@ -37,8 +38,7 @@ class Parts(NamedTuple):
     kind: np.ndarray
     transform: np.ndarray
     taper: np.ndarray
-    density: np.ndarray
-    reflectance: np.ndarray
+    surface: np.ndarray
     first: np.ndarray
     centre: np.ndarray
     radius: np.ndarray
@@ -101,8 +101,7 @@ def _cast(
     kind,
     transform,
     taper,
-    density,
-    _reflectance,
+    surface,
     first,
     centre,
     radius,
@@ -129,10 +128,9 @@ def _cast(
         fall = dz - slope_x * dx - slope_y * dy
         bend = -(bend_x * dx * dx + bend_y * dy * dy) / 2
         aside = dy * cos_heading - dx * sin_heading
-        best, surface, cos_ground = _cast_at_ground(
+        best, hit, cos_ground = _cast_at_ground(
             bend, fall, height, kerb, aside, left, right, dz, slope_x, slope_y
         )
-        hit = surface
         for obj in range(objects):
             along = centre[obj, 0] * dx + centre[obj, 1] * dy + centre[obj, 2] * dz
             square = centre[obj, 0] ** 2 + centre[obj, 1] ** 2 + centre[obj, 2] ** 2
@@ -143,10 +141,11 @@ def _cast(
                 enter, leave = _cross_part(kind[p], transform[p], taper[p], dx, dy, dz, normal)
                 if not 0 < enter < leave:
                     continue
-                if density[p] < 1:
-                    if (chance[ray, 0] + 0.6180339887 * p) % 1.0 > density[p]:
+                density = surface[p, 2]
+                if density < 1:
+                    if (chance[ray, 0] + 0.6180339887 * p) % 1.0 > density:
                         continue
-                    enter += (leave - enter) * chance[ray, 1] * (1 - density[p])
+                    enter += (leave - enter) * chance[ray, 1] * (1 - density)
                 met = True
                 if enter < best:
                     best, hit = enter, p

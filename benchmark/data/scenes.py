@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from benchmark.data.raycast import Ground, Parts
-from benchmark.data.shapes import DISTRACTORS, ROAD_USERS, Shape, barrier
+from benchmark.data.shapes import DISTRACTORS, ROAD_USERS, Shape, barrier, house, tree
 
 SENSOR_HEIGHT = 1.73
-_NEAREST, _SCENERY = 4.0, 70.0  # metres: nearest object, farthest scenery
-_NEAR_BIAS = 1.5  # exponent of a uniform number: above 1 draws more objects near than far
+_NEAREST, _SCENERY = 6.0, 85.0  # metres: nearest object, farthest scenery
+_RANGES = (1.5, 2.6)  # of the beta law of an object's distance: more near than far, as in KITTI
 _VIEW = np.radians(43)  # objects stand at most so far off the x axis
 _TRIES = 40
 
@@ -207,8 +207,7 @@ class Scene:
             kind=_join([shape.kind for shape in shapes], np.int64),
             transform=_join([_in_world(placed) for placed in self.objects]).reshape(-1, 3, 4),
             taper=_join([shape.taper for shape in shapes]).reshape(-1, 3),
-            density=_join([shape.density for shape in shapes]),
-            reflectance=_join([shape.reflectance for shape in shapes]),
+            surface=_join([shape.surface for shape in shapes]).reshape(-1, 3),
             first=np.cumsum([0, *(len(shape.kind) for shape in shapes)]),
             centre=centre.reshape(-1, 3),
             radius=np.array([np.linalg.norm(shape.size) / 2 for shape in shapes]),
@@ -216,7 +215,7 @@ class Scene:
 
 
 def random_scene(rng: np.random.Generator, max_range: float) -> Scene:
-    """A scene whose road users stand 4 m to `max_range` metres away, in view of the camera."""
+    """A scene whose road users stand 6 m to `max_range` metres away, in view of the camera."""
     weights = np.array([street.weight for street in _STREETS])
     street = _STREETS[rng.choice(len(_STREETS), p=weights / weights.sum())]
     scene = Scene(_random_ground(rng, street))
@@ -230,6 +229,7 @@ def random_scene(rng: np.random.Generator, max_range: float) -> Scene:
         _place_road_user(rng, scene, street, str(name), max_range)
     _place_facades(rng, scene, street)
     _place_distractors(rng, scene, street)
+    _place_backdrop(rng, scene, street)
     return scene
 
 
@@ -297,7 +297,7 @@ def _spot(
 ) -> tuple[float, float] | None:
     """A random place in view, `low` to `high` metres beside the road's axis; None if there is none
     at the range drawn."""
-    distance = _NEAREST + (max_range - _NEAREST) * rng.random() ** _NEAR_BIAS
+    distance = _NEAREST + (max_range - _NEAREST) * rng.beta(*_RANGES)
     if low is None or high is None:
         bearing = rng.uniform(-_VIEW, _VIEW)
         return distance * np.cos(bearing), distance * np.sin(bearing)
@@ -324,19 +324,20 @@ def _place_facades(rng: np.random.Generator, scene: Scene, street: _Street) -> N
             if rng.random() < street.facades:
                 beside = edge + side * (street.pavement + rng.uniform(0.3, 4))
                 x, y = _on_road(scene.ground, along + length / 2, beside)
-                scene.place("", _random_barrier(rng, length), x, y, scene.ground.heading, 0.2)
+                scene.place("", barrier(rng, length), x, y, scene.ground.heading, 0.2)
             along += length + rng.uniform(0, 4)
 
 
-def _random_barrier(rng: np.random.Generator, length: float) -> Shape:
-    kind = rng.random()
-    if kind < 0.45:
-        return barrier(length, 1.0, rng.uniform(2.5, 8), rng.uniform(0.2, 0.5))
-    if kind < 0.75:
-        return barrier(length, rng.uniform(0.6, 1.4), rng.uniform(0.9, 2.6), 0.4, density=0.6)
-    if kind < 0.9:
-        return barrier(length, 0.06, rng.uniform(0.9, 1.8), 0.3, density=0.35)
-    return barrier(length, 0.25, rng.uniform(0.6, 1.5), rng.uniform(0.2, 0.5))
+def _place_backdrop(rng: np.random.Generator, scene: Scene, street: _Street) -> None:
+    """Houses and trees farther off, which most of the upper beams meet."""
+    for _ in range(rng.poisson(14)):
+        shape = (house, tree)[rng.integers(2)](rng)
+        distance, bearing = rng.uniform(30, _SCENERY), rng.uniform(-_VIEW, _VIEW)
+        x, y = distance * np.cos(bearing), distance * np.sin(bearing)
+        beside = y * np.cos(scene.ground.heading) - x * np.sin(scene.ground.heading)
+        room = shape.size[0] / 2 + street.pavement
+        if not street.right - room < beside < street.left + room:
+            scene.place("", shape, x, y, rng.uniform(-np.pi, np.pi), 0.5)
 
 
 def _place_distractors(rng: np.random.Generator, scene: Scene, street: _Street) -> None:

@@ -39,7 +39,7 @@ _RANGE_NOISE = 0.02  # metres
 _FAINTEST = 4e-6  # reflectance x cosine / metres^2 at which half of the rays come back
 _LOST = 0.03  # share of rays that never come back
 _FEWEST_POINTS, _LEAST_SEEN, _MOST_TRUNCATED = 5, 0.1, 0.9  # of a labelled object
-_OCCLUSION_LEVELS = (0.85, 0.5)  # seen share above which an object is visible, partly occluded
+_OCCLUSION_LEVELS = (0.9, 0.4)  # seen share above which an object is visible, partly occluded
 
 
 def ensure(cache_dir: Path | str, seed: int, train: int, val: int, max_range: float = 50.0) -> Path:
@@ -189,14 +189,16 @@ def _measure(
     """Points (n, 4) in the image and the part (n,) each of them lies on."""
     asphalt, verge = rng.uniform(0.2, 0.32), rng.uniform(0.25, 0.45)
     rays = len(directions)
-    on_ground = hits.part < NOTHING
-    ground = np.where(hits.part == ROAD, asphalt, verge)
-    reflectance = np.where(on_ground, ground, np.append(parts.reflectance, 0)[hits.part])
+    on_road, on_ground = hits.part == ROAD, hits.part < NOTHING
+    surface = np.append(parts.surface, [[0.0, 0.0, 1.0]], axis=0)[np.maximum(hits.part, -1)]
+    reflectance, gloss = surface[:, 0], surface[:, 1]
+    reflectance = np.where(on_ground, np.where(on_road, asphalt, verge), reflectance)
     reflectance = reflectance * np.exp(rng.normal(0, 0.25, rays))
     power = reflectance * hits.cosine / hits.distance**2
     back = rng.random(rays) < (1 - _LOST) / (1 + (_FAINTEST / np.maximum(power, 1e-12)) ** 1.5)
-    back &= hits.part != NOTHING
-    roughness = np.where(hits.part == ROAD, 0.008, 0.025) * on_ground
+    mirrored = rng.random(rays) < gloss * (1 - hits.cosine**2)
+    back &= (hits.part != NOTHING) & ~mirrored
+    roughness = np.where(on_road, 0.008, 0.025) * on_ground
     rough = rng.normal(0, 1, rays) * roughness / np.maximum(hits.cosine, 0.1)
     distance = hits.distance + rng.normal(0, _RANGE_NOISE, rays) + rough
     intensity = np.clip(reflectance * (0.5 + 0.5 * hits.cosine), 0, 0.99)
