@@ -140,7 +140,6 @@ def image_boxes(corners: np.ndarray, calibration: Calibration) -> np.ndarray:
     corners: (n, 8, 3) in the camera frame. The part of a box behind the camera is cut off first; a
     box that lies wholly behind it gives left = top = inf and right = bottom = -inf.
     """
-    n = len(corners)
     start, end = corners[:, _EDGES[:, 0]], corners[:, _EDGES[:, 1]]
     depth_start, depth_end = start[..., 2] - _NEAREST_DEPTH, end[..., 2] - _NEAREST_DEPTH
     crossing = depth_start * depth_end < 0
@@ -148,7 +147,8 @@ def image_boxes(corners: np.ndarray, calibration: Calibration) -> np.ndarray:
     points = np.concatenate([corners, start + share[..., None] * (end - start)], axis=1)
     ahead = np.concatenate([corners[..., 2] >= _NEAREST_DEPTH, crossing], axis=1)
     points[~ahead] = (0, 0, 1)  # any point that projects; masked below
-    pixels = calibration.project_camera(points.reshape(-1, 3))[:, :2].reshape(n, -1, 2)
+    pixels = calibration.project_camera(points.reshape(-1, 3))[:, :2]
+    pixels = pixels.reshape(*points.shape[:2], 2)
     low = np.where(ahead[..., None], pixels, np.inf).min(axis=1)
     high = np.where(ahead[..., None], pixels, -np.inf).max(axis=1)
     return np.concatenate([low, high], axis=1)

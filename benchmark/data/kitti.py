@@ -30,7 +30,7 @@ from benchmark.data.calibration import (
     read_calibration,
 )
 from benchmark.data.errors import DataError
-from benchmark.data.labels import LabelError, Labels, read_labels
+from benchmark.data.labels import Labels, read_labels
 
 __all__ = ["DataError", "Frame", "KittiDataset", "crop_to_image", "to_labels", "verify"]
 
@@ -99,7 +99,7 @@ class KittiDataset:
         frame_id = key if isinstance(key, str) else self.ids[key]
         calibration = read_calibration(self._path("calib", frame_id, "txt"))
         image_size = self._image_size(frame_id, calibration)
-        labels = _read_labels(self._path("label_2", frame_id, "txt"))
+        labels = read_labels(self._path("label_2", frame_id, "txt"))
         objects = labels.select(labels.name != "DontCare")
         return Frame(
             id=frame_id,
@@ -216,7 +216,8 @@ def to_labels(
 
 
 def verify(root: Path | str, splits: Iterable[str] = ("train", "val")) -> list[str]:
-    """All problems of a folder, one line each; empty if every frame of the splits can be read."""
+    """The problems of a folder, one per line: every missing file or, where none is missing, what
+    makes frames unreadable. Empty if every frame of the splits can be read."""
     problems = []
     for split in splits:
         try:
@@ -237,7 +238,7 @@ def _unreadable_frames(dataset: KittiDataset) -> list[str]:
         try:
             dataset.frame(frame_id)
         except DataError as error:
-            problems.append(str(error))
+            problems += str(error).splitlines()
     return problems
 
 
@@ -304,13 +305,6 @@ def _read_points(path: Path) -> np.ndarray:
             "reflectance of 0 to 1"
         )
     return points
-
-
-def _read_labels(path: Path) -> Labels:
-    try:
-        return read_labels(path)
-    except LabelError as error:
-        raise DataError(str(error)) from error
 
 
 def _png_size(path: Path) -> tuple[int, int]:

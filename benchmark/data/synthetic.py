@@ -49,7 +49,7 @@ def ensure(cache_dir: Path | str, seed: int, train: int, val: int, max_range: fl
     if several processes ask for it at once. Arguments and errors as of `generate`.
     """
     cache_dir = Path(cache_dir)
-    root = cache_dir / f"synthetic-v{VERSION}-seed{seed}-{train}+{val}-{max_range:g}m"
+    root = cache_dir / f"synthetic-v{VERSION}-seed{seed}-{train}+{val}-{float(max_range)}m"
     if root.is_dir():
         return root
     cache_dir.mkdir(parents=True, exist_ok=True)
@@ -198,7 +198,7 @@ def _measure(
     back = rng.random(rays) < (1 - _LOST) / (1 + (_FAINTEST / np.maximum(power, 1e-12)) ** 1.5)
     mirrored = rng.random(rays) < gloss * (1 - hits.cosine**2)
     back &= (hits.part != NOTHING) & ~mirrored
-    roughness = np.where(on_road, 0.008, 0.025) * on_ground
+    roughness = np.where(on_road, 0.004, 0.012) * on_ground
     rough = rng.normal(0, 1, rays) * roughness / np.maximum(hits.cosine, 0.1)
     distance = hits.distance + rng.normal(0, _RANGE_NOISE, rays) + rough
     intensity = np.clip(reflectance * (0.5 + 0.5 * hits.cosine), 0, 0.99)
