@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from benchmark.data.augment import Motion, apply, augment, draw, frame_generator
+from detectors import operators
 
 
 @pytest.fixture
@@ -80,7 +81,6 @@ def test_frames_without_points_or_boxes():
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_agreement_with_mmdet3d(frame, flip):
-    operators = pytest.importorskip("detectors.operators")
     operators.install()
     from mmdet3d.datasets.transforms import GlobalRotScaleTrans, RandomFlip3D
     from mmdet3d.structures import LiDARInstance3DBoxes, LiDARPoints

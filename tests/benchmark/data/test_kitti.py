@@ -9,6 +9,7 @@ import pytest
 
 from benchmark.data.calibration import Calibration, read_calibration, write_calibration
 from benchmark.data.kitti import DataError, KittiDataset, crop_to_image, to_labels, verify
+from detectors import operators
 
 # A camera that looks along the LiDAR's x axis from the same place: u = 600 - 700 y / x.
 AXES = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
@@ -216,7 +217,6 @@ def test_detections_may_be_none_but_not_nan():
 
 
 def test_conversion_agrees_with_mmdet3d():
-    operators = pytest.importorskip("detectors.operators")
     operators.install()
     from mmdet3d.structures import Box3DMode, CameraInstance3DBoxes, LiDARInstance3DBoxes
 
