@@ -34,8 +34,9 @@ DETECTED_AS = {"Van": "Car", "Truck": "Car", "Person_sitting": "Pedestrian"}
 def random_scenes(rng, n_frames, most=8, noise=0.25, ties=True):
     """Frames with every trait the protocol treats: neighbours, DontCare, low, hidden, cut boxes.
 
-    Scores are rounded to make ties; some detections sit twice on one object, some on nothing, some
-    in DontCare regions, some carry another class.
+    Some objects are found twice and some detections sit on nothing. With `ties`, scores are
+    rounded until many are equal, some detections are twins of others but for their angle, some
+    are low, lie in a DontCare region or carry another class.
     """
     pairs = [_random_scene(rng, most, noise, ties) for _ in range(n_frames)]
     return [gt for gt, _ in pairs], [det for _, det in pairs]
@@ -48,10 +49,19 @@ def _random_scene(rng, most, noise, ties):
     copies = objects.select(rng.permutation(np.repeat(np.arange(len(objects)), 2)))
     copies = copies.select(rng.random(len(copies)) < 0.7)
     det = Labels.concatenate([disturb(copies, rng, noise), _objects(rng, rng.integers(0, 5))])
+    if not ties:
+        return gt, scored(det, rng)
+    twins = det.select(rng.random(len(det)) < 0.15)
+    twins.alpha[:] += 1.0
+    det = Labels.concatenate([det, twins])
+    low = rng.random(len(det)) < 0.1
+    det.bbox[low, 3] = det.bbox[low, 1] + rng.choice([20.0, 30.0], low.sum())
+    other = rng.random(len(det)) < 0.1
+    det.name[other] = rng.choice(NAMES, other.sum())
     in_region = np.flatnonzero(rng.random(len(det)) < 0.15)
     if len(regions) and len(in_region):
         det.bbox[in_region] = regions.bbox[rng.integers(0, len(regions), len(in_region))] + 1.0
-    return gt, scored(det, rng, 1 if ties else 9)
+    return gt, scored(det, rng, 1)
 
 
 def _objects(rng, n):
