@@ -54,9 +54,9 @@ def _random_scene(rng, most, noise, ties):
     twins = det.select(rng.random(len(det)) < 0.15)
     twins.alpha[:] += 1.0
     det = Labels.concatenate([det, twins])
-    low = rng.random(len(det)) < 0.1
+    low = rng.random(len(det)) < 0.15
     det.bbox[low, 3] = det.bbox[low, 1] + rng.choice([20.0, 30.0], low.sum())
-    other = rng.random(len(det)) < 0.1
+    other = rng.random(len(det)) < np.where(low, 0.6, 0.1)
     det.name[other] = rng.choice(NAMES, other.sum())
     in_region = np.flatnonzero(rng.random(len(det)) < 0.15)
     if len(regions) and len(in_region):

@@ -1,0 +1,241 @@
+"""`run_bench.py evaluate`: KITTI result files of any detector, from folders to a table."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tabulate import tabulate
+
+from benchmark.data.calibration import read_calibration
+from benchmark.data.errors import DataError
+from benchmark.data.labels import LabelError, Labels, read_labels
+from benchmark.evaluation import diagnostics
+from benchmark.evaluation.kitti_ap import (
+    CLASSES,
+    DIFFICULTIES,
+    ENOUGH_OBJECTS,
+    LOOSE,
+    METRICS,
+    STRICT,
+    Result,
+    evaluate,
+)
+
+_SHOWN_ERRORS = 20
+
+
+def evaluate_command(
+    labels: Path,
+    detections: Path,
+    split: Path | None = None,
+    json_file: Path | None = None,
+    missing_as_empty: bool = False,
+    loose: bool = False,
+    by_distance: bool = False,
+    points: Path | None = None,
+    curves: Path | None = None,
+) -> str:
+    """Evaluate a folder of KITTI result files; the text to print.
+
+    Args:
+        labels: folder of label files FRAME.txt.
+        detections: folder of result files FRAME.txt; an empty file is a frame without detections.
+        split: file that lists the frames to evaluate, one a line; all label files without it.
+        json_file: where to write the figures.
+        missing_as_empty: take a frame without result file as one without detections.
+        loose: overlaps of 0.5 (Car) and 0.25 in bev and 3d instead of 0.7 and 0.5.
+        by_distance: add AP by distance.
+        points: KITTI's training folder with calib and velodyne_reduced or velodyne; adds AP by
+            points in the box.
+        curves: prefix of the precision-recall curves, written to CURVES.csv and CURVES.png.
+
+    Raises:
+        LabelError: names file and line of every malformed line (the first 20, and how many more).
+        DataError: for a folder, a split or a file that is missing or cannot be used.
+    """
+    frames = _frames(labels, split)
+    results = _result_files(detections, frames, missing_as_empty)
+    gt, det = _read(
+        [labels / f"{frame}.txt" for frame in frames], [results[frame] for frame in frames]
+    )
+    min_overlap = LOOSE if loose else STRICT
+    result = evaluate(gt, det, min_overlap=min_overlap)
+    parts = [_header(len(frames), sum(map(len, det)), loose), _table(result)]
+    if by_distance:
+        found = diagnostics.by_distance(gt, det, min_overlap=min_overlap)
+        parts.append(_table_by("distance (m)", diagnostics.DISTANCES, found))
+    if points is not None:
+        scans = [_scan(points, frame) for frame in frames]
+        found = diagnostics.by_points(
+            gt, det, lambda i: _camera_points(*scans[i]), min_overlap=min_overlap
+        )
+        parts.append(_table_by("points in box", diagnostics.POINT_COUNTS, found))
+    parts.append(_notes(result))
+    if json_file is not None:
+        json_file.write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
+    if curves is not None:
+        diagnostics.write_curves_csv(curves.with_name(curves.name + ".csv"), result)
+        diagnostics.write_curves_png(curves.with_name(curves.name + ".png"), result)
+    return "\n\n".join(part for part in parts if part)
+
+
+def _frames(labels: Path, split: Path | None) -> list[str]:
+    """The frames to evaluate; every one has a label file."""
+    if not labels.is_dir():
+        raise DataError(f"{labels}: no such folder; give the folder of KITTI label files")
+    there = {path.stem for path in labels.glob("*.txt")}
+    if split is None:
+        if not there:
+            raise DataError(f"{labels}: no label file FRAME.txt; give the folder that holds them")
+        return sorted(there)
+    if not split.is_file():
+        raise DataError(f"{split}: no such file; give a file that lists one frame a line")
+    frames = split.read_text(encoding="utf-8").split()
+    if not frames:
+        raise DataError(f"{split}: no frames; list one frame a line")
+    repeated = [frame for frame, count in Counter(frames).items() if count > 1]
+    if repeated:
+        raise DataError(f"{split}: frame {repeated[0]} is listed twice; list each frame once")
+    missing = [frame for frame in frames if frame not in there]
+    if missing:
+        raise DataError(
+            f"{labels / missing[0]}.txt: no label file for this frame of {split}"
+            f"{_more(missing)}; give the folder with the labels of every listed frame"
+        )
+    return frames
+
+
+def _result_files(
+    detections: Path, frames: Sequence[str], missing_as_empty: bool
+) -> dict[str, Path | None]:
+    """The result file of every frame, None where there is none and that is allowed."""
+    if not detections.is_dir():
+        raise DataError(f"{detections}: no such folder; give the folder of KITTI result files")
+    there = {path.stem for path in detections.glob("*.txt")}
+    if not there.intersection(frames):
+        raise DataError(
+            f"{detections}: no result file of any of the {len(frames)} frames; "
+            "give the folder that holds FRAME.txt files named as the labels"
+        )
+    missing = [frame for frame in frames if frame not in there]
+    if missing and not missing_as_empty:
+        raise DataError(
+            f"{detections / missing[0]}.txt: no result file for this frame{_more(missing)}; write "
+            "an empty file where nothing was detected, use --missing-as-empty to take all of them "
+            "as such, or --split to evaluate fewer frames"
+        )
+    return {frame: detections / f"{frame}.txt" if frame in there else None for frame in frames}
+
+
+def _more(missing: Sequence[str]) -> str:
+    return f" (nor for {len(missing) - 1} more)" if len(missing) > 1 else ""
+
+
+def _read(
+    label_files: Sequence[Path], result_files: Sequence[Path | None]
+) -> tuple[list[Labels], list[Labels]]:
+    """Ground truth and detections of every frame; all malformed lines in one error."""
+    errors: list[str] = []
+
+    def read(path: Path | None, scored: bool) -> Labels:
+        if path is None:
+            return Labels.empty(scored)
+        try:
+            return read_labels(path, scored)
+        except LabelError as error:
+            errors.extend(str(error).splitlines())
+            return Labels.empty(scored)
+
+    gt = [read(path, scored=False) for path in label_files]
+    det = [read(path, scored=True) for path in result_files]
+    if errors:
+        rest = len(errors) - _SHOWN_ERRORS
+        more = [f"... and {rest} more malformed lines"] if rest > 0 else []
+        raise LabelError("\n".join(errors[:_SHOWN_ERRORS] + more))
+    return gt, det
+
+
+def _scan(points: Path, frame: str) -> tuple[Path, Path]:
+    """The point and calibration file of a frame, the cropped points where there are any."""
+    folder = "velodyne_reduced" if (points / "velodyne_reduced").is_dir() else "velodyne"
+    files = points / folder / f"{frame}.bin", points / "calib" / f"{frame}.txt"
+    for file in files:
+        if not file.is_file():
+            raise DataError(f"{file}: no such file; give KITTI's training folder with all frames")
+    return files
+
+
+def _camera_points(scan: Path, calibration: Path) -> np.ndarray:
+    """(n, 3) points in the rectified camera frame."""
+    points = np.fromfile(scan, np.float32)
+    if len(points) % 4:
+        raise DataError(f"{scan}: not a whole number of points; download the file again")
+    matrix = read_calibration(calibration).lidar_to_camera
+    return points.reshape(-1, 4)[:, :3] @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def _header(frames: int, detections: int, loose: bool) -> str:
+    overlaps = "Car 0.5 (bbox 0.7), others 0.25 (bbox 0.5)" if loose else "Car 0.7, others 0.5"
+    return f"{frames:,} frames, {detections:,} detections. AP in percent; overlap {overlaps}."
+
+
+def _table(result: Result) -> str:
+    headers = ["", "", *(f"{r} {d}" for r in ("R40", "R11") for d in DIFFICULTIES)]
+    ap40, ap11 = result.ap("R40"), result.ap("R11")
+    rows: list[list[object]] = []
+    for c, name in enumerate(CLASSES):
+        bounded = [*(result.objects[c] < ENOUGH_OBJECTS)] * 2
+        for m, metric in enumerate(METRICS):
+            values = [*ap40[c, m], *ap11[c, m]]
+            cells = [_cell(v, b) for v, b in zip(values, bounded, strict=True)]
+            rows.append([name if m == 0 else "", metric, *cells])
+        rows.append(["", "objects", *result.objects[c], *[""] * 3])
+    mean40, mean11 = result.mean_ap("R40"), result.mean_ap("R11")
+    for m, metric in enumerate(METRICS):
+        cells = [_cell(value, False) for value in (*mean40[m], *mean11[m])]
+        rows.append(["mAP" if m == 0 else "", metric, *cells])
+    return _layout(rows, headers)
+
+
+def _table_by(what: str, edges: Sequence[float], results: Sequence[Result]) -> str:
+    """AP 3D R40 of every class, one row for each interval."""
+    rows: list[list[object]] = []
+    for c, name in enumerate(CLASSES):
+        for i, result in enumerate(results):
+            low, high = edges[i], edges[i + 1]
+            interval = f"{low:g}-{high:g}" if np.isfinite(high) else f"{low:g}+"
+            bounded = result.objects[c] < ENOUGH_OBJECTS
+            values = [
+                _cell(v, b)
+                for v, b in zip(result.ap()[c, METRICS.index("3d")], bounded, strict=True)
+            ]
+            rows.append([name if i == 0 else "", interval, *values, *result.objects[c]])
+    headers = ["3d R40", what, *DIFFICULTIES, *(f"objects {d}" for d in DIFFICULTIES)]
+    return _layout(rows, headers)
+
+
+def _layout(rows: list[list[object]], headers: list[str]) -> str:
+    aligned = ("left", "left", *["right"] * (len(headers) - 2))
+    return tabulate(rows, headers, disable_numparse=True, colalign=aligned)
+
+
+def _cell(value: float, bounded: bool) -> str:
+    if np.isnan(value):
+        return "-"
+    return f"{value:.2f}*" if bounded else f"{value:.2f}"
+
+
+def _notes(result: Result) -> str:
+    notes = []
+    if (result.objects < ENOUGH_OBJECTS).any():
+        notes.append(
+            f"* bounded: fewer than {ENOUGH_OBJECTS} valid objects, so that no detector can reach "
+            "100; mAP (-) needs every class unbounded."
+        )
+    if not all(result.statistics.classes[name].measured.all() for name in CLASSES):
+        notes.append("- the detections lack the angle or the boxes that this figure needs.")
+    return "\n".join(notes)
