@@ -13,7 +13,7 @@ from benchmark.data.batches import Sample, to_batch
 from benchmark.data.kitti import Frame, KittiDataset, to_labels
 from benchmark.data.labels import Labels
 from benchmark.evaluation.kitti_ap import Result, evaluate
-from benchmark.training import Setup
+from benchmark.training import DivergedError, Setup
 from detectors import CLASSES, Inputs
 
 
@@ -43,31 +43,49 @@ class ValidationFrames:
 
 def evaluate_models(
     models: Sequence[nn.Module], setup: Setup, frames: ValidationFrames
-) -> list[Result]:
-    """KITTI AP of several models of one family on the validation frames."""
+) -> list[Result | DivergedError]:
+    """KITTI AP of several models of one family, or why a model has none."""
     voxelize = setup.family.voxelizer(setup.grid, training=False)
+    runs = [_Run(model.eval(), setup) for model in models]
     truth: list[Labels] = []
     ignored: list[np.ndarray] = []
-    found: list[list[Labels]] = [[] for _ in models]
-    exempt: list[list[np.ndarray]] = [[] for _ in models]
-    for model in models:
-        model.eval()
     for frame in frames:
         inputs = voxelize(to_batch([Sample.of(frame)], setup.grid, setup.device))
         truth.append(frame.labels)
         ignored.append(_outside(frame, frame.labels, setup) & frames.reduced)
-        for model, labels, out in zip(models, found, exempt, strict=True):
-            labels.append(detect(model, setup, inputs, frame))
-            out.append(_outside(frame, labels[-1], setup) & frames.reduced)
-    return [
-        evaluate(truth, labels, ignored, out) for labels, out in zip(found, exempt, strict=True)
-    ]
+        for run in runs:
+            run.add(frame, inputs, frames.reduced)
+    return [run.error or evaluate(truth, run.found, ignored, run.exempt) for run in runs]
+
+
+class _Run:
+    """One model's detections so far, or the error that ended them."""
+
+    def __init__(self, model: nn.Module, setup: Setup) -> None:
+        self.model, self.setup = model, setup
+        self.found: list[Labels] = []
+        self.exempt: list[np.ndarray] = []
+        self.error: DivergedError | None = None
+
+    def add(self, frame: Frame, inputs: Inputs, reduced: bool) -> None:
+        if self.error is None:
+            try:
+                self.found.append(detect(self.model, self.setup, inputs, frame))
+                self.exempt.append(_outside(frame, self.found[-1], self.setup) & reduced)
+            except DivergedError as error:
+                self.error = error
 
 
 def detect(model: nn.Module, setup: Setup, inputs: Inputs, frame: Frame) -> Labels:
-    """The model's detections in one frame as KITTI result labels."""
+    """The model's detections in one frame as KITTI result labels.
+
+    Raises:
+        DivergedError: a box or score is NaN or infinite.
+    """
     with setup.autocast():
         (detections,) = setup.family.predict(model, inputs)
+    if not (detections.boxes.isfinite().all() and detections.scores.isfinite().all()):
+        raise DivergedError(f"a detection in frame {frame.id} is not finite")
     return to_labels(
         detections.boxes.float().cpu().numpy(),
         [CLASSES[index] for index in detections.labels.tolist()],

@@ -1,0 +1,147 @@
+"""Records: one JSON file says everything about one finished cell."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+STATUSES = ("pending", "running", "done", "failed", "diverged", "skipped")
+FIELDS = (
+    "cell",
+    "status",
+    "reason",
+    "dataset",
+    "profile",
+    "student",
+    "method",
+    "weighting",
+    "precision",
+    "seed",
+    "settings",
+    "hyperparameters",
+    "ap",
+    "weights_sha256",
+    "losses_sha256",
+    "cost",
+    "training",
+    "provenance",
+)
+"""The fields of every record, in the order in which they are written."""
+
+TOOLS = ("pointkd-bench", "torch", "mmdet3d", "mmdet", "mmengine", "spconv", "numpy")
+
+
+class RecordError(ValueError):
+    """A record file that cannot be read, or is published twice with other contents."""
+
+
+def publish(folder: Path, record: Mapping[str, Any]) -> Path:
+    """Write a record to ``folder``/CELL.json, whole or not at all, once.
+
+    A failed record of the same cell is replaced; a finished one never is.
+
+    Raises:
+        RecordError: the record lacks a field, or the cell is already published as done.
+    """
+    missing = [field for field in FIELDS if field not in record]
+    if missing or record["status"] not in STATUSES:
+        raise RecordError(f"record of {record.get('cell')}: wrong status or no {missing}")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{record['cell']}.json"
+    ordered = {field: record[field] for field in FIELDS}
+    text = json.dumps(ordered, indent=1, allow_nan=False) + "\n"
+    temporary = _write_beside(path, text.encode())
+    try:
+        if path.exists() and read(path)["status"] != "done":
+            os.replace(temporary, path)
+        else:
+            os.link(temporary, path)
+    except FileExistsError:
+        raise RecordError(f"{path} is already published; remove it to run the cell again") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def read(path: Path) -> dict[str, Any]:
+    """One record.
+
+    Raises:
+        RecordError: names the file and what is wrong with it.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RecordError(f"{path}: {error}; remove the file to run its cell again") from None
+    missing = [f for f in FIELDS if f not in record] if isinstance(record, dict) else list(FIELDS)
+    if missing:
+        raise RecordError(f"{path}: no field {missing[0]!r}; remove the file to run its cell again")
+    if record["status"] not in STATUSES:
+        raise RecordError(f"{path}: status {record['status']!r} is none of {', '.join(STATUSES)}")
+    return record
+
+
+def read_all(folder: Path) -> list[dict[str, Any]]:
+    """Every record of a folder, by file name."""
+    return [read(path) for path in sorted(folder.glob("*.json"))]
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file; a reader sees the old or the new contents, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(_write_beside(path, content), path)
+
+
+def provenance(device: torch.device) -> dict[str, Any]:
+    """Versions, machine and threads behind a record."""
+    from detectors.operators import sources
+
+    return {
+        "versions": {tool: _version(tool) for tool in TOOLS},
+        "python": platform.python_version(),
+        "machine": machine(device),
+        "threads": torch.get_num_threads(),
+        "operators": sorted(set(sources(device.type).values())),
+    }
+
+
+def machine(device: torch.device) -> str:
+    """The processor that runs a device's work, and how many of it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_processor()} ({os.cpu_count()} cores)"
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _version(tool: str) -> str:
+    try:
+        return importlib.metadata.version(tool)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
+
+
+def _write_beside(path: Path, content: bytes) -> Path:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(name, 0o644)
+    return Path(name)

@@ -1,0 +1,329 @@
+"""Train the cells of a cohort in lockstep: one batch, one voxelization, one teacher pass."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.data.batches import TrainingFrames
+from benchmark.matrix import Cell
+from benchmark.randomness import RandomStream
+from detectors import DetectorError, Family, Grid, Inputs, parse_student
+from kd_methods import KDMethod, MethodError, Outputs
+
+BETAS = (0.95, 0.99)
+WEIGHT_DECAY = 0.01
+PEAK = 10.0
+"""AdamW and one-cycle settings of mmdet3d's cyclic KITTI schedules."""
+
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class SettingError(ValueError):
+    """A device or precision that this machine does not have."""
+
+
+class DivergedError(RuntimeError):
+    """A loss that is no finite number."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the cells of a cohort share while they train.
+
+    Attributes:
+        frames: the training frames.
+        teacher: the frozen teacher in evaluation mode, None when teachers are trained.
+        epochs: passes over the frames.
+        learning_rate: at the start of the one-cycle schedule.
+        precision: ``fp32`` or ``bf16`` (autocast; losses always run in float32).
+    """
+
+    family: Family
+    grid: Grid
+    frames: TrainingFrames
+    teacher: nn.Module | None
+    epochs: int
+    learning_rate: float
+    precision: str
+
+    @property
+    def device(self) -> torch.device:
+        return self.frames.device
+
+    @property
+    def steps(self) -> int:
+        return self.epochs * self.frames.steps
+
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        """The precision of forward passes."""
+        dtype = PRECISIONS[self.precision]
+        with torch.autocast(self.device.type, dtype, enabled=self.precision != "fp32"):
+            yield
+
+
+@dataclass
+class Clock:
+    """Seconds spent by kind, the device's queue included."""
+
+    device: torch.device
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    @contextmanager
+    def measure(self, kind: str) -> Iterator[None]:
+        start = self._now()
+        try:
+            yield
+        finally:
+            self.seconds[kind] += self._now() - start
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+
+class Learner:
+    """One cell in training: student, method, optimiser, random streams, status.
+
+    Attributes:
+        status: ``running``, then ``done``, ``failed``, ``diverged`` or ``skipped``.
+        reason: why it is neither running nor done.
+        losses: per epoch the mean of every loss.
+        latest_loss: sum of the losses of the latest step.
+    """
+
+    def __init__(self, cell: Cell, setup: Setup) -> None:
+        self.cell, self.setup = cell, setup
+        self.status, self.reason = "running", ""
+        self.losses: list[dict[str, float]] = []
+        self.latest_loss = math.nan
+        self.clock = Clock(setup.device)
+        self.method: KDMethod | None = None
+        self.needs: set[str] = set()
+        self._sums: dict[str, float] = defaultdict(float)
+        self._detector_stream = RandomStream("detector", cell.seed)
+        self._method_stream = RandomStream("method", cell.seed)
+        with self._guard():
+            self._build()
+
+    @property
+    def running(self) -> bool:
+        return self.status == "running"
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Tell the method which epoch starts, from 0."""
+        if self.method is not None:
+            with self._guard(), self._method_stream:
+                self.method.on_epoch(epoch, self.setup.epochs)
+
+    def step(self, inputs: Inputs, teacher: Outputs | None) -> None:
+        """One optimisation step on a batch; the inputs stay as they are."""
+        with self._guard(), self.clock.measure("own"):
+            losses = self._forward(inputs, teacher)
+            total = torch.stack(list(losses.values())).sum()
+            self.optimiser.zero_grad(set_to_none=True)
+            total.backward()
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.setup.family.gradient_clip)
+            self.optimiser.step()
+            self.schedule.step()
+            self.latest_loss = total.item()
+            for name, value in losses.items():
+                self._sums[name] += value.item()
+
+    def end_epoch(self) -> None:
+        """Keep the epoch's mean losses."""
+        steps = self.setup.frames.steps
+        self.losses.append({name: total / steps for name, total in sorted(self._sums.items())})
+        self._sums.clear()
+
+    def weights_hash(self) -> str:
+        """SHA-256 of the student's weights and buffers."""
+        return state_hash(self.model)
+
+    def losses_hash(self) -> str:
+        """SHA-256 of the mean losses of every epoch, to the last bit."""
+        exact = [{name: value.hex() for name, value in epoch.items()} for epoch in self.losses]
+        return hashlib.sha256(json.dumps(exact).encode()).hexdigest()
+
+    def _build(self) -> None:
+        family, ratio = parse_student(self.cell.student)
+        with self._detector_stream:
+            self.model = family.build(ratio, self.setup.grid)
+        self.method = self.cell.new_method()
+        if self.method is not None:
+            with self._method_stream:
+                self._build_method(self.method)
+            self.method.to(self.setup.device).train()
+        self.model.to(self.setup.device, memory_format=torch.channels_last).train()
+        groups: list[dict[str, Any]] = [{"params": list(self.model.parameters())}]
+        if self.method is not None:
+            groups.append({"params": list(self.method.parameters())})
+        rate = self.setup.learning_rate
+        self.optimiser = torch.optim.AdamW(groups, rate, BETAS, weight_decay=WEIGHT_DECAY)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser,
+            max_lr=PEAK * rate,
+            total_steps=max(self.setup.steps, 2),
+            pct_start=0.4,
+            div_factor=PEAK,
+            final_div_factor=1e4,
+        )
+
+    def _build_method(self, method: KDMethod) -> None:
+        assert self.setup.teacher is not None
+        family = self.setup.family
+        self.needs = method.needs()
+        family.taps(self.model, self.needs)
+        method.build(family.spec(self.setup.teacher), family.spec(self.model))
+        method.initialise(self.model, self.setup.teacher)
+
+    def _forward(self, inputs: Inputs, teacher: Outputs | None) -> dict[str, Tensor]:
+        family, method = self.setup.family, self.method
+        if method is not None and teacher is not None:
+            inputs = inputs.with_targets(method.targets(teacher, inputs.batch))
+        with self._detector_stream, family.capture(self.model, self.needs, self.setup.grid) as take:
+            with self.setup.autocast():
+                losses = family.losses(self.model, inputs)
+            student = take(inputs)
+        if method is not None and teacher is not None:
+            with self._method_stream, self.clock.measure("method"):
+                distilled = method(teacher, student, inputs.batch)
+            losses |= {f"kd.{name}": value for name, value in distilled.items()}
+        for name, value in losses.items():
+            if not math.isfinite(value.item()):
+                raise DivergedError(f"loss {name} is {value.item()}")
+        return losses
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        """Turn an error into this cell's end; its companions go on."""
+        try:
+            yield
+        except DivergedError as error:
+            self.end("diverged", str(error))
+        except (MethodError, DetectorError) as error:
+            self.end("skipped" if not self.losses and not self._sums else "failed", str(error))
+        except Exception as error:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            self.end("failed", f"{type(error).__name__}: {error} ({frame.filename}:{frame.lineno})")
+
+    def end(self, status: str, reason: str) -> None:
+        """Take the cell out of the cohort."""
+        self.status = status
+        self.reason = f"{reason}, in epoch {len(self.losses) + 1}" if self._sums else reason
+
+
+Progress = Callable[[int, int, "list[Learner]"], None]
+"""Called after each step with the epoch (from 0), the step within it and the learners."""
+
+
+def train(
+    cells: Sequence[Cell], setup: Setup, progress: Progress = lambda *_: None
+) -> tuple[list[Learner], dict[str, float]]:
+    """Train cells in lockstep to the last epoch.
+
+    Returns:
+        The learners with their final status, and the seconds spent on what they share
+        (``data``, ``teacher``).
+    """
+    learners = [Learner(cell, setup) for cell in cells]
+    voxelize = setup.family.voxelizer(setup.grid, training=True)
+    clock = Clock(setup.device)
+    for epoch in range(setup.epochs):
+        for learner in _running(learners):
+            learner.begin_epoch(epoch)
+        batches = setup.frames.epoch(epoch)
+        for step in range(setup.frames.steps):
+            with clock.measure("data"):
+                inputs = voxelize(next(batches))
+            with clock.measure("teacher"):
+                teacher = observe_teacher(setup, inputs, _needs(learners))
+            for learner in _running(learners):
+                learner.step(inputs, teacher)
+            progress(epoch, step, learners)
+        for learner in _running(learners):
+            learner.end_epoch()
+    for learner in _running(learners):
+        learner.status = "done"
+    return learners, dict(clock.seconds)
+
+
+@torch.no_grad()
+def observe_teacher(setup: Setup, inputs: Inputs, needs: set[str]) -> Outputs | None:
+    """The frozen teacher's outputs on a batch; None where no method asks for any."""
+    if setup.teacher is None or not needs:
+        return None
+    with setup.family.capture(setup.teacher, needs, setup.grid) as take:
+        with setup.autocast():
+            setup.family.observe(setup.teacher, inputs)
+        return take(inputs)
+
+
+def make_deterministic(device: torch.device) -> None:
+    """Let PyTorch choose deterministic kernels; on CUDA it warns where there is none."""
+    torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; ``auto`` takes CUDA where there is some.
+
+    Raises:
+        SettingError: no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SettingError(
+            f"device {name!r} cannot be used: {str(error).splitlines()[0]}"
+        ) from None
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """The precision of that name; ``auto`` takes bf16 where the device has units for it.
+
+    Raises:
+        SettingError: no such precision.
+    """
+    if name == "auto":
+        cuda = device.type == "cuda"
+        fast = torch.cuda.is_bf16_supported() if cuda else torch.cpu._is_amx_tile_supported()
+        return "bf16" if fast else "fp32"
+    if name not in PRECISIONS:
+        raise SettingError(f"precision {name!r}: use auto or one of {', '.join(PRECISIONS)}")
+    return name
+
+
+def state_hash(module: nn.Module) -> str:
+    """SHA-256 of a module's parameters and buffers, by name."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _running(learners: Sequence[Learner]) -> list[Learner]:
+    return [learner for learner in learners if learner.running]
+
+
+def _needs(learners: Sequence[Learner]) -> set[str]:
+    return set().union(*(learner.needs for learner in _running(learners)))

@@ -1,0 +1,159 @@
+"""The command line of PointKD-Bench."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+DONE, CELLS_FAILED, BAD_INPUT = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line, run the command, print its result.
+
+    Returns:
+        0 when all is done, 1 when cells did not finish, 2 for bad usage or input.
+    """
+    options = _parser().parse_args(arguments)
+    warnings.filterwarnings("ignore")
+    try:
+        return options.command(options)
+    except (ValueError, OSError, RuntimeError) as error:
+        if not _is_input_error(error):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train what is missing of a matrix and print its leaderboard."""
+    from benchmark import leaderboard, records
+    from benchmark.executors import run_matrix
+
+    matrix, workplace = _prepare(options)
+    found = run_matrix(matrix, workplace, options.retry)
+    everything = records.read_all(workplace.results / "records")
+    print(leaderboard.write(workplace.results, everything, workplace.results.name))
+    ended = [record for record in found if record["status"] not in ("done", "skipped")]
+    for record in ended:
+        name = f"{record['student']} {record['method']} seed {record['seed']}"
+        print(f"{record['status']}: {name}: {record['reason']}", file=sys.stderr)
+    return CELLS_FAILED if ended else DONE
+
+
+def show_leaderboard(options: argparse.Namespace) -> int:
+    """Make the leaderboard of a results folder from its records alone."""
+    from benchmark import leaderboard, records
+
+    found = records.read_all(options.results / "records")
+    if not found:
+        raise records.RecordError(f"{options.results}/records holds no record; run a matrix first")
+    print(leaderboard.write(options.results, found, options.results.name))
+    return DONE
+
+
+def list_methods(options: argparse.Namespace) -> int:
+    """Print every method with its source, year and the outputs it reads."""
+    from tabulate import tabulate
+
+    from kd_methods import method_class, method_names
+
+    classes = [method_class(name) for name in method_names()]
+    rows = [(cls.name, cls.paper, cls.year, (cls.__doc__ or "").splitlines()[0]) for cls in classes]
+    print(tabulate(rows, headers=("method", "paper", "year", "what it does")))
+    return DONE
+
+
+def list_detectors(options: argparse.Namespace) -> int:
+    """Print every detector family with the paper's compression ratios."""
+    from detectors import get_family
+    from detectors.family import FAMILIES
+
+    for name in FAMILIES:
+        ratios = ", ".join(f"{name}@{ratio}" for ratio in get_family(name).ratios)
+        print(f"{name} (teacher); students {ratios} or any other ratio")
+    return DONE
+
+
+def _prepare(options: argparse.Namespace) -> tuple[Any, Any]:
+    from benchmark.cohort import Workplace
+    from benchmark.data import synthetic
+    from benchmark.matrix import Matrix, describe_data, parse_methods, parse_seeds, parse_students
+    from benchmark.profiles import load_profile
+    from benchmark.training import choose_device, choose_precision
+    from kd_methods import load_plugin
+
+    for plugin in options.plugin:
+        load_plugin(plugin)
+    profile = load_profile(options.profile, epochs=options.epochs)
+    students = parse_students(options.students)
+    methods = parse_methods(options.methods)
+    seeds = parse_seeds(options.seeds)
+    device = choose_device(options.device)
+    precision = choose_precision(options.precision, device)
+    generated = options.data == "synthetic"
+    if generated:
+        root = synthetic.ensure(options.cache / "synthetic", **profile.synthetic)
+    else:
+        root = Path(options.data)
+    data = describe_data(root, generated)
+    matrix = Matrix(data, profile, students, methods, seeds, precision)
+    return matrix, Workplace(root, options.results, options.cache, device)
+
+
+def _is_input_error(error: Exception) -> bool:
+    """Whether an error is one of ours, with a message meant for users."""
+    module = type(error).__module__.partition(".")[0]
+    return module in ("benchmark", "detectors", "kd_methods") or isinstance(error, OSError)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="run_bench.py", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_run(commands)
+    command = commands.add_parser("leaderboard", help="tables from the records of a folder")
+    command.add_argument("--results", type=Path, required=True, metavar="DIR")
+    command.set_defaults(command=show_leaderboard)
+    listing = commands.add_parser("list", help="what there is").add_subparsers(required=True)
+    listing.add_parser("methods").set_defaults(command=list_methods)
+    listing.add_parser("detectors").set_defaults(command=list_detectors)
+    return parser
+
+
+def _add_run(commands: Any) -> None:
+    run_ = commands.add_parser("run", help="train a matrix and print its leaderboard")
+    run_.set_defaults(command=run)
+    add = run_.add_argument
+    add("--data", default="synthetic", help="folder in KITTI's layout, or 'synthetic' (default)")
+    add("--profile", default="smoke", help="smoke (default), mini, kitti or a .yaml file")
+    add("--students", default="pointpillars@4", help="e.g. pointpillars@4,pointpillars@16")
+    add("--methods", default="all", help="e.g. none,fitnet:weight=3,logit_kd+fitnet; or all")
+    add("--seeds", default="0", help="e.g. 0,1,2")
+    add("--epochs", type=int, help="instead of the profile's")
+    add("--results", type=Path, default=Path("results/run"), metavar="DIR")
+    add(
+        "--cache",
+        type=Path,
+        default=Path(".cache/pointkd"),
+        metavar="DIR",
+        help="keeps generated data, teachers and model costs (default %(default)s)",
+    )
+    add(
+        "--plugin",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a file that registers methods; may be given again",
+    )
+    add("--device", default="auto", help="auto (default), cpu, cuda, cuda:1")
+    add("--precision", default="auto", help="auto (default: bf16 where it is fast), fp32, bf16")
+    add("--retry", action="store_true", help="run failed cells again")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
