@@ -1,0 +1,173 @@
+import json
+
+import numpy as np
+import pytest
+from kitti_cases import full_split, random_scenes, with_scores
+
+from benchmark.data.errors import DataError
+from benchmark.data.labels import LabelError, Labels, read_labels, write_labels
+from benchmark.evaluation.command import evaluate_command
+from benchmark.evaluation.kitti_ap import LOOSE, evaluate
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Label and result folders of 60 invented frames."""
+    gt, det = random_scenes(np.random.default_rng(0), 60)
+    for name, frames in (("labels", gt), ("results", det)):
+        (tmp_path / name).mkdir()
+        for i, frame in enumerate(frames):
+            write_labels(tmp_path / name / f"{i:06d}.txt", frame)
+    return tmp_path / "labels", tmp_path / "results", gt, det
+
+
+def test_files_give_exactly_what_arrays_give(folders, tmp_path):
+    labels, results, gt, det = folders
+    text = evaluate_command(labels, results, json_file=tmp_path / "ap.json")
+    written = json.loads((tmp_path / "ap.json").read_text())
+    expected = evaluate(gt, det)
+    assert written == expected.as_json()
+    assert f"{expected.ap()[0, 2, 1]:.2f}" in text
+    assert "60 frames" in text
+
+
+def test_loose_overlaps(folders, tmp_path):
+    labels, results, gt, det = folders
+    evaluate_command(labels, results, json_file=tmp_path / "ap.json", loose=True)
+    expected = evaluate(gt, det, min_overlap=LOOSE).as_json()
+    assert json.loads((tmp_path / "ap.json").read_text()) == expected
+
+
+def test_json_is_strict(folders, tmp_path):
+    labels, results, *_ = folders
+    for path in labels.glob("*.txt"):
+        path.write_text("")
+    evaluate_command(labels, results, json_file=tmp_path / "ap.json")
+    written = json.loads((tmp_path / "ap.json").read_text(), parse_constant=pytest.fail)
+    assert written["Car"]["3d"]["R40"] == [None, None, None]
+
+
+def test_a_split_chooses_the_frames(folders, tmp_path):
+    labels, results, gt, det = folders
+    split = tmp_path / "val.txt"
+    split.write_text("000004\n000007\n\n000009\n")
+    evaluate_command(labels, results, split, tmp_path / "ap.json")
+    chosen = [4, 7, 9]
+    expected = evaluate([gt[i] for i in chosen], [det[i] for i in chosen]).as_json()
+    assert json.loads((tmp_path / "ap.json").read_text()) == expected
+
+
+def test_a_missing_result_file_is_an_error_unless_allowed(folders, tmp_path):
+    labels, results, gt, det = folders
+    for i in (3, 8):
+        (results / f"{i:06d}.txt").unlink()
+    with pytest.raises(DataError, match=r"000003\.txt: no result file .*1 more.*--missing-as"):
+        evaluate_command(labels, results)
+    evaluate_command(labels, results, json_file=tmp_path / "ap.json", missing_as_empty=True)
+    det = [Labels.empty(scored=True) if i in (3, 8) else frame for i, frame in enumerate(det)]
+    assert json.loads((tmp_path / "ap.json").read_text()) == evaluate(gt, det).as_json()
+
+
+def test_an_empty_result_file_is_no_detection(folders):
+    labels, results, *_ = folders
+    (results / "000003.txt").write_text("")
+    evaluate_command(labels, results)
+
+
+def test_every_malformed_line_of_every_file_is_named(folders):
+    labels, results, *_ = folders
+    good = (results / "000001.txt").read_text()
+    (results / "000001.txt").write_text(good + "Car 1 2 3\n")
+    (results / "000002.txt").write_text("Bus" + " 0" * 15 + "\nCar" + " 0" * 14 + " nan\n")
+    (labels / "000005.txt").write_text("Car" + " 0" * 15 + "\n")
+    with pytest.raises(LabelError) as error:
+        evaluate_command(labels, results)
+    lines = str(error.value).splitlines()
+    assert [line.split(": ")[0] for line in lines] == [
+        f"{labels / '000005.txt'}:1",
+        f"{results / '000001.txt'}:{good.count(chr(10)) + 1}",
+        f"{results / '000002.txt'}:1",
+        f"{results / '000002.txt'}:2",
+    ]
+
+
+def test_very_many_malformed_lines_are_counted(folders):
+    labels, results, *_ = folders
+    (results / "000002.txt").write_text("x\n" * 1000)
+    with pytest.raises(LabelError, match="and 980 more malformed lines"):
+        evaluate_command(labels, results)
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [("", "no frames"), ("000001\n000001\n", "listed twice"), ("123456\n", "no label file")],
+)
+def test_an_unusable_split_is_named(folders, tmp_path, lines, reason):
+    labels, results, *_ = folders
+    split = tmp_path / "val.txt"
+    split.write_text(lines)
+    with pytest.raises(DataError, match=reason):
+        evaluate_command(labels, results, split)
+
+
+def test_missing_folders_are_named(folders, tmp_path):
+    labels, results, *_ = folders
+    (tmp_path / "empty").mkdir()
+    for arguments, reason in (
+        ((tmp_path / "no", results), "no: no such folder"),
+        ((labels, tmp_path / "no"), "no: no such folder"),
+        ((tmp_path / "empty", results), "empty: no label file"),
+        ((labels, tmp_path / "empty"), "empty: no result file of any of the 60"),
+        ((labels, results, tmp_path / "no.txt"), r"no\.txt: no such file"),
+    ):
+        with pytest.raises(DataError, match=reason):
+            evaluate_command(*arguments)
+
+
+def test_bounded_figures_are_marked(folders):
+    labels, results, *_ = folders
+    text = evaluate_command(labels, results)
+    assert "* bounded: fewer than 41 valid objects" in text
+    assert "mAP" in text
+
+
+def test_diagnostics(folders, tmp_path):
+    labels, results, *_ = folders
+    text = evaluate_command(labels, results, by_distance=True, curves=tmp_path / "curve")
+    for interval in ("0-30", "30-50", "50+"):
+        assert interval in text
+    assert (tmp_path / "curve.csv").stat().st_size > 1000
+    assert (tmp_path / "curve.png").stat().st_size > 1000
+
+
+def test_real_frames_with_points(kitti_root, tmp_path):
+    training = kitti_root / "training"
+    frames = (kitti_root / "ImageSets" / "val.txt").read_text().split()[:20]
+    for frame in frames:
+        labels = read_labels(training / "label_2" / f"{frame}.txt")
+        found = labels.select(labels.name != "DontCare")
+        write_labels(tmp_path / f"{frame}.txt", with_scores(found, np.ones(len(found))))
+    split = tmp_path / "split.list"
+    split.write_text("\n".join(frames))
+    text = evaluate_command(training / "label_2", tmp_path, split, points=training)
+    rows = [line.split() for line in text.split("points in box")[1].splitlines()]
+    cars = {row[-7]: [int(n) for n in row[-3:]] for row in rows[2:5]}
+    assert list(cars) == ["0-10", "10-50", "50+"]
+    evaluate_command(training / "label_2", tmp_path, split, tmp_path / "ap.json")
+    total = json.loads((tmp_path / "ap.json").read_text())["Car"]["objects"]
+    assert np.sum(list(cars.values()), axis=0).tolist() == total
+
+
+def test_all_labels_with_the_standard_split(kitti_root, all_labels, tmp_path):
+    """The folder of 7,481 labels as unpacked; frames outside the split need no result file."""
+    frames = full_split(kitti_root, "val")[:300]
+    split = tmp_path / "split.list"
+    split.write_text("\n".join(frames))
+    results = tmp_path / "results"
+    results.mkdir()
+    for frame in frames:
+        labels = read_labels(all_labels / f"{frame}.txt")
+        found = labels.select(labels.name != "DontCare")
+        write_labels(results / f"{frame}.txt", with_scores(found, np.ones(len(found))))
+    evaluate_command(all_labels, results, split, tmp_path / "ap.json")
+    assert json.loads((tmp_path / "ap.json").read_text())["Car"]["3d"]["R40"] == [100, 100, 100]
