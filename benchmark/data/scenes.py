@@ -284,7 +284,8 @@ def _place_road_user(
         if name == "Pedestrian" and rng.random() < 0.25:  # a companion walks beside
             beside = rng.choice((-1, 1)) * rng.uniform(1.1, 1.4)
             x, y = spot[0] - beside * np.sin(yaw), spot[1] + beside * np.cos(yaw)
-            scene.place(name, ROAD_USERS[name](rng), x, y, yaw + rng.normal(0, 0.1), 0.05)
+            if np.hypot(x, y) <= max_range:
+                scene.place(name, ROAD_USERS[name](rng), x, y, yaw + rng.normal(0, 0.1), 0.05)
         return
 
 

@@ -135,7 +135,7 @@ def test_counts_and_sizes_are_like_kitti(frames):
         np.testing.assert_allclose(ours[:, 3:6].mean(axis=0), size, rtol=0.15)
     assert {"Person_sitting", "DontCare"} <= {n for f in frames for n in f.labels.name}
     distance = np.hypot(boxes[:, 0], boxes[:, 1])
-    assert 3 < distance.min() < distance.max() < 51
+    assert 3 < distance.min() < distance.max() < 50.01
     levels = np.concatenate([f.labels.occlusion[f.labels.name == "Car"] for f in frames])
     assert (np.bincount(levels, minlength=3) / len(levels) > 0.08).all()
 
@@ -195,6 +195,25 @@ def test_image_boxes_alpha_and_truncation_agree_with_the_points(frames):
             x, _, z = objects.location[i]
             difference = objects.alpha[i] - (objects.rotation_y[i] - np.arctan2(x, z))
             assert abs(wrap_angle(difference)) < 0.02
+
+
+def test_truncation_is_the_share_of_the_box_outside_the_image(frames):
+    corners = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (0, 1)])
+    truncated = 0
+    for frame in frames:
+        objects = frame.labels.select(frame.labels.name != "DontCare")
+        for box, claimed in zip(frame.boxes.astype(np.float64), objects.truncation, strict=True):
+            local = corners * box[3:6]
+            plane = (local[:, 0] + 1j * local[:, 1]) * np.exp(1j * box[6])
+            places = np.column_stack([plane.real, plane.imag, local[:, 2]]) + box[:3]
+            u, v, depth = frame.calibration.project_lidar(places).T
+            if depth.min() < 1:
+                continue
+            seen = np.ptp(np.clip(u, 0, 1241)) * np.ptp(np.clip(v, 0, 374))
+            seen /= np.ptp(u) * np.ptp(v)
+            assert claimed == pytest.approx(1 - seen, abs=0.03)
+            truncated += claimed > 0.1
+    assert truncated > 20
 
 
 def test_numbers_are_rounded_as_in_kitti(frames):
