@@ -345,8 +345,9 @@ def _numbers(values: np.ndarray) -> list[float | None]:
 
 
 def _in_threads(work: Callable[[int, int], None], n: int) -> None:
-    """Run work(begin, end) over 0..n in chunks, one thread per processor."""
-    threads = os.cpu_count() or 1
+    """Run work(begin, end) over 0..n in chunks, one thread for each processor we may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    threads = len(affinity(0)) if affinity else os.cpu_count() or 1
     edges = np.linspace(0, n, min(n, 4 * threads) + 1).astype(int).tolist()
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, edges[:-1], edges[1:]))
