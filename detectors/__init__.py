@@ -7,6 +7,7 @@ from detectors.family import (
     Grid,
     Inputs,
     get_family,
+    grid_settings,
     parse_student,
     student_name,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "Grid",
     "Inputs",
     "get_family",
+    "grid_settings",
     "parse_student",
     "student_name",
 ]
