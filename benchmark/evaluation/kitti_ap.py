@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -87,6 +89,9 @@ class ClassStatistics:
         return precision
 
 
+_STORED = fields(ClassStatistics)
+
+
 @dataclass(frozen=True, eq=False)
 class FrameStatistics:
     """All that resampling frames needs: the matches of every frame, by class."""
@@ -125,6 +130,35 @@ class FrameStatistics:
 
         _in_threads(work, len(weights))
         return ap
+
+    def save(self, path: Path) -> None:
+        """Write everything to one compressed .npz file, to be resampled later."""
+        arrays = {
+            f"{name}.{field}": array
+            for name, statistics in self.classes.items()
+            for field, array in vars(statistics).items()
+        }
+        with path.open("wb") as file:
+            np.savez_compressed(file, frames=np.array(self.frames), **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> FrameStatistics:
+        """Read what `save` wrote; nothing but arrays is read.
+
+        Raises:
+            ValueError: if the file is no such file or holds anything but arrays.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                classes = {
+                    name: ClassStatistics(
+                        **{field.name: file[f"{name}.{field.name}"] for field in _STORED}
+                    )
+                    for name in CLASSES
+                }
+                return cls(classes, int(file["frames"]))
+        except (KeyError, BadZipFile) as error:
+            raise ValueError(f"{path}: no frame statistics ({error}); evaluate again") from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from benchmark.evaluation.kitti_ap import (
     METRICS,
     RECALLS,
     STRICT,
+    FrameStatistics,
     Result,
     evaluate,
 )
@@ -54,7 +55,7 @@ def test_equals_the_protocol_on_few_crowded_frames(seed, n):
 
 
 def test_equals_the_protocol_on_real_labels(validation):
-    gt = validation[::19]
+    gt = validation[::38]
     det = [detect(frame, np.random.default_rng(i)) for i, frame in enumerate(gt)]
     assert_equals_reference(evaluate(gt, det), scenes_of(gt, det))
 
@@ -214,6 +215,30 @@ def test_resampled_frames_equal_an_evaluation_of_the_repeated_frames(seed):
             repeated = evaluate([gt[i] for i in index], [det[i] for i in index])
             expected = repeated.ap(recalls)[:, METRICS.index(metric), level]
             np.testing.assert_allclose(found[r], expected, atol=1e-9)
+
+
+def test_frame_statistics_are_stored_whole(tmp_path):
+    gt, det = random_scenes(np.random.default_rng(1), 30)
+    statistics = evaluate(gt, det).statistics
+    statistics.save(tmp_path / "s.npz")
+    weights = np.random.default_rng(1).integers(0, 4, (20, 30))
+    np.testing.assert_array_equal(
+        FrameStatistics.load(tmp_path / "s.npz").average_precision(weights, "aos"),
+        statistics.average_precision(weights, "aos"),
+    )
+
+
+def test_a_file_without_frame_statistics_is_refused(tmp_path):
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    (tmp_path / "text.npz").write_text("PK")
+    for name in ("other.npz", "text.npz"):
+        with pytest.raises(ValueError):
+            FrameStatistics.load(tmp_path / name)
+
+
+def test_weights_must_fit_the_frames():
+    with pytest.raises(ValueError, match="do not fit 3 frames"):
+        evaluate(*perfect(3)).statistics.average_precision(np.ones((2, 4), int))
 
 
 def test_ignored_objects_are_neither_found_nor_missed():
