@@ -253,7 +253,9 @@ def _steps(
             for k in range(len(candidates)):
                 g, c = partner[k], candidates[k]
                 if g >= 0 and gt_role[g] == VALID:
-                    matched += np.array([1.0, similarity[g, c], 1.0])
+                    matched[0] += 1.0
+                    matched[1] += similarity[g, c]
+                    matched[2] += 1.0
                 elif g < 0 and active[c] and not excused[c]:
                     matched[2] += 1.0
             stale = False

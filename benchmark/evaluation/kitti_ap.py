@@ -251,22 +251,22 @@ def match(
     det_exempt = _mask(exempt, det_offset, "exempt")
     gt_role = _ground_truth_roles(gt, gt_ignored)
     det_role = _detection_roles(det)
-    score = np.zeros(0) if det.score is None else np.ascontiguousarray(det.score)
+    score = np.zeros(0) if det.score is None else _float(det.score)
     frame = np.repeat(np.arange(len(detections)), np.diff(det_offset))
     first = np.zeros((3, 3, len(det)), np.bool_)
     hits = np.zeros((4, 3, len(det)))
     counted = np.zeros((3, 3, len(det)), np.int64)
     arguments = (
         gt_offset,
-        np.ascontiguousarray(gt.bbox),
+        _float(gt.bbox),
         _boxes(gt),
-        np.ascontiguousarray(gt.alpha),
+        _float(gt.alpha),
         gt_role,
         gt.name == "DontCare",
         det_offset,
-        np.ascontiguousarray(det.bbox),
+        _float(det.bbox),
         _boxes(det),
-        np.ascontiguousarray(det.alpha),
+        _float(det.alpha),
         det_role,
         det_exempt,
         score,
@@ -285,9 +285,9 @@ def match(
         classes[name] = ClassStatistics(
             score=score[mine],
             frame=frame[mine],
-            first=first[:, :, mine],
-            hits=hits[:, :, mine],
-            counted=counted[:, :, mine],
+            first=np.ascontiguousarray(first[:, :, mine]),
+            hits=np.ascontiguousarray(hits[:, :, mine]),
+            counted=np.ascontiguousarray(counted[:, :, mine]),
             objects=_per_frame(gt_role[c] == kernels.VALID, gt_offset),
             measured=_measured(det.select(mine), oriented),
         )
@@ -351,7 +351,12 @@ def _measured(det: Labels, oriented: bool) -> np.ndarray:
 
 def _boxes(labels: Labels) -> np.ndarray:
     """(n, 7) x, y, z, height, width, length, rotation_y."""
-    return np.column_stack([labels.location, labels.dimensions, labels.rotation_y])
+    return _float(np.column_stack([labels.location, labels.dimensions, labels.rotation_y]))
+
+
+def _float(array: np.ndarray) -> np.ndarray:
+    """The array as the compiled loops know it, so that they are compiled once."""
+    return np.ascontiguousarray(array, np.float64)
 
 
 def _offsets(frames: Sequence[Labels]) -> np.ndarray:
