@@ -247,36 +247,22 @@ def match(
     _check_frames(ground_truth, detections)
     gt, gt_offset = Labels.concatenate(ground_truth), _offsets(ground_truth)
     det, det_offset = Labels.concatenate(detections), _offsets(detections)
-    gt_ignored = _mask(ignored, gt_offset, "ignored")
-    det_exempt = _mask(exempt, det_offset, "exempt")
-    gt_role = _ground_truth_roles(gt, gt_ignored)
+    gt_role = _ground_truth_roles(gt, _mask(ignored, gt_offset, "ignored"))
     det_role = _detection_roles(det)
+    det_exempt = _mask(exempt, det_offset, "exempt")
     score = np.zeros(0) if det.score is None else _float(det.score)
     frame = np.repeat(np.arange(len(detections)), np.diff(det_offset))
     first = np.zeros((3, 3, len(det)), np.bool_)
     hits = np.zeros((4, 3, len(det)))
     counted = np.zeros((3, 3, len(det)), np.int64)
-    arguments = (
-        gt_offset,
-        _float(gt.bbox),
-        _boxes(gt),
-        _float(gt.alpha),
-        gt_role,
-        gt.name == "DontCare",
-        det_offset,
-        _float(det.bbox),
-        _boxes(det),
-        _float(det.alpha),
-        det_role,
-        det_exempt,
-        score,
-        np.lexsort((-score, frame)),
-        min_overlap.table(),
-        first,
-        hits,
-        counted,
-    )
-    _in_threads(lambda begin, end: kernels.match_frames(begin, end, *arguments), len(detections))
+    truth = gt_offset, *_geometry(gt), gt_role, gt.name == "DontCare"
+    found = det_offset, *_geometry(det), det_role, det_exempt, score, np.lexsort((-score, frame))
+    limits = min_overlap.table()
+
+    def work(begin: int, end: int) -> None:
+        kernels.match_frames(begin, end, *truth, *found, limits, first, hits, counted)
+
+    _in_threads(work, len(detections))
     oriented = not (det.alpha == -10).any()
     classes = {}
     for c, name in enumerate(CLASSES):
@@ -349,13 +335,14 @@ def _measured(det: Labels, oriented: bool) -> np.ndarray:
     return np.array([image, bool(ground.any()), bool(space.any()), image and oriented])
 
 
-def _boxes(labels: Labels) -> np.ndarray:
-    """(n, 7) x, y, z, height, width, length, rotation_y."""
-    return _float(np.column_stack([labels.location, labels.dimensions, labels.rotation_y]))
+def _geometry(labels: Labels) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image boxes (n, 4), boxes (n, 7) and alpha (n,) as `kernels.match_frames` knows them."""
+    boxes = np.column_stack([labels.location, labels.dimensions, labels.rotation_y])
+    return _float(labels.bbox), _float(boxes), _float(labels.alpha)
 
 
 def _float(array: np.ndarray) -> np.ndarray:
-    """The array as the compiled loops know it, so that they are compiled once."""
+    """The one kind of array that the compiled loops are compiled for."""
     return np.ascontiguousarray(array, np.float64)
 
 
