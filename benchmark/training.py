@@ -304,12 +304,17 @@ def choose_precision(name: str, device: torch.device) -> str:
         SettingError: no such precision.
     """
     if name == "auto":
-        cuda = device.type == "cuda"
-        fast = torch.cuda.is_bf16_supported() if cuda else torch.cpu._is_amx_tile_supported()
-        return "bf16" if fast else "fp32"
+        return "bf16" if _fast_bf16(device) else "fp32"
     if name not in PRECISIONS:
         raise SettingError(f"precision {name!r}: use auto or one of {', '.join(PRECISIONS)}")
     return name
+
+
+def _fast_bf16(device: torch.device) -> bool:
+    """Whether the device has bf16 instructions (on x86: AVX-512 BF16 or AMX)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def state_hash(module: nn.Module) -> str:

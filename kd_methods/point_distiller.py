@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd_methods.core.features import frames, nearest, rows
 from kd_methods.core.interface import Batch, KDMethod, Layer, Outputs, Points, Spec
 from kd_methods.core.registry import register
+
+NEGLIGIBLE = 1e-12
+"""Edges of graphs with less than this share of the largest weight are not computed."""
 
 
 class Graphs(NamedTuple):
@@ -98,8 +102,8 @@ class PointDistiller(KDMethod):
     def _paper(self, teacher: Points, student: Points) -> Tensor:
         score = teacher.values.amax(1) if self._on_points() else teacher.count.float()
         graphs = self._graphs(teacher.values, score, frames(teacher))
-        target = self.teacher_edges[0](teacher.values, graphs).amax(1)
-        output = self.student_edges[0](student.values, graphs).amax(1)
+        target = self.teacher_edges[0](teacher.values, graphs).maximum()
+        output = self.student_edges[0](student.values, graphs).maximum()
         importance = target.detach().amax(1) if self._on_points() else score[graphs.centre]
         distance = torch.linalg.vector_norm(target - output, dim=1)
         sizes = torch.bincount(teacher.batch[graphs.centre])
@@ -122,16 +126,19 @@ class PointDistiller(KDMethod):
         target = self.teacher_edges[0](teacher.values, graphs)
         output = self.student_edges[0](student.values, graphs)
         if self._on_points():
-            return 2 * (target.amax(1) - output.amax(1)).square().mean()
+            return 2 * (target.maximum() - output.maximum()).square().mean()
         weight = mean_one_softmax(score[graphs.centre] / self.released_temperature)
-        return 2 * ((target - output).square() * weight[:, None, None]).mean()
+        chosen = torch.nonzero(weight > NEGLIGIBLE * weight.max()).flatten()
+        squares = (target.values(chosen) - output.values(chosen)).square().mean((1, 2))
+        return 2 * (weight[chosen] * squares).sum() / len(weight)
 
     def _released_map(self, stage: int, teacher: Tensor, student: Tensor, frames: int) -> Tensor:
         every_frame = torch.arange(len(teacher), device=teacher.device).chunk(frames)
         graphs = self._graphs(teacher, teacher.amax(1), every_frame)
         target = self.teacher_edges[stage](teacher, graphs)
         output = self.student_edges[stage](student, graphs)
-        return frames * (target - output).square().mean()
+        every = torch.arange(len(graphs.centre), device=teacher.device)
+        return frames * (target.values(every) - output.values(every)).square().mean()
 
     def _graphs(self, values: Tensor, score: Tensor, groups: Sequence[Tensor]) -> Graphs:
         """Graphs of the rows in each group.
@@ -150,25 +157,54 @@ class PointDistiller(KDMethod):
         return Graphs(torch.cat(centres), torch.cat(neighbours))
 
 
-class EdgeLayer(nn.Module):
-    """Linear layer on (neighbour, centre), batch norm over all edges, ReLU.
+class Edges(NamedTuple):
+    """Edge features in factored form: ReLU(neighbour[j] + centre[i]) for every edge (i, j).
 
-    A linear map of a concatenation is the sum of two linear maps, so each row is multiplied
-    once instead of once per edge.
+    A linear map of a concatenation is the sum of two linear maps, so rows are multiplied once
+    and not once per edge; batch norm scales and shifts the two terms alike.
     """
+
+    neighbour: Tensor
+    centre: Tensor
+    graphs: Graphs
+
+    def maximum(self) -> Tensor:
+        """(N, C') largest value over the edges of each graph."""
+        largest = F.embedding_bag(self.graphs.neighbours, self.neighbour, mode="max")
+        return (largest + self.centre).relu()
+
+    def values(self, chosen: Tensor) -> Tensor:
+        """(n, K, C') all edges of the chosen graphs (n,)."""
+        rows = self.graphs.neighbours[chosen]
+        neighbour = self.neighbour.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+        return (neighbour + self.centre.index_select(0, chosen)[:, None]).relu()
+
+
+class EdgeLayer(nn.Module):
+    """Linear layer on (neighbour, centre), batch norm over all edges, ReLU."""
+
+    eps = 1e-5
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.linear = nn.Linear(2 * inputs, outputs, bias=False)
-        self.norm = nn.BatchNorm1d(outputs)
+        self.scale = nn.Parameter(torch.ones(outputs))
+        self.shift = nn.Parameter(torch.zeros(outputs))
 
-    def forward(self, values: Tensor, graphs: Graphs) -> Tensor:
-        """Features of edges (N, K, C') from row features (V, C)."""
+    def forward(self, values: Tensor, graphs: Graphs) -> Edges:
+        """Edges of the graphs over row features (V, C)."""
         of_neighbour, of_centre = self.linear.weight.chunk(2, dim=1)
+        neighbour = values @ of_neighbour.T
         centre = (values @ of_centre.T).index_select(0, graphs.centre)
-        neighbour = (values @ of_neighbour.T).index_select(0, graphs.neighbours.flatten())
-        edges = neighbour.unflatten(0, graphs.neighbours.shape) + centre[:, None]
-        return self.norm(edges.flatten(0, 1)).view_as(edges).relu()
+        degree = torch.bincount(graphs.neighbours.flatten(), minlength=len(values))
+        share = (degree / graphs.neighbours.numel()).to(values.dtype)[:, None]
+        neighbour = neighbour - (share * neighbour).sum(0)
+        centre = centre - centre.mean(0)
+        around = F.embedding_bag(graphs.neighbours, neighbour, mode="mean")
+        variance = (share * neighbour.square()).sum(0) + centre.square().mean(0)
+        variance = variance + 2 * (centre * around).mean(0)
+        factor = self.scale / (variance.clamp(min=0) + self.eps).sqrt()
+        return Edges(neighbour * factor, centre * factor + self.shift, graphs)
 
 
 def mean_one_softmax(logits: Tensor) -> Tensor:

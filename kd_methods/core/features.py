@@ -32,11 +32,11 @@ def nearest(query: Tensor, key: Tensor, k: int, chunk: int = 1024) -> Tensor:
         k: number of neighbours, at most M.
 
     Returns:
-        (N, k) indices into ``key``, nearest first.
+        (N, k) indices into ``key``, in no order.
     """
     square = key.square().sum(1)
     parts = [
-        torch.addmm(square, rows, key.T, alpha=-2).topk(k, largest=False).indices
+        torch.addmm(square, rows, key.T, alpha=-2).topk(k, largest=False, sorted=False).indices
         for rows in query.split(chunk)
     ]
     return torch.cat(parts) if parts else query.new_empty((0, k), dtype=torch.long)

@@ -1,0 +1,35 @@
+# Everything lives in .venv; every target may be repeated.
+PYTHON ?= python3
+BIN := .venv/bin
+RESULTS ?= results/bench
+STAMP := .venv/.installed
+
+.PHONY: setup bench test lint perf clean
+
+setup: $(STAMP)
+
+# PyTorch first and pinned: another package would pull the newest build with all of CUDA.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt torch numpy setuptools
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP)
+
+bench: setup
+	$(BIN)/python run_bench.py run --profile smoke --students pointpillars@4 \
+	    --methods none,logit_kd,fitnet,point_distiller,point_distiller:variant=released \
+	    --results $(RESULTS)
+
+test: setup
+	$(BIN)/python -m pytest tests --ignore tests/perf
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+perf: setup
+	$(BIN)/python -m pytest tests/perf --benchmark-only -s
+
+clean:
+	rm -rf .venv .cache
