@@ -1,0 +1,244 @@
+"""Lockstep training: a cell's result is its own, whatever trains beside it."""
+
+import hashlib
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from benchmark import training
+from benchmark.cohort import load_model, make_setup, run_cohort
+from benchmark.executors import load_teacher, publish_teacher, run_matrix
+from benchmark.records import read_all
+from benchmark.training import Learner, observe_teacher, state_hash, train
+from detectors import CLASSES, get_family
+from kd_methods import Batch, KDMethod, register
+
+RESULT = ("ap", "weights_sha256", "losses_sha256")
+METHODS = ["none", "logit_kd", "fitnet", "point_distiller", "point_distiller:variant=released"]
+
+
+@register("broken", paper="a test", year=2026)
+class Broken(KDMethod):
+    """Raises at its second step."""
+
+    calls = 0
+
+    def needs(self):
+        return {"neck"}
+
+    def loss(self, teacher, student, batch):
+        self.calls += 1
+        if self.calls == 2:
+            raise IndexError("out of pillars")
+        return {"zero": 0 * student.neck.values.sum()}
+
+
+@register("nan_loss", paper="a test", year=2026)
+class NanLoss(KDMethod):
+    """Returns a loss that is no number."""
+
+    def needs(self):
+        return {"neck"}
+
+    def loss(self, teacher, student, batch):
+        return {"nan": student.neck.values.sum() * float("nan")}
+
+
+@register("unknown_tap", paper="a test", year=2026)
+class UnknownTap(KDMethod):
+    """Asks for an output that no detector has."""
+
+    def needs(self):
+        return {"necks"}
+
+    def loss(self, teacher, student, batch):
+        return {}
+
+
+def results(workplace):
+    return {
+        record["method"]: {key: record[key] for key in (*RESULT, "status")}
+        for record in read_all(workplace.results / "records")
+        if "@" in record["student"]
+    }
+
+
+def test_a_cell_alone_equals_the_same_cell_in_a_cohort(matrix, workplace, tmp_path):
+    run_matrix(matrix(METHODS), workplace)
+    together = results(workplace)
+    assert {record["status"] for record in together.values()} == {"done"}
+    assert len({record["weights_sha256"] for record in together.values()}) == len(METHODS)
+    for method in ("none", "point_distiller"):
+        alone = type(workplace)(
+            workplace.data, tmp_path / method, workplace.cache, workplace.device
+        )
+        run_matrix(matrix([method]), alone)
+        assert results(alone)[method] == together[method]
+
+
+def test_a_failing_method_ends_its_own_cell_only(matrix, workplace, tmp_path):
+    run_matrix(matrix(["none", "broken", "nan_loss", "unknown_tap", "fitnet"]), workplace)
+    found = {r["method"]: r for r in read_all(workplace.results / "records") if "@" in r["student"]}
+    assert found["broken"]["status"] == "failed"
+    assert "IndexError: out of pillars" in found["broken"]["reason"]
+    assert found["nan_loss"]["status"] == "diverged"
+    assert "loss kd.nan is nan" in found["nan_loss"]["reason"]
+    assert found["unknown_tap"]["status"] == "skipped"
+    assert "did you mean 'neck'" in found["unknown_tap"]["reason"]
+    alone = type(workplace)(workplace.data, tmp_path / "alone", workplace.cache, workplace.device)
+    run_matrix(matrix(["none", "fitnet"]), alone)
+    assert results(alone) == {
+        m: r for m, r in results(workplace).items() if m in ("none", "fitnet")
+    }
+
+
+def setup_of(matrix, workplace, methods=("none",)):
+    """Cells and setup of a one-cohort matrix, with its teacher."""
+    request = matrix(methods)
+    teacher = request.teacher("pointpillars")
+    publish_teacher(teacher, workplace)
+    cells = request.cohorts()[0].cells
+    return cells, make_setup(cells[0], load_teacher(teacher, workplace), workplace)
+
+
+def digest(tensors):
+    total = hashlib.sha256()
+    for tensor in tensors:
+        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()
+
+
+def test_all_methods_of_a_seed_share_weights_batches_and_augmentation(matrix, workplace):
+    cells, setup = setup_of(matrix, workplace, METHODS)
+    assert len({state_hash(Learner(cell, setup).model) for cell in cells}) == 1
+
+    def stream(epoch):
+        return [digest([*b.points, *b.boxes, *b.labels]) for b in setup.frames.epoch(epoch)]
+
+    assert stream(0) == stream(0)
+    assert not set(stream(0)) & set(stream(1))
+
+
+def test_another_seed_changes_weights_and_batches(matrix, workplace):
+    pairs = []
+    for seed in (0, 1):
+        request = matrix(["none"], seeds=[seed])
+        cell = request.cohorts()[0].cells[0]
+        setup = make_setup(cell, None, workplace)
+        batch = next(setup.frames.epoch(0))
+        pairs.append((state_hash(Learner(cell, setup).model), digest(batch.points)))
+    assert pairs[0][0] != pairs[1][0]
+    assert pairs[0][1] != pairs[1][1]
+
+
+def test_a_students_step_leaves_the_shared_batch_and_the_teacher_alone(matrix, workplace):
+    cells, setup = setup_of(matrix, workplace, METHODS)
+    learners = [Learner(cell, setup) for cell in cells]
+    inputs = setup.family.voxelizer(setup.grid, training=True)(next(setup.frames.epoch(0)))
+    teacher = observe_teacher(setup, inputs, {"local", "stages", "head"})
+
+    def everything():
+        batch = inputs.batch
+        outputs = [teacher.local.values, *(s.values for s in teacher.stages)]
+        return digest(
+            [*batch.points, *batch.boxes, *batch.labels, *inputs.voxels.values(), *outputs,
+             teacher.head.class_logits, *setup.teacher.state_dict().values()]
+        )  # fmt: skip
+
+    before = everything()
+    for learner in learners:
+        start = state_hash(learner.model)
+        learner.step(inputs, teacher)
+        assert learner.status == "running", learner.reason
+        assert state_hash(learner.model) != start
+        assert everything() == before
+    assert not setup.teacher.training
+
+
+def test_zero_weight_equals_none_bit_for_bit(matrix, workplace):
+    run_matrix(matrix(["none", "fitnet:weight=0"]), workplace)
+    found = results(workplace)
+    assert found["fitnet:weight=0"]["weights_sha256"] == found["none"]["weights_sha256"]
+    assert found["fitnet:weight=0"]["ap"] == found["none"]["ap"]
+
+
+def test_global_generators_continue_as_if_nothing_was_drawn(matrix, workplace):
+    cells, setup = setup_of(matrix, workplace, ["none", "fitnet"])
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    train(cells, setup)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def empty_batch(frames, with_objects):
+    boxes = (
+        torch.tensor([[7.0, 0, -1.6, 3.9, 1.6, 1.5, 0.3]]) if with_objects else torch.zeros(0, 7)
+    )
+    labels = torch.full((len(boxes),), 2)
+    return Batch([boxes] * frames, [labels] * frames, [torch.zeros(0, 4)] * frames, CLASSES)
+
+
+@pytest.mark.parametrize("with_objects", [False, True])
+def test_frames_without_points_or_objects_train(matrix, workplace, with_objects):
+    cells, setup = setup_of(matrix, workplace, METHODS)
+    voxelize = setup.family.voxelizer(setup.grid, training=True)
+    full = next(setup.frames.epoch(0))
+    mixed = Batch(
+        [full.boxes[0], torch.zeros(0, 7)],
+        [full.labels[0], torch.zeros(0, dtype=torch.long)],
+        [full.points[0], torch.zeros(0, 4)],
+        CLASSES,
+    )
+    for cell in cells:
+        learner = Learner(cell, setup)
+        for batch in (empty_batch(2, with_objects), mixed):
+            inputs = voxelize(batch)
+            learner.step(inputs, observe_teacher(setup, inputs, learner.needs))
+        assert learner.status == "running", learner.reason
+
+
+def test_the_schedule_is_that_of_mmdet3ds_kitti_configs(matrix, workplace):
+    """Cosine from the rate to 10 times it over 40 % of the steps, then to 1e-4 of it; beta 1 from
+    0.95 to 0.85 and back (its cyclic schedule, CosineAnnealingLR and CosineAnnealingMomentum)."""
+    cells, setup = setup_of(matrix, workplace)
+    learner = Learner(cells[0], replace(setup, epochs=10))
+    rate, total = setup.learning_rate, 10 * setup.frames.steps
+
+    def cosine(start, end, share):
+        return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+
+    top = 0.4 * total - 1
+    for step in range(total):
+        up, down = step / top, (step - top) / (total - 1 - top)
+        climbs = step <= top
+        expected = cosine(rate, 10 * rate, up) if climbs else cosine(10 * rate, 1e-4 * rate, down)
+        beta = cosine(0.95, 0.85, up) if climbs else cosine(0.85, 0.95, down)
+        group = learner.optimiser.param_groups[0]
+        assert group["lr"] == pytest.approx(expected, rel=1e-6)
+        assert group["betas"] == pytest.approx((beta, 0.99), rel=1e-6)
+        assert group["weight_decay"] == 0.01
+        learner.optimiser.step()
+        if step + 1 < total:
+            learner.schedule.step()
+
+
+def test_method_parameters_are_not_clipped_with_the_student_nor_saved_with_it(matrix, workplace):
+    cells, setup = setup_of(matrix, workplace, ["fitnet"])
+    run_cohort(cells, setup.teacher, workplace, "test")
+    model = load_model(cells[0], workplace.results, workplace.device)
+    plain = get_family("pointpillars").build(4, setup.grid)
+    assert model.state_dict().keys() == plain.state_dict().keys()
+    learner = Learner(cells[0], setup)
+    student, method = (set(map(id, g["params"])) for g in learner.optimiser.param_groups)
+    assert student == set(map(id, learner.model.parameters()))
+    assert method == set(map(id, learner.method.parameters()))
+
+
+def test_settings_that_this_machine_lacks_are_refused():
+    with pytest.raises(training.SettingError, match="use auto or one of fp32, bf16"):
+        training.choose_precision("fp8", torch.device("cpu"))
+    with pytest.raises(training.SettingError, match="device 'cuda:99' cannot be used"):
+        training.choose_device("cuda:99")
