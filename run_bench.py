@@ -83,6 +83,44 @@ def list_detectors(options: argparse.Namespace) -> int:
     return DONE
 
 
+def evaluate(options: argparse.Namespace) -> int:
+    """Score KITTI result files of any detector."""
+    from benchmark.evaluation.command import evaluate_command
+
+    print(
+        evaluate_command(
+            options.labels,
+            options.detections,
+            split=options.split,
+            json_file=options.json,
+            missing_as_empty=options.missing_as_empty,
+            loose=options.loose,
+            by_distance=options.by_distance,
+            points=options.points,
+            curves=options.curves,
+        )
+    )
+    return DONE
+
+
+def verify_data(options: argparse.Namespace) -> int:
+    """Read every file of a KITTI folder and list all that is wrong."""
+    from benchmark.data.kitti import verify
+
+    problems = verify(options.data)
+    print("\n".join(problems) or f"{options.data}: no problem found")
+    return BAD_INPUT if problems else DONE
+
+
+def synthesize_data(options: argparse.Namespace) -> int:
+    """Write an embedded data set into a folder."""
+    from benchmark.data.synthetic import generate
+
+    generate(options.data, options.seed, options.train, options.val, options.max_range)
+    print(f"wrote {options.train} + {options.val} synthetic frames to {options.data}")
+    return DONE
+
+
 def _prepare(options: argparse.Namespace) -> tuple[Any, Any]:
     from benchmark.cohort import Workplace
     from benchmark.data import synthetic
@@ -125,6 +163,8 @@ def _parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("list", help="what there is").add_subparsers(required=True)
     listing.add_parser("methods").set_defaults(command=list_methods)
     listing.add_parser("detectors").set_defaults(command=list_detectors)
+    _add_evaluate(commands)
+    _add_data(commands)
     return parser
 
 
@@ -157,6 +197,35 @@ def _add_run(commands: Any) -> None:
     add("--device", default="auto", help="auto (default), cpu, cuda, cuda:1")
     add("--precision", default="auto", help="auto (default: bf16 where it is fast), fp32, bf16")
     add("--retry", action="store_true", help="run failed cells again")
+
+
+def _add_evaluate(commands: Any) -> None:
+    command = commands.add_parser("evaluate", help="score KITTI result files of any detector")
+    command.set_defaults(command=evaluate)
+    add = command.add_argument
+    add("--labels", type=Path, required=True, metavar="DIR", help="label_2 of the ground truth")
+    add("--detections", type=Path, required=True, metavar="DIR", help="result files")
+    add("--split", type=Path, metavar="FILE", help="list of frames; default: all labels")
+    add("--json", type=Path, metavar="FILE", help="write all figures there too")
+    add("--missing-as-empty", action="store_true", help="a missing result file has no detection")
+    add("--loose", action="store_true", help="the looser set of overlaps")
+    add("--by-distance", action="store_true", help="also for 0-30, 30-50 and over 50 m")
+    add("--points", type=Path, metavar="DIR", help="KITTI training folder: also by points in box")
+    add("--curves", type=Path, metavar="PREFIX", help="precision-recall curves as CSV and PNG")
+
+
+def _add_data(commands: Any) -> None:
+    data = commands.add_parser("data", help="check or generate data").add_subparsers(required=True)
+    check = data.add_parser("verify", help="read every file of a KITTI folder")
+    check.add_argument("data", type=Path, metavar="DIR")
+    check.set_defaults(command=verify_data)
+    make = data.add_parser("synthesize", help="generate an embedded data set")
+    make.add_argument("data", type=Path, metavar="DIR")
+    make.add_argument("--seed", type=int, default=0)
+    make.add_argument("--train", type=int, default=256, help="frames (default %(default)s)")
+    make.add_argument("--val", type=int, default=128, help="frames (default %(default)s)")
+    make.add_argument("--max-range", type=float, default=50.0, help="metres (default %(default)s)")
+    make.set_defaults(command=synthesize_data)
 
 
 if __name__ == "__main__":

@@ -77,6 +77,7 @@ def run_cohort(
         if learner.status == "done":
             record |= _outcome(learner, scores[id(learner)], setup, validation, workplace)
             save_checkpoint(workplace.results, record["cell"], learner.model)
+            save_statistics(workplace.results, record["cell"], scores[id(learner)])
         records.publish(workplace.results / "records", record)
 
 
@@ -109,6 +110,12 @@ def save_checkpoint(folder: Path, cell: str, model: nn.Module) -> None:
     buffer = io.BytesIO()
     torch.save(model.state_dict(), buffer)
     records.write_atomically(_checkpoint(folder, cell), buffer.getvalue())
+
+
+def save_statistics(folder: Path, cell: str, result: Result) -> None:
+    """Write what the resampling of frames needs under the identity of its cell."""
+    (folder / "statistics").mkdir(parents=True, exist_ok=True)
+    result.statistics.save(folder / "statistics" / f"{cell}.npz")
 
 
 def load_model(cell: Cell, folder: Path, device: torch.device) -> nn.Module:
