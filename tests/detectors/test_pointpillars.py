@@ -1,0 +1,191 @@
+"""PointPillars: mmdet3d's network at the paper's widths, and its outputs as methods read them."""
+
+import pytest
+import torch
+
+from detectors import CLASSES, DetectorError, Grid, get_family, parse_student, student_name
+from detectors.family import scaled
+from kd_methods import Batch
+from kd_methods.core.interface import MissingOutputError
+
+FAMILY = get_family("pointpillars")
+GRID = Grid((0, -5.12, -3, 10.24, 5.12, 1), (0.32, 0.32, 4), (300, 400))
+EVERYTHING = {"local", "stages", "neck", "head", "stages:pre_relu", "neck:pre_relu"}
+
+
+def batch(frames=2, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    size = torch.tensor([10.24, 10.24, 3.0, 1.0])
+    points = [
+        torch.rand(1500, 4, generator=generator) * size - torch.tensor([0, 5.12, 3.0, 0])
+        for _ in range(frames)
+    ]
+    boxes = torch.tensor([[5.0, 0, -1.7, 3.9, 1.6, 1.5, 0.3], [3.0, 3, -1.7, 0.8, 0.6, 1.7, 0.0]])
+    return Batch([boxes] * frames, [torch.tensor([2, 0])] * frames, points, CLASSES)
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return FAMILY.build(4, GRID)
+
+
+@pytest.fixture
+def captured(model):
+    inputs = FAMILY.voxelizer(GRID, training=True)(batch())
+    with FAMILY.capture(model.train(), EVERYTHING, GRID) as take:
+        losses = FAMILY.losses(model, inputs)
+    return take(inputs), inputs, losses
+
+
+@pytest.mark.parametrize(("ratio", "millions"), [(1, 4.835), (4, 1.217), (16, 0.309)])
+def test_parameters_on_the_kitti_grid(ratio, millions):
+    model = FAMILY.build(ratio, FAMILY.default_grid())
+    assert round(sum(p.numel() for p in model.parameters()) / 1e6, 3) == millions
+
+
+def test_the_kitti_grid_is_mmdet3ds():
+    grid = FAMILY.default_grid()
+    assert grid.point_cloud_range == (0, -39.68, -3, 69.12, 39.68, 1)
+    assert grid.cells == (432, 496, 1)
+    assert grid.max_voxels == (16000, 40000)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "widths"),
+    [(8, {64: 22, 96: 34, 128: 45, 196: 70, 256: 91, 384: 137, 512: 182, 16: 5}),
+     (4, {64: 32, 196: 98}), (16, {196: 49, 64: 16}), (1, {64: 64})],
+)  # fmt: skip
+def test_widths_are_those_of_the_papers_students(ratio, widths):
+    assert {width: scaled(width, ratio) for width in widths} == widths
+
+
+def test_specs_tell_the_shapes_of_what_is_captured(model, captured):
+    outputs, _, _ = captured
+    spec = FAMILY.spec(model)
+    assert outputs.local.values.shape[1] == spec.local.channels
+    assert [s.values.shape[1] for s in outputs.stages] == [s.channels for s in spec.stages]
+    assert outputs.neck.values.shape[1] == spec.neck.channels
+    assert outputs.head.class_logits.shape[2] == spec.classes
+    assert [s.stride for s in outputs.stages] == [2, 4, 8]
+    assert outputs.neck.values.shape[-2:] == (16, 16)
+
+
+def test_pre_activations_precede_the_relu(model, captured):
+    outputs, _, _ = captured
+    for features in (*outputs.stages, outputs.neck):
+        assert torch.equal(features.pre_relu.relu(), features.values)
+        assert (features.pre_relu < 0).any()
+    weight, bias = FAMILY.spec(model).neck.batch_norm
+    assert len(weight) == len(bias) == outputs.neck.values.shape[1]
+
+
+def test_pillars_know_where_they_are_and_how_many_points_they_hold(captured):
+    outputs, inputs, _ = captured
+    local = outputs.local
+    for frame, points in enumerate(inputs.batch.points):
+        for row in torch.nonzero(local.batch == frame).flatten()[::17]:
+            offset = (points[:, :2] - local.xyz[row, :2]).abs()
+            inside = int((offset <= 0.16 + 1e-4).all(1).sum())
+            assert abs(inside - local.count[row].item()) <= 1  # points on an edge
+            assert local.capped_count[row] == min(local.count[row].item(), 32)
+    assert local.count.sum() <= sum(len(p) for p in inputs.batch.points)
+
+
+def test_boxes_decode_as_mmdet3ds_coder_does(model, captured):
+    outputs, _, _ = captured
+    head = outputs.head
+    frame = model.bbox_head.bbox_coder.decode(head.priors, head.deltas[1])
+    torch.testing.assert_close(head.boxes[1], frame)
+
+
+def test_positives_are_those_the_detector_trains_for(captured):
+    outputs, inputs, losses = captured
+    head = outputs.head
+    assert head.positive.any()
+    labels = head.assigned[head.positive]
+    assert set(labels.tolist()) == {0, 2}
+    for frame, rows in enumerate(head.positive):
+        boxes = inputs.batch.boxes[frame]
+        distance = torch.cdist(head.priors[rows][:, :2], boxes[:, :2]).amin(1)
+        assert distance.max() < 2.0
+    targets = (head.assigned[..., None] == torch.arange(3)).double()
+    kept = (head.assigned > -2)[..., None].expand_as(targets)
+    logits = head.class_logits.double()
+    p_t = torch.where(targets > 0, logits.sigmoid(), 1 - logits.sigmoid())
+    alpha = torch.where(targets > 0, 0.25, 0.75)
+    focal = (-alpha * (1 - p_t) ** 2 * p_t.log())[kept].sum() / head.positive.sum()
+    assert losses["loss_cls"].item() == pytest.approx(focal.item(), rel=1e-4)
+
+
+def test_detections_from_captured_outputs_equal_a_prediction(model):
+    inputs = FAMILY.voxelizer(GRID, training=False)(batch())
+    model.eval()
+    model.bbox_head.test_cfg.score_thr = 0.0
+    with torch.no_grad(), FAMILY.capture(model, {"head"}, GRID) as take:
+        FAMILY.observe(model, inputs)
+    predicted = FAMILY.predict(model, inputs)
+    for ours, theirs in zip(take(inputs).detections, predicted, strict=True):
+        assert len(ours.boxes) == 50
+        torch.testing.assert_close(ours.boxes, theirs.boxes)
+        torch.testing.assert_close(ours.scores, theirs.scores)
+
+
+def test_an_output_that_was_not_asked_for_names_itself(model):
+    inputs = FAMILY.voxelizer(GRID, training=True)(batch())
+    with FAMILY.capture(model, {"neck"}, GRID) as take:
+        FAMILY.observe(model, inputs)
+    with pytest.raises(MissingOutputError, match="'head'.*needs"):
+        take(inputs).head  # noqa: B018
+
+
+def test_training_and_evaluation_have_their_own_voxel_limits():
+    counts = [
+        torch.bincount(FAMILY.voxelizer(GRID, training)(batch()).voxels["coors"][:, 0]).tolist()
+        for training in (True, False)
+    ]
+    assert counts[0] == [300, 300]
+    assert all(300 < count <= 400 for count in counts[1])
+
+
+@pytest.mark.parametrize("last_is_empty", [False, True])
+def test_frames_without_points_count_as_frames(model, last_is_empty):
+    full, nothing = batch(1).points[0], torch.zeros(0, 4)
+    points = [full, nothing] if last_is_empty else [nothing, nothing]
+    both = batch()
+    inputs = FAMILY.voxelizer(GRID, training=True)(Batch(both.boxes, both.labels, points, CLASSES))
+    assert len(FAMILY.predict(model.eval(), inputs)) == 2
+
+
+def test_a_forward_pass_leaves_its_inputs_alone(model):
+    inputs = FAMILY.voxelizer(GRID, training=True)(batch())
+    before = {key: value.clone() for key, value in inputs.voxels.items()}
+    FAMILY.losses(model.train(), inputs)
+    FAMILY.predict(model.eval(), inputs)
+    assert all(torch.equal(before[key], value) for key, value in inputs.voxels.items())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("pointpilars@4", "did you mean 'pointpillars'"),
+        ("pointpillars@zero", "number of at least 1"),
+        ("pointpillars@0.5", "number of at least 1"),
+        ("pointpillars@", "number of at least 1"),
+    ],
+)
+def test_wrong_students_are_refused(text, message):
+    with pytest.raises(DetectorError, match=message):
+        parse_student(text)
+
+
+def test_student_names_have_one_spelling():
+    assert student_name(*(lambda f, r: (f.name, r))(*parse_student("pointpillars@4.0"))) == (
+        "pointpillars@4"
+    )
+    assert student_name("pointpillars", 1) == "pointpillars"
+
+
+def test_a_grid_that_the_network_cannot_halve_is_refused():
+    with pytest.raises(DetectorError, match="33 cells along x.*multiple of 2.56 m"):
+        FAMILY.build(4, Grid((0, -5.12, -3, 10.56, 5.12, 1), (0.32, 0.32, 4), (300, 400)))
