@@ -12,7 +12,7 @@ from typing import Any
 from benchmark.data.kitti import KittiDataset
 from benchmark.profiles import Profile
 from detectors import DetectorError, grid_settings, parse_student, student_name
-from kd_methods import KDMethod, MethodError, create, method_names
+from kd_methods import KDMethod, MethodError, create, method_names, written_forms
 
 NONE = "none"
 """The student trained alone."""
@@ -210,7 +210,8 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def _all() -> list[str]:
-    return [NONE, *method_names()]
+    """``none`` and every method, each of its variants by itself."""
+    return [NONE, *(form for name in method_names() for form in written_forms(name))]
 
 
 def _words(text: str) -> list[str]:

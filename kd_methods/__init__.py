@@ -12,7 +12,14 @@ from kd_methods.core.interface import (
     Points,
     Spec,
 )
-from kd_methods.core.registry import create, load_plugin, method_class, method_names, register
+from kd_methods.core.registry import (
+    create,
+    load_plugin,
+    method_class,
+    method_names,
+    register,
+    written_forms,
+)
 
 __all__ = [
     "Batch",
@@ -30,4 +37,5 @@ __all__ = [
     "method_class",
     "method_names",
     "register",
+    "written_forms",
 ]

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from torch import Tensor, nn
 
@@ -19,6 +19,7 @@ from kd_methods.core.interface import (
     MethodError,
     Outputs,
     Spec,
+    hyperparameter_types,
     suggestion,
 )
 
@@ -79,6 +80,15 @@ def method_class(name: str) -> type[KDMethod]:
     if name not in _registered:
         raise MethodError(f"plugin {name!r} was imported but does not @register({name!r})")
     return _registered[name]
+
+
+def written_forms(name: str) -> list[str]:
+    """A method as users write it, once per variant: ``name`` for the default one."""
+    cls = method_class(name)
+    kind = hyperparameter_types(cls).get("variant")
+    default = getattr(cls, "variant", None)
+    others = [variant for variant in get_args(kind) if variant != default]
+    return [name, *(f"{name}:variant={variant}" for variant in others)]
 
 
 def load_plugin(path: Path) -> list[str]:
@@ -191,8 +201,8 @@ def _check(name: str, cls: type[KDMethod]) -> None:
         if own is getattr(KDMethod, function):
             raise MethodError(f"{cls.__name__} must define {function}()")
         if len(inspect.signature(own).parameters) != arguments:
-            expected = inspect.signature(getattr(KDMethod, function))
-            raise MethodError(f"{cls.__name__}.{function} must be {function}{expected}")
+            expected = ", ".join(inspect.signature(getattr(KDMethod, function)).parameters)
+            raise MethodError(f"{cls.__name__}.{function} must be {function}({expected})")
 
 
 def _entry_points() -> dict[str, Any]:
@@ -209,11 +219,17 @@ def _load(name: str, point: Any) -> None:
 def _import(what: str, action: Callable[[], object]) -> None:
     try:
         action()
-    except MethodError:
-        raise
+    except MethodError as error:
+        raise MethodError(f"plugin {what}: {error}") from None
     except Exception as error:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
         raise MethodError(
-            f"plugin {what} failed to import at {frame.filename}:{frame.lineno}: "
-            f"{type(error).__name__}: {error}"
+            f"plugin {what} failed to import at {_place(error)}: {type(error).__name__}: {error}"
         ) from error
+
+
+def _place(error: Exception) -> str:
+    """File and line that an error of an import speaks of."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}:{error.lineno}"
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.filename}:{frame.lineno}"

@@ -1,0 +1,143 @@
+"""Methods by name, their settings, and plugins."""
+
+from typing import Literal
+
+import pytest
+import torch
+
+from kd_methods import KDMethod, MethodError, create, load_plugin, method_class, method_names
+from kd_methods.core.registry import BUILT_IN, register
+
+PLUGIN = """
+from kd_methods import KDMethod, register
+
+@register("{name}", paper="a test", year=2026)
+class Plugin(KDMethod):
+    '''A test.'''
+    scale: float = 2.0
+
+    def needs(self):
+        return {{"neck"}}
+
+    def loss(self, teacher, student, batch):
+        return {{"loss": self.scale * student.neck.values.mean()}}
+"""
+
+
+@register("many_settings", paper="a test", year=2026)
+class ManySettings(KDMethod):
+    """Has a setting of every type."""
+
+    mode: Literal["a", "b"] = "a"
+    count: int = 3
+    rate: float = 0.5
+    flag: bool = False
+    table = {"second": {"count": 4, "rate": 0.1}, "second@4": {"count": 5}}
+    lidar_source = ("second@4",)
+
+    def needs(self):
+        return {"neck"}
+
+    def loss(self, teacher, student, batch):
+        return {"loss": torch.ones(()), "other": torch.ones(())}
+
+
+def test_every_method_of_ours_registers_under_its_name():
+    assert set(BUILT_IN) <= set(method_names())
+    for name in BUILT_IN:
+        cls = method_class(name)
+        assert cls.name == name
+        assert cls.paper
+        assert 2010 < cls.year < 2030
+        assert cls.__doc__
+
+
+def test_settings_are_converted_to_the_type_of_their_default():
+    method = create("many_settings:mode=b:count=7:rate=1e-3:flag=true:weight=2", "pointpillars@4")
+    assert method.hyperparameters() == {
+        "weight": 2.0, "mode": "b", "count": 7, "rate": 0.001, "flag": True,
+    }  # fmt: skip
+
+
+def test_a_student_overrides_its_family_and_a_user_overrides_both():
+    def values(text, student):
+        method = create(text, student)
+        return method.count, method.rate, method.extrapolated()
+
+    assert values("many_settings", "pointpillars@4") == (3, 0.5, True)
+    assert values("many_settings", "second@16") == (4, 0.1, True)
+    assert values("many_settings", "second@4") == (5, 0.1, False)
+    assert values("many_settings:count=9", "second@4")[0] == 9
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("fitnt", "no method 'fitnt', did you mean 'fitnet'"),
+        ("many_settings:cuont=1", "unknown setting 'cuont', did you mean 'count'"),
+        ("many_settings:count=x", "many_settings:count is 'x'; it must be of type int"),
+        ("many_settings:rate=nan", "many_settings:rate is 'nan'"),
+        ("many_settings:flag=maybe", "use true or false"),
+        ("many_settings:mode=c", "use one of a, b"),
+        ("many_settings:count", "'count' is not key=value"),
+        ("fitnet+fitnet", "names a method twice"),
+    ],
+)
+def test_wrong_names_and_settings_are_explained(text, message):
+    with pytest.raises(MethodError, match=message):
+        create(text, "pointpillars@4")
+
+
+def test_weight_multiplies_every_loss():
+    losses = create("many_settings:weight=3", "pointpillars@4")(None, None, None)
+    assert {name: value.item() for name, value in losses.items()} == {"loss": 3, "other": 3}
+
+
+def test_a_composition_adds_its_parts_each_with_its_own_weight():
+    method = create("many_settings:weight=3+fitnet:weight=2", "pointpillars@4")
+    assert method.needs() == {"neck", "stages"}
+    assert method.hyperparameters() == {
+        "many_settings": create("many_settings:weight=3", "pointpillars@4").hyperparameters(),
+        "fitnet": {"weight": 2.0},
+    }
+    assert method.extrapolated()
+    alone = create("many_settings:weight=3+logit_kd", "pointpillars@4")._parts()[0]
+    assert alone(None, None, None)["loss"].item() == 3
+
+
+def test_a_plugin_file_adds_its_methods(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(PLUGIN.format(name="from_a_file"))
+    assert load_plugin(path) == ["from_a_file"]
+    assert "from_a_file" in method_names()
+    assert create("from_a_file:scale=5", "pointpillars@4").scale == 5.0
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import no_such_module", r"bad.py:1: ModuleNotFoundError.*no_such_module"),
+        ("x = 1\ndef f(:\n", r"bad.py.*SyntaxError"),
+        ("x = 1", "registers no method; decorate a class with @register"),
+        (PLUGIN.format(name="fitnet"), "'fitnet' is taken by kd_methods.fitnet"),
+        (PLUGIN.format(name="none"), "'none' is taken"),
+        (PLUGIN.format(name="many_settings"), "'many_settings' is taken"),
+        (PLUGIN.format(name="two words"), "no method name"),
+        (PLUGIN.format(name="bad1").replace("(KDMethod)", ""), "subclass of kd_methods.KDM"),
+        (PLUGIN.format(name="bad2").replace("def needs", "def nedes"), "must define needs"),
+        (
+            PLUGIN.format(name="bad3").replace("student, batch", "student"),
+            r"bad.py: Plugin.loss must be loss\(self, teacher, student, batch\)",
+        ),
+    ],
+)
+def test_a_bad_plugin_says_what_is_wrong(tmp_path, source, message):
+    path = tmp_path / "bad.py"
+    path.write_text(source)
+    with pytest.raises(MethodError, match=message):
+        load_plugin(path)
+
+
+def test_a_missing_plugin_file_is_named(tmp_path):
+    with pytest.raises(MethodError, match="absent.py does not exist"):
+        load_plugin(tmp_path / "absent.py")
