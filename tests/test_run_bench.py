@@ -1,0 +1,158 @@
+"""The command line, as users run it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import run_bench
+
+ROOT = Path(__file__).parents[1]
+TINY = {
+    "purpose": "a test",
+    "epochs": 1,
+    "batch_size": 2,
+    "learning_rate": 0.0004,
+    "synthetic": {"train": 4, "val": 3, "max_range": 15.0, "seed": 2},
+    "max_frames": {"train": 4, "val": 3},
+    "grids": {
+        "pointpillars": {
+            "point_cloud_range": [0, -7.68, -3, 15.36, 7.68, 1],
+            "voxel_size": [0.32, 0.32, 4],
+            "max_voxels": [2000, 2000],
+        }
+    },
+}
+PLUGIN = """
+from kd_methods import KDMethod, register
+
+@register("of_a_stranger", paper="a test", year=2026)
+class OfAStranger(KDMethod):
+    '''A test.'''
+
+    def needs(self):
+        return {"neck"}
+
+    def loss(self, teacher, student, batch):
+        return {"mean": (teacher.neck.values.mean() - student.neck.values.mean()).square()}
+"""
+
+
+@pytest.fixture
+def options(tmp_path):
+    """Common options of a small run."""
+    profile = tmp_path / "tiny.yaml"
+    profile.write_text(yaml.safe_dump(TINY))
+    return ["--profile", str(profile), "--results", str(tmp_path / "results"), "--cache",
+            str(tmp_path / "cache"), "--precision", "fp32"]  # fmt: skip
+
+
+def test_a_matrix_from_the_embedded_data_to_a_leaderboard(options, tmp_path, capsys):
+    plugin = tmp_path / "stranger.py"
+    plugin.write_text(PLUGIN)
+    command = ["run", *options, "--methods", "none,of_a_stranger", "--plugin", str(plugin)]
+    assert run_bench.main(command) == run_bench.DONE
+    output = capsys.readouterr().out
+    for words in ("| pointpillars ", "teacher", "none", "of_a_stranger", "synthetic data"):
+        assert words in output
+    records = sorted((tmp_path / "results" / "records").glob("*.json"))
+    assert len(records) == 3
+    before = {path: path.read_bytes() for path in records}
+
+    assert run_bench.main(["run", *options, "--methods", "none"]) == run_bench.DONE
+    assert "epoch" not in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in records} == before
+
+    page = tmp_path / "results" / "leaderboard.md"
+    made = page.read_bytes()
+    page.unlink()
+    assert run_bench.main(["leaderboard", "--results", str(tmp_path / "results")]) == 0
+    assert page.read_bytes() == made
+
+
+def test_the_same_on_real_kitti_frames(options, kitti_root, capsys):
+    command = ["run", *options, "--data", str(kitti_root), "--methods", "none,point_distiller"]
+    assert run_bench.main(command) == run_bench.DONE
+    output = capsys.readouterr().out
+    assert "kitti (real frames, 4 training and 3 validation frames" in output
+    assert "point_distiller" in output
+
+
+def test_a_failed_cell_is_named_and_tried_again_on_request(options, tmp_path, capsys):
+    plugin = tmp_path / "failing.py"
+    plugin.write_text(
+        PLUGIN.replace("of_a_stranger", "failing").replace("(teacher", "0 / 0 * (teacher")
+    )
+    command = ["run", *options, "--methods", "none,failing", "--plugin", str(plugin)]
+    assert run_bench.main(command) == run_bench.CELLS_FAILED
+    assert "failing seed 0: ZeroDivisionError" in capsys.readouterr().err
+    assert run_bench.main(["run", *options, "--methods", "failing"]) == run_bench.CELLS_FAILED
+    assert "epoch" not in capsys.readouterr().out
+    run_bench.main(["run", *options, "--methods", "failing", "--retry"])
+    assert "epoch" in capsys.readouterr().out
+
+
+def test_evaluate_scores_result_files(kitti_root, tmp_path, capsys):
+    labels = kitti_root / "training" / "label_2"
+    for path in labels.glob("*.txt"):
+        lines = [f"{line} 1.0" for line in path.read_text().splitlines() if "DontCare" not in line]
+        (tmp_path / path.name).write_text("\n".join(lines))
+    out = tmp_path / "out.json"
+    command = ["evaluate", "--labels", str(labels), "--detections", str(tmp_path)]
+    assert run_bench.main([*command, "--json", str(out)]) == run_bench.DONE
+    assert json.loads(out.read_text())["Car"]["3d"]["R40"] == pytest.approx([100, 100, 100])
+    assert "Car" in capsys.readouterr().out
+
+
+def test_data_is_generated_and_checked(tmp_path, capsys):
+    root = tmp_path / "set"
+    assert run_bench.main(["data", "synthesize", str(root), "--train", "2", "--val", "1"]) == 0
+    assert run_bench.main(["data", "verify", str(root)]) == run_bench.DONE
+    scan = next((root / "training" / "velodyne_reduced").iterdir())
+    scan.write_bytes(scan.read_bytes()[:-3])
+    assert run_bench.main(["data", "verify", str(root)]) == run_bench.BAD_INPUT
+    assert scan.name in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--students", "pointpilars@4"], "did you mean 'pointpillars'"),
+        (["run", "--methods", "fitnt"], "did you mean 'fitnet'"),
+        (["run", "--profile", "smok"], "did you mean 'smoke'"),
+        (["run", "--data", "/nowhere"], "/nowhere"),
+        (["run", "--device", "tpu9"], "device 'tpu9' cannot be used"),
+        (["run", "--precision", "fp8"], "precision 'fp8'"),
+        (["run", "--plugin", "absent.py"], "absent.py does not exist"),
+        (["leaderboard", "--results", "/nowhere"], "holds no record"),
+        (["evaluate", "--labels", "/nowhere", "--detections", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_bad_input_ends_with_a_message_and_code_2(
+    arguments, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert run_bench.main(arguments) == run_bench.BAD_INPUT
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_lists(capsys):
+    assert run_bench.main(["list", "methods"]) == 0
+    assert run_bench.main(["list", "detectors"]) == 0
+    output = capsys.readouterr().out
+    assert "Romero et al., ICLR 2015" in output
+    assert "pointpillars@16" in output
+
+
+def test_help_needs_no_heavy_import():
+    code = "import sys, run_bench\ntry: run_bench.main(['--help'])\nexcept SystemExit: pass\n"
+    check = code + "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", check], check=True, env=environment, capture_output=True)
