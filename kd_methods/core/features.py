@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from kd_methods.core.interface import Dense, Layer, Points
+
+SHORTEST = 1e-6
+"""Vectors shorter than this have no direction."""
 
 
 def pointwise(layer: Layer, channels: int, bias: bool = True) -> nn.Module:
@@ -54,3 +60,44 @@ def rows(features: Dense | Points) -> Tensor:
     if isinstance(features, Points):
         return features.values
     return features.values.flatten(2).transpose(1, 2).flatten(0, 1)
+
+
+def sizes(features: Dense | Points) -> list[int]:
+    """Number of :func:`rows` of each frame that has any."""
+    if isinstance(features, Points):
+        return [count for count in torch.bincount(features.batch).tolist() if count]
+    return [math.prod(features.values.shape[2:])] * len(features.values)
+
+
+def tables(features: Dense | Points) -> Sequence[Tensor]:
+    """For each frame that has any, its :func:`rows` (n, C)."""
+    if isinstance(features, Points):
+        return features.values.split(sizes(features))
+    return list(features.values.flatten(2).transpose(1, 2))
+
+
+def occupied(features: Dense, points: Sequence[Tensor]) -> list[Tensor]:
+    """For each frame, the indices (n,) of the map's cells that hold one of its points (P, 4)."""
+    height, width = features.values.shape[2:]
+    x0, y0, x1, y1 = features.extent
+    found = []
+    for frame in points:
+        column = ((frame[:, 0] - x0) / (x1 - x0) * width).floor().long()
+        row = ((frame[:, 1] - y0) / (y1 - y0) * height).floor().long()
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        found.append(torch.unique((row * width + column)[inside]))
+    return found
+
+
+def sample(count: int, most: int, device: torch.device) -> Tensor:
+    """At most ``most`` different indices below ``count``, in random order."""
+    return torch.randperm(count, device=device)[:most]
+
+
+def unit(values: Tensor, dim: int) -> Tensor:
+    """Vectors along ``dim`` scaled to length 1; those that are about zero become zero.
+
+    Unlike dividing by a clamped length this gives no large gradient at zero.
+    """
+    length = torch.linalg.vector_norm(values, dim=dim, keepdim=True)
+    return values / length.masked_fill(length < SHORTEST, math.inf)
