@@ -1,0 +1,88 @@
+"""Overhaul of feature distillation: pre-activations with a margin."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from kd_methods.core.interface import Batch, Dense, KDMethod, Layer, MethodError, Outputs, Spec
+from kd_methods.core.registry import register
+
+RARE = 1e-3
+"""Below this probability of a negative pre-activation the margin is three deviations."""
+
+
+@register("overhaul", paper="Heo et al., ICCV 2019", year=2019)
+class Overhaul(KDMethod):
+    """The student's pre-activations follow the teacher's where these matter after the ReLU.
+
+    Source: Heo et al., arXiv 1904.01866, section 3, and the authors' code. The teacher's
+    pre-activation is cut from below at its channel's margin, the expected value of a negative one
+    under the batch norm before the ReLU; the student's goes through a 1x1 convolution and batch
+    norm; squared differences count unless student <= teacher <= 0. They are summed, divided by the
+    number of frames, and halved for each stage before the last. Taps are the ends of the backbone's
+    stages, as in the paper. There is no published LiDAR recipe; the weight is the authors' for
+    segmentation, the closest case: large maps with a label for every cell. Like there, no cell is
+    left out: in empty cells most of the teacher's values are negative, and these ask nothing of a
+    student that is below them.
+
+    Points are refused: their features are maxima over neighbours, whose distribution before the
+    ReLU is not the batch norm's, so that the margin is undefined.
+    """
+
+    weight: float = 1e-5
+
+    def needs(self) -> set[str]:
+        return {"stages:pre_relu"}
+
+    def build(self, teacher: Spec, student: Spec) -> None:
+        pairs = zip(student.stages, teacher.stages, strict=True)
+        self.connectors = nn.ModuleList(Connector(guided, hint) for guided, hint in pairs)
+
+    def loss(self, teacher: Outputs, student: Outputs, batch: Batch) -> dict[str, Tensor]:
+        stages = zip(self.connectors, teacher.stages, student.stages, strict=True)
+        last = len(self.connectors) - 1
+        return {
+            f"stage{i}": connector(t, s) / 2 ** (last - i)
+            for i, (connector, t, s) in enumerate(stages)
+        }
+
+
+class Connector(nn.Module):
+    """The student's regressor and the teacher's margins of one stage."""
+
+    margin: Tensor
+
+    def __init__(self, student: Layer, teacher: Layer) -> None:
+        super().__init__()
+        if not teacher.dense or teacher.batch_norm is None:
+            raise MethodError(
+                "overhaul compares pre-activations of maps after a batch norm; "
+                "this family's stages are not such maps"
+            )
+        convolution = nn.Conv2d(student.channels, teacher.channels, 1, bias=False)
+        nn.init.normal_(convolution.weight, std=math.sqrt(2 / teacher.channels))
+        self.regressor = nn.Sequential(convolution, nn.BatchNorm2d(teacher.channels))
+        self.register_buffer("margin", margins(*teacher.batch_norm)[:, None, None])
+
+    def forward(self, teacher: Dense, student: Dense) -> Tensor:
+        """Partial squared distance, summed over channels and cells, averaged over frames."""
+        assert teacher.pre_relu is not None
+        assert student.pre_relu is not None
+        target = torch.maximum(teacher.pre_relu, self.margin)
+        output = self.regressor(student.pre_relu)
+        counts = (target > 0) | (output > target)
+        return ((target - output).square() * counts).sum() / len(target)
+
+
+def margins(weight: Tensor, bias: Tensor) -> Tensor:
+    """(C,) expected value of the negative ones among N(bias, weight^2), channel by channel."""
+    deviation = weight.detach().double().abs()
+    mean = bias.detach().double()
+    ratio = mean / deviation.clamp(min=torch.finfo(weight.dtype).tiny)
+    negative = torch.special.ndtr(-ratio)
+    density = (-ratio.square() / 2).exp() / math.sqrt(2 * math.pi)
+    expected = mean - deviation * density / negative.clamp(min=RARE)
+    return torch.where(negative > RARE, expected, -3 * deviation).to(weight.dtype)
