@@ -28,6 +28,11 @@ BUILT_IN = {
     "logit_kd": "kd_methods.logit_kd",
     "fitnet": "kd_methods.fitnet",
     "point_distiller": "kd_methods.point_distiller",
+    "attention_transfer": "kd_methods.attention_transfer",
+    "similarity_preserving": "kd_methods.similarity_preserving",
+    "crd": "kd_methods.crd",
+    "overhaul": "kd_methods.overhaul",
+    "fbkd": "kd_methods.fbkd",
 }
 """Name and module of our own methods, imported when asked for."""
 
