@@ -143,7 +143,7 @@ def _prepare(options: argparse.Namespace) -> tuple[Any, Any]:
     else:
         root = Path(options.data)
     data = describe_data(root, generated)
-    matrix = Matrix(data, profile, students, methods, seeds, precision)
+    matrix = Matrix(data, profile, students, methods, seeds, precision, options.weighting)
     return matrix, Workplace(root, options.results, options.cache, device)
 
 
@@ -196,6 +196,12 @@ def _add_run(commands: Any) -> None:
     )
     add("--device", default="auto", help="auto (default), cpu, cuda, cuda:1")
     add("--precision", default="auto", help="auto (default: bf16 where it is fast), fp32, bf16")
+    add(
+        "--weighting",
+        default="source",
+        choices=("source", "balanced"),
+        help="the methods' own weights (default), or losses scaled to equal gradient norms",
+    )
     add("--retry", action="store_true", help="run failed cells again")
 
 

@@ -20,6 +20,7 @@ from benchmark.evaluation.kitti_ap import Result
 from benchmark.matrix import Cell
 from benchmark.progress import TrainingProgress
 from benchmark.training import DivergedError, Learner, Setup, state_hash, train
+from benchmark.weighting import make_learners
 from detectors import parse_student
 
 
@@ -56,7 +57,8 @@ def run_cohort(
     validation = make_validation(cells[0], workplace)
     before = state_hash(teacher) if teacher is not None else ""
     progress = TrainingProgress(title, setup)
-    learners, shared = train(cells, setup, progress)
+    learners = make_learners(cells, setup)
+    shared = train(learners, setup, progress)
     progress.close()
     if teacher is not None and state_hash(teacher) != before:
         raise TeacherError("a method changed the teacher's weights; nothing is published")
@@ -193,6 +195,7 @@ def _training(learner: Learner, shared: Mapping[str, float], companions: int) ->
         "seconds_alone": alone,
         "seconds_as_run": own + sum(shared.values()) / companions,
         "seconds_method": learner.clock.seconds["method"],
+        "balance": learner.balance,
         "extra_params": sum(p.numel() for p in method.parameters()) if method else 0,
         "extrapolated": method.extrapolated() if method else False,
         "losses": learner.losses,

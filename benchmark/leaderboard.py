@@ -97,7 +97,7 @@ def _comparable(record: Record) -> str:
 def _table(records: Sequence[Record]) -> Table:
     rows: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in sorted(records, key=lambda r: (r["seed"], r["cell"])):
-        rows[record["student"], record["method"]].append(record)
+        rows[record["student"], _label(record)].append(record)
     gains = {metric: _gains(rows, metric) for metric in METRICS}
     described = [
         _row(student, method, group, {m: gains[m].get((student, method)) for m in METRICS})
@@ -105,6 +105,12 @@ def _table(records: Sequence[Record]) -> Table:
     ]
     described.sort(key=_rank)
     return Table(_caption(records), pd.DataFrame(described))
+
+
+def _label(record: Record) -> str:
+    """The method, with its weighting where that is not the source's."""
+    balanced = record["weighting"] != "source"
+    return record["method"] + (f" ({record['weighting']})" if balanced else "")
 
 
 def _row(

@@ -120,6 +120,7 @@ class Matrix:
     methods: Sequence[str]
     seeds: Sequence[int]
     precision: str
+    weighting: str = "source"
 
     def teacher(self, family: str) -> Cell:
         """The teacher's cell of a family; its seed is always 0."""
@@ -139,6 +140,7 @@ class Matrix:
                         seed,
                         self.precision,
                         teacher=self.teacher(family).identity(),
+                        weighting="source" if method == NONE else self.weighting,
                     )
                     for student in self.students
                     if student.partition("@")[0] == family

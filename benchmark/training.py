@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import hashlib
 import json
 import math
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,7 +23,7 @@ from benchmark.data.batches import TrainingFrames
 from benchmark.matrix import Cell
 from benchmark.randomness import RandomStream
 from detectors import DetectorError, Family, Grid, Inputs, parse_student
-from kd_methods import KDMethod, MethodError, Outputs
+from kd_methods import Batch, KDMethod, MethodError, Outputs
 
 BETAS = (0.95, 0.99)
 WEIGHT_DECAY = 0.01
@@ -67,6 +70,11 @@ class Setup:
     def steps(self) -> int:
         return self.epochs * self.frames.steps
 
+    @cached_property
+    def voxelize(self) -> Callable[[Batch], Inputs]:
+        """Training batches to inputs."""
+        return self.family.voxelizer(self.grid, training=True)
+
     @contextmanager
     def autocast(self) -> Iterator[None]:
         """The precision of forward passes."""
@@ -104,10 +112,11 @@ class Learner:
         reason: why it is neither running nor done.
         losses: per epoch the mean of every loss.
         latest_loss: sum of the losses of the latest step.
+        balance: factor of the method's losses that the cell's weighting asks for.
     """
 
-    def __init__(self, cell: Cell, setup: Setup) -> None:
-        self.cell, self.setup = cell, setup
+    def __init__(self, cell: Cell, setup: Setup, balance: float = 1.0) -> None:
+        self.cell, self.setup, self.balance = cell, setup, balance
         self.status, self.reason = "running", ""
         self.losses: list[dict[str, float]] = []
         self.latest_loss = math.nan
@@ -144,6 +153,24 @@ class Learner:
             for name, value in losses.items():
                 self._sums[name] += value.item()
 
+    def losses_on(
+        self, inputs: Inputs, teacher: Outputs | None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The detector's and the method's losses on a batch, with their graph."""
+        family, method = self.setup.family, self.method if self.needs else None
+        if method is not None and teacher is not None:
+            with self._method_stream:
+                inputs = inputs.with_targets(method.targets(teacher, inputs.batch))
+        with self._detector_stream, family.capture(self.model, self.needs, self.setup.grid) as take:
+            with self.setup.autocast():
+                detection = family.losses(self.model, inputs)
+            student = take(inputs)
+        if method is None or teacher is None:
+            return detection, {}
+        with self._method_stream, self.clock.measure("method"):
+            distillation = method(teacher, student, inputs.batch)
+        return detection, {name: self.balance * v for name, v in distillation.items()}
+
     def end_epoch(self) -> None:
         """Keep the epoch's mean losses."""
         steps = self.setup.frames.steps
@@ -163,12 +190,12 @@ class Learner:
         family, ratio = parse_student(self.cell.student)
         with self._detector_stream:
             self.model = family.build(ratio, self.setup.grid)
+        self.model.to(self.setup.device, memory_format=torch.channels_last).train()
         self.method = self.cell.new_method()
         if self.method is not None:
             with self._method_stream:
                 self._build_method(self.method)
             self.method.to(self.setup.device).train()
-        self.model.to(self.setup.device, memory_format=torch.channels_last).train()
         groups: list[dict[str, Any]] = [{"params": list(self.model.parameters())}]
         if self.method is not None:
             groups.append({"params": list(self.method.parameters())})
@@ -192,17 +219,8 @@ class Learner:
         method.initialise(self.model, self.setup.teacher)
 
     def _forward(self, inputs: Inputs, teacher: Outputs | None) -> dict[str, Tensor]:
-        family, method = self.setup.family, self.method
-        if method is not None and teacher is not None:
-            inputs = inputs.with_targets(method.targets(teacher, inputs.batch))
-        with self._detector_stream, family.capture(self.model, self.needs, self.setup.grid) as take:
-            with self.setup.autocast():
-                losses = family.losses(self.model, inputs)
-            student = take(inputs)
-        if method is not None and teacher is not None:
-            with self._method_stream, self.clock.measure("method"):
-                distilled = method(teacher, student, inputs.batch)
-            losses |= {f"kd.{name}": value for name, value in distilled.items()}
+        detection, distillation = self.losses_on(inputs, teacher)
+        losses = detection | {f"kd.{name}": value for name, value in distillation.items()}
         for name, value in losses.items():
             if not math.isfinite(value.item()):
                 raise DivergedError(f"loss {name} is {value.item()}")
@@ -227,39 +245,99 @@ class Learner:
         self.reason = f"{reason}, in epoch {len(self.losses) + 1}" if self._sums else reason
 
 
+class SharedBatch:
+    """What all cells see in one step, and a guard over it.
+
+    Attributes:
+        inputs: the voxelised batch.
+        teacher: the frozen teacher's outputs, None where no method asks for any.
+    """
+
+    def __init__(self, setup: Setup, batch: Batch, needs: set[str], clock: Clock) -> None:
+        self.setup, self.needs = setup, needs
+        with clock.measure("data"):
+            self._spare = copy.deepcopy(batch)
+            self.inputs = setup.voxelize(batch)
+        with clock.measure("teacher"):
+            self._observe()
+
+    def changed(self) -> str:
+        """What of it was changed in place or otherwise: a reason, or nothing."""
+        current = self._versions()
+        return next((f"changed {k} in place" for k, v in current.items() if v != self._was[k]), "")
+
+    def restore(self, weights: Mapping[str, Tensor]) -> None:
+        """Make it again, the teacher's weights included, for the cells that come after."""
+        assert self.setup.teacher is not None
+        self.setup.teacher.load_state_dict(weights)
+        self.setup.teacher.eval().requires_grad_(False)
+        self.inputs = self.setup.voxelize(copy.deepcopy(self._spare))
+        self._observe()
+
+    def _observe(self) -> None:
+        self.teacher = observe_teacher(self.setup, self.inputs, self.needs)
+        self._was = self._versions()
+
+    def _versions(self) -> dict[str, Any]:
+        batch, model = self.inputs.batch, self.setup.teacher
+        weights = [] if model is None else list(model.state_dict(keep_vars=True).values())
+        return {
+            "the teacher's weights": [tensor._version for tensor in weights],
+            "the teacher's mode": None if model is None else [m.training for m in model.modules()],
+            "the batch": [t._version for t in (*batch.points, *batch.boxes, *batch.labels)],
+            "the teacher's outputs": [tensor._version for tensor in _tensors(self.teacher)],
+        }
+
+
 Progress = Callable[[int, int, "list[Learner]"], None]
 """Called after each step with the epoch (from 0), the step within it and the learners."""
 
 
 def train(
-    cells: Sequence[Cell], setup: Setup, progress: Progress = lambda *_: None
-) -> tuple[list[Learner], dict[str, float]]:
-    """Train cells in lockstep to the last epoch.
+    learners: list[Learner], setup: Setup, progress: Progress = lambda *_: None
+) -> dict[str, float]:
+    """Train learners in lockstep to the last epoch.
 
     Returns:
-        The learners with their final status, and the seconds spent on what they share
-        (``data``, ``teacher``).
+        The seconds spent on what they share (``data``, ``teacher``).
     """
-    learners = [Learner(cell, setup) for cell in cells]
-    voxelize = setup.family.voxelizer(setup.grid, training=True)
+    weights = {} if setup.teacher is None else copy.deepcopy(setup.teacher.state_dict())
     clock = Clock(setup.device)
     for epoch in range(setup.epochs):
-        for learner in _running(learners):
-            learner.begin_epoch(epoch)
-        batches = setup.frames.epoch(epoch)
-        for step in range(setup.frames.steps):
-            with clock.measure("data"):
-                inputs = voxelize(next(batches))
-            with clock.measure("teacher"):
-                teacher = observe_teacher(setup, inputs, _needs(learners))
-            for learner in _running(learners):
-                learner.step(inputs, teacher)
-            progress(epoch, step, learners)
-        for learner in _running(learners):
-            learner.end_epoch()
+        train_epoch(learners, setup, epoch, weights, clock, progress)
     for learner in _running(learners):
         learner.status = "done"
-    return learners, dict(clock.seconds)
+    return dict(clock.seconds)
+
+
+def train_epoch(
+    learners: list[Learner],
+    setup: Setup,
+    epoch: int,
+    weights: Mapping[str, Tensor],
+    clock: Clock,
+    progress: Progress = lambda *_: None,
+) -> None:
+    """One epoch in lockstep.
+
+    Args:
+        weights: the teacher's, to put back should a method change them.
+    """
+    for learner in _running(learners):
+        learner.begin_epoch(epoch)
+    batches = setup.frames.epoch(epoch)
+    for step in range(setup.frames.steps):
+        with clock.measure("data"):
+            batch = next(batches)
+        shared = SharedBatch(setup, batch, _needs(learners), clock)
+        for learner in _running(learners):
+            learner.step(shared.inputs, shared.teacher)
+            if learner.method is not None and (change := shared.changed()):
+                learner.end("failed", f"{learner.cell.method} {change}")
+                shared.restore(weights)
+        progress(epoch, step, learners)
+    for learner in _running(learners):
+        learner.end_epoch()
 
 
 @torch.no_grad()
@@ -328,6 +406,14 @@ def state_hash(module: nn.Module) -> str:
 
 def _running(learners: Sequence[Learner]) -> list[Learner]:
     return [learner for learner in learners if learner.running]
+
+
+def _tensors(outputs: Outputs | None) -> Iterator[Tensor]:
+    """Every captured tensor of a forward pass."""
+    for captured in vars(outputs).values() if outputs is not None else ():
+        for item in captured if isinstance(captured, list) else [captured]:
+            if dataclasses.is_dataclass(item):
+                yield from (v for v in vars(item).values() if isinstance(v, Tensor))
 
 
 def _needs(learners: Sequence[Learner]) -> set[str]:

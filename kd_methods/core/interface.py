@@ -262,6 +262,7 @@ class KDMethod(nn.Module):
     def forward(self, teacher: Outputs, student: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The losses of :meth:`loss` times ``weight``."""
         losses = self.loss(teacher, student, batch)
+        _check_losses(losses)
         return {name: self.weight * value for name, value in losses.items()}
 
     def hyperparameters(self) -> dict[str, Any]:
@@ -271,6 +272,16 @@ class KDMethod(nn.Module):
     def extrapolated(self) -> bool:
         """Whether no published LiDAR recipe gives the values for this student."""
         return not {self.family, self.student} & set(self.lidar_source)
+
+
+def _check_losses(losses: Any) -> None:
+    """Raise :class:`MethodError` unless ``losses`` names scalar tensors."""
+    if not isinstance(losses, dict):
+        raise MethodError(f"loss() returns {type(losses).__name__}; return a dict of scalars")
+    for name, value in losses.items():
+        if not isinstance(value, Tensor) or value.shape != ():
+            shape = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise MethodError(f"loss {name!r} is {shape}; return a scalar tensor, e.g. its mean()")
 
 
 def hyperparameter_types(cls: type[KDMethod]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def workplace(synthetic_root, cache, tmp_path) -> Workplace:
     return Workplace(synthetic_root, tmp_path / "results", cache, torch.device("cpu"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def matrix(synthetic_root):
     """Makes a matrix over the small set: ``matrix(["none"], seeds=[0], epochs=1)``."""
 

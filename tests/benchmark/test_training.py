@@ -3,15 +3,16 @@
 import hashlib
 import math
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
 
 from benchmark import training
-from benchmark.cohort import load_model, make_setup, run_cohort
+from benchmark.cohort import Workplace, load_model, make_setup, run_cohort
 from benchmark.executors import load_teacher, publish_teacher, run_matrix
 from benchmark.records import read_all
-from benchmark.training import Learner, observe_teacher, state_hash, train
+from benchmark.training import Learner, make_deterministic, observe_teacher, state_hash, train
 from detectors import CLASSES, get_family
 from kd_methods import Batch, KDMethod, register
 
@@ -46,6 +47,40 @@ class NanLoss(KDMethod):
         return {"nan": student.neck.values.sum() * float("nan")}
 
 
+@register("wrong_shape", paper="a test", year=2026)
+class WrongShape(KDMethod):
+    """Returns a loss per frame."""
+
+    def needs(self):
+        return {"neck"}
+
+    def loss(self, teacher, student, batch):
+        return {"each": student.neck.values.mean((1, 2, 3))}
+
+
+@register("vandal", paper="a test", year=2026)
+class Vandal(KDMethod):
+    """Changes what does not belong to it."""
+
+    target: Literal["weights", "mode", "outputs", "batch"] = "weights"
+
+    def needs(self):
+        return {"stages"}
+
+    def initialise(self, student, teacher):
+        self.__dict__["network"] = teacher
+
+    def loss(self, teacher, student, batch):
+        actions = {
+            "weights": lambda: self.network.state_dict()["bbox_head.conv_cls.bias"].fill_(3),
+            "mode": lambda: self.network.train(),
+            "outputs": lambda: teacher.stages[0].values.zero_(),
+            "batch": lambda: batch.points[0].zero_(),
+        }
+        actions[self.target]()
+        return {"zero": 0 * student.stages[0].values.sum()}
+
+
 @register("unknown_tap", paper="a test", year=2026)
 class UnknownTap(KDMethod):
     """Asks for an output that no detector has."""
@@ -78,8 +113,9 @@ def test_a_cell_alone_equals_the_same_cell_in_a_cohort(matrix, workplace, tmp_pa
         assert results(alone)[method] == together[method]
 
 
-def test_a_failing_method_ends_its_own_cell_only(matrix, workplace, tmp_path):
-    run_matrix(matrix(["none", "broken", "nan_loss", "unknown_tap", "fitnet"]), workplace)
+def test_a_failing_method_ends_its_own_cell_only(matrix, workplace, reference):
+    methods = ["none", "broken", "nan_loss", "wrong_shape", "unknown_tap", "fitnet"]
+    run_matrix(matrix(methods), workplace)
     found = {r["method"]: r for r in read_all(workplace.results / "records") if "@" in r["student"]}
     assert found["broken"]["status"] == "failed"
     assert "IndexError: out of pillars" in found["broken"]["reason"]
@@ -87,11 +123,38 @@ def test_a_failing_method_ends_its_own_cell_only(matrix, workplace, tmp_path):
     assert "loss kd.nan is nan" in found["nan_loss"]["reason"]
     assert found["unknown_tap"]["status"] == "skipped"
     assert "did you mean 'neck'" in found["unknown_tap"]["reason"]
-    alone = type(workplace)(workplace.data, tmp_path / "alone", workplace.cache, workplace.device)
-    run_matrix(matrix(["none", "fitnet"]), alone)
-    assert results(alone) == {
-        m: r for m, r in results(workplace).items() if m in ("none", "fitnet")
-    }
+    assert found["wrong_shape"]["status"] == "skipped"
+    assert "loss 'each' is [2]; return a scalar" in found["wrong_shape"]["reason"]
+    kept = {m: r for m, r in results(workplace).items() if m in ("none", "fitnet")}
+    assert kept == reference
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("weights", "changed the teacher's weights in place"),
+        ("mode", "changed the teacher's mode"),
+        ("outputs", "changed the teacher's outputs in place"),
+        ("batch", "changed the batch in place"),
+    ],
+)
+def test_a_vandal_fails_alone(matrix, workplace, reference, target, reason):
+    vandal = f"vandal:target={target}"
+    run_matrix(matrix([vandal, "none", "fitnet"]), workplace)
+    found = {r["method"]: r for r in read_all(workplace.results / "records") if "@" in r["student"]}
+    assert found[vandal]["status"] == "failed"
+    assert reason in found[vandal]["reason"]
+    assert {m: r for m, r in results(workplace).items() if m != vandal} == reference
+
+
+@pytest.fixture(scope="module")
+def reference(matrix, cache, synthetic_root, tmp_path_factory):
+    """Results of none and fitnet among themselves."""
+    results_folder = tmp_path_factory.mktemp("reference")
+    workplace = Workplace(synthetic_root, results_folder, cache, torch.device("cpu"))
+    make_deterministic(workplace.device)
+    run_matrix(matrix(["none", "fitnet"]), workplace)
+    return results(workplace)
 
 
 def setup_of(matrix, workplace, methods=("none",)):
@@ -169,7 +232,7 @@ def test_global_generators_continue_as_if_nothing_was_drawn(matrix, workplace):
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    train(cells, setup)
+    train([Learner(cell, setup) for cell in cells], setup)
     assert torch.equal(torch.rand(3), expected)
 
 
