@@ -64,11 +64,38 @@ def list_methods(options: argparse.Namespace) -> int:
     """Print every method with its source, year and the outputs it reads."""
     from tabulate import tabulate
 
-    from kd_methods import method_class, method_names
+    from benchmark.overview import describe_methods
+    from kd_methods import load_plugin
 
-    classes = [method_class(name) for name in method_names()]
-    rows = [(cls.name, cls.paper, cls.year, (cls.__doc__ or "").splitlines()[0]) for cls in classes]
-    print(tabulate(rows, headers=("method", "paper", "year", "what it does")))
+    for plugin in options.plugin:
+        load_plugin(plugin)
+    print(tabulate(describe_methods(), headers="keys"))
+    return DONE
+
+
+def check_method(options: argparse.Namespace) -> int:
+    """Run the conformance checks on a method and print a line for each."""
+    from benchmark.conformance import run_checks
+    from kd_methods import create, load_plugin
+
+    path = Path(options.method)
+    names = load_plugin(path) if path.suffix == ".py" else [options.method]
+    failed = 0
+    for name in names:
+        create(name, "pointpillars@4")
+        for outcome in run_checks(name, options.students.split(",") if options.students else None):
+            line = f"{outcome.status:8}{name} {outcome.student} {outcome.check}"
+            print(f"{line}: {outcome.remark}" if outcome.remark else line, flush=True)
+            failed += outcome.status == "failed"
+    return CELLS_FAILED if failed else DONE
+
+
+def new_method(options: argparse.Namespace) -> int:
+    """Write a plugin and its test, ready to edit."""
+    from benchmark.scaffold import write_plugin
+
+    plugin, test = write_plugin(options.name, options.folder)
+    print(f"wrote {plugin} and {test}; next: run_bench.py check-method {plugin}")
     return DONE
 
 
@@ -161,8 +188,18 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--results", type=Path, required=True, metavar="DIR")
     command.set_defaults(command=show_leaderboard)
     listing = commands.add_parser("list", help="what there is").add_subparsers(required=True)
-    listing.add_parser("methods").set_defaults(command=list_methods)
+    methods = listing.add_parser("methods")
+    methods.add_argument("--plugin", type=Path, action="append", default=[], metavar="FILE")
+    methods.set_defaults(command=list_methods)
     listing.add_parser("detectors").set_defaults(command=list_detectors)
+    check = commands.add_parser("check-method", help="does a method keep to the interface?")
+    check.add_argument("method", metavar="NAME|FILE")
+    check.add_argument("--students", help="default: one of each family")
+    check.set_defaults(command=check_method)
+    new = commands.add_parser("new-method", help="a plugin file and its test, ready to edit")
+    new.add_argument("name", metavar="NAME")
+    new.add_argument("--folder", type=Path, default=Path(), help="default: the current one")
+    new.set_defaults(command=new_method)
     _add_evaluate(commands)
     _add_data(commands)
     return parser

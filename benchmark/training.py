@@ -124,14 +124,18 @@ class Learner:
         self.method: KDMethod | None = None
         self.needs: set[str] = set()
         self._sums: dict[str, float] = defaultdict(float)
-        self._detector_stream = RandomStream("detector", cell.seed)
-        self._method_stream = RandomStream("method", cell.seed)
+        self.restart_streams()
         with self._guard():
             self._build()
 
     @property
     def running(self) -> bool:
         return self.status == "running"
+
+    def restart_streams(self) -> None:
+        """Let the random streams of detector and method begin anew."""
+        self._detector_stream = RandomStream("detector", self.cell.seed)
+        self._method_stream = RandomStream("method", self.cell.seed)
 
     def begin_epoch(self, epoch: int) -> None:
         """Tell the method which epoch starts, from 0."""
@@ -265,6 +269,10 @@ class SharedBatch:
         """What of it was changed in place or otherwise: a reason, or nothing."""
         current = self._versions()
         return next((f"changed {k} in place" for k, v in current.items() if v != self._was[k]), "")
+
+    def tensors(self) -> list[Tensor]:
+        """Every tensor of the teacher's outputs."""
+        return list(_tensors(self.teacher))
 
     def restore(self, weights: Mapping[str, Tensor]) -> None:
         """Make it again, the teacher's weights included, for the cells that come after."""

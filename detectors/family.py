@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -134,13 +136,7 @@ class Family(ABC):
 
     def base_config(self) -> dict[str, Any]:
         """mmdet3d's own model config, as installed with it."""
-        import mmdet3d
-        from mmengine import Config
-
-        file = Path(mmdet3d.__file__).parent / ".mim" / "configs" / self.config_file
-        if not file.is_file():
-            raise DetectorError(f"{file} is missing; install mmdet3d 1.4 from its wheel")
-        return Config.fromfile(str(file)).model.to_dict()
+        return copy.deepcopy(_installed_config(self.config_file))
 
     def build(self, ratio: float, grid: Grid) -> Model:
         """A model with fresh weights, drawn from the global generators.
@@ -230,6 +226,17 @@ class Family(ABC):
     @abstractmethod
     def detections(self, model: Model, raw: dict[str, Any]) -> list[Detections]:
         """Final boxes from the captured head outputs, without gradient."""
+
+
+@cache
+def _installed_config(name: str) -> dict[str, Any]:
+    import mmdet3d
+    from mmengine import Config
+
+    file = Path(mmdet3d.__file__).parent / ".mim" / "configs" / name
+    if not file.is_file():
+        raise DetectorError(f"{file} is missing; install mmdet3d 1.4 from its wheel")
+    return Config.fromfile(str(file)).model.to_dict()
 
 
 def get_family(name: str) -> Family:

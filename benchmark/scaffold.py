@@ -1,0 +1,68 @@
+"""A new method's plugin file and its test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kd_methods import MethodError, method_names
+
+PLUGIN = '''"""{title}: say here what kind of knowledge it transfers."""
+
+from kd_methods import KDMethod, register
+from kd_methods.core.features import adapter
+
+
+@register("{name}", paper="Author et al., Venue", year=2026)
+class {title}(KDMethod):
+    """The student's neck features, through an adapter, follow the teacher's.
+
+    Source: paper, section, equation.
+    """
+
+    power: int = 2
+
+    def needs(self):
+        return {{"neck"}}
+
+    def build(self, teacher, student):
+        self.adapter = adapter(student.neck, teacher.neck)
+
+    def loss(self, teacher, student, batch):
+        difference = self.adapter(student.neck.values) - teacher.neck.values
+        return {{"neck": difference.abs().pow(self.power).mean()}}
+'''
+
+TEST = '''"""{title} keeps to the interface."""
+
+from pathlib import Path
+
+from benchmark.conformance import method_checks
+from kd_methods import load_plugin
+
+load_plugin(Path(__file__).with_name("{name}.py"))
+
+
+@method_checks("{name}")
+def test_{name}(check):
+    check()
+'''
+
+
+def write_plugin(name: str, folder: Path) -> tuple[Path, Path]:
+    """Write NAME.py and test_NAME.py, which pass the checks as they are.
+
+    Raises:
+        MethodError: the name is no identifier or taken, or a file is there already.
+    """
+    if not name.isidentifier() or name in method_names() or name == "none":
+        raise MethodError(f"{name!r} is taken or no name; use letters, digits and underscores")
+    title = "".join(word.capitalize() for word in name.split("_"))
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {folder / f"{name}.py": PLUGIN, folder / f"test_{name}.py": TEST}
+    for path in files:
+        if path.exists():
+            raise MethodError(f"{path} exists; choose another name or folder")
+    for path, template in files.items():
+        path.write_text(template.format(name=name, title=title), encoding="utf-8")
+    plugin, test = files
+    return plugin, test
