@@ -33,6 +33,12 @@ BUILT_IN = {
     "crd": "kd_methods.crd",
     "overhaul": "kd_methods.overhaul",
     "fbkd": "kd_methods.fbkd",
+    "se_ssd": "kd_methods.se_ssd",
+    "sparsekd_logit": "kd_methods.sparsekd_logit",
+    "sparsekd_label": "kd_methods.sparsekd_label",
+    "sparsekd_tgi": "kd_methods.sparsekd_tgi",
+    "rdd": "kd_methods.rdd",
+    "itkd": "kd_methods.itkd",
 }
 """Name and module of our own methods, imported when asked for."""
 

@@ -1,0 +1,322 @@
+"""SparseKD's teacher-guided initialisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from kd_methods.core.interface import Batch, KDMethod, MethodError, Outputs, Spec
+from kd_methods.core.registry import register
+
+EARLY = ("voxel_encoder", "middle_encoder", "backbone", "neck")
+"""Parts of an mmdet3d detector in the order in which data passes; heads follow."""
+
+COORDINATES = 3
+"""Channels that PointNet++ layers put before the features they group."""
+
+
+@register("sparsekd_tgi", paper="Yang et al., NeurIPS 2022", year=2022)
+class SparseKDTGI(KDMethod):
+    """The student starts from the teacher's weights, cut to its width.
+
+    Source: Yang et al., arXiv 2205.15156, teacher-guided initialisation, as in kd_tgi_utils.py of
+    CVMI-Lab/SparseKD. ``way`` says which output channels of a layer are kept: the first
+    (``FNAV2``, in all of its configs), those with the largest absolute batch-norm scale
+    (``BN_SCALE``) or those whose weights have the largest L1 norm (``OFA``). A layer's kept input
+    channels are those that the layers it reads keep; a layer as wide as the teacher's keeps all.
+
+    What differs: kept channels stay in the teacher's order, so a student of the teacher's width
+    is the teacher; the repository finds what a layer reads by the names of its own models, here it
+    follows from the order of the parts and the widths (:meth:`_Network.sources`); where a sparse
+    volume is flattened into a map, channel c at depth d becomes c * D + d, as the detectors lay
+    it out, where the repository takes d * C + c. PointRCNN, which the source does not treat, has
+    layers of one width side by side that order does not tell apart, so it takes ``FNAV2`` only,
+    for which widths suffice. No loss: the benefit is in the weights.
+    """
+
+    way: Literal["FNAV2", "BN_SCALE", "OFA"] = "FNAV2"
+
+    def needs(self) -> set[str]:
+        return set()
+
+    def build(self, teacher: Spec, student: Spec) -> None:
+        if self.family == "pointrcnn" and self.way != "FNAV2":
+            raise MethodError(
+                f"sparsekd_tgi:way={self.way} cannot tell what PointRCNN's layers read; use FNAV2"
+            )
+
+    @torch.no_grad()
+    def initialise(self, student: nn.Module, teacher: nn.Module) -> None:
+        network = _Network(student, teacher)
+        for layer in network.layers:
+            layer.kept_in = network.kept_inputs(layer)
+            count, wanted = layer.outputs
+            if wanted < count:
+                score = IMPORTANCE[self.way](layer)
+                best = score.argsort(descending=True, stable=True)[:wanted]
+                layer.kept = best.sort().values
+            else:
+                layer.kept = torch.arange(count)
+        for layer in network.layers:
+            layer.inherit()
+
+    def loss(self, teacher: Outputs, student: Outputs, batch: Batch) -> dict[str, Tensor]:
+        return {}
+
+
+class Widths(NamedTuple):
+    """A number of channels in teacher and student."""
+
+    teacher: int
+    student: int
+
+
+@dataclass(eq=False)
+class Pair:
+    """One layer with weights in both networks, and its batch norm where it has one.
+
+    Attributes:
+        kept_in, kept: the teacher's input and output channels that the student has.
+    """
+
+    name: str
+    teacher: nn.Module
+    student: nn.Module
+    norms: tuple[nn.Module, nn.Module] | None = None
+    kept_in: Tensor = field(default_factory=torch.Tensor)
+    kept: Tensor = field(default_factory=torch.Tensor)
+
+    @property
+    def outputs(self) -> Widths:
+        return self._widths(0)
+
+    @property
+    def inputs(self) -> Widths:
+        return self._widths(1)
+
+    @property
+    def sparse(self) -> bool:
+        """Whether the layer works on a sparse volume."""
+        return _weight(self.teacher).dim() == 5 and not isinstance(self.teacher, _ConvNd)
+
+    def importance(self) -> Tensor:
+        """(C,) L1 norm of the teacher's weights of each output channel, over kept inputs."""
+        outputs, inputs = _axes(self.teacher)
+        weight = _weight(self.teacher).cpu().index_select(inputs, self.kept_in)
+        return weight.abs().movedim(outputs, 0).flatten(1).sum(1)
+
+    def inherit(self) -> None:
+        """Copy the kept weights into the student."""
+        outputs, inputs = _axes(self.teacher)
+        weight = _select(_select(_weight(self.teacher), outputs, self.kept), inputs, self.kept_in)
+        _weight(self.student).copy_(weight)
+        if isinstance(self.teacher.bias, Tensor):
+            self.student.bias.copy_(_select(self.teacher.bias, 0, self.kept))  # type: ignore
+        if self.norms:
+            theirs, ours = (norm.state_dict(keep_vars=True) for norm in self.norms)
+            for key, value in theirs.items():
+                ours[key].copy_(_select(value, 0, self.kept) if value.dim() else value)
+
+    def _widths(self, which: int) -> Widths:
+        sizes = (
+            _weight(module).shape[_axes(module)[which]] for module in (self.teacher, self.student)
+        )
+        return Widths(*sizes)
+
+
+def _first(layer: Pair) -> Tensor:
+    return -torch.arange(layer.outputs.teacher)
+
+
+def _norm_scale(layer: Pair) -> Tensor:
+    return _weight(layer.norms[0]).abs().cpu() if layer.norms else _first(layer)
+
+
+IMPORTANCE: dict[str, Callable[[Pair], Tensor]] = {
+    "FNAV2": _first,
+    "BN_SCALE": _norm_scale,
+    "OFA": Pair.importance,
+}
+"""(C,) score of a layer's output channels; the highest are kept."""
+
+
+Source = list[Pair]
+"""Layers whose outputs lie side by side."""
+
+
+class _Network:
+    """The layers of a teacher and a student of the same depth, and what each layer reads.
+
+    Raises:
+        MethodError: the networks are not of one architecture.
+    """
+
+    def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
+        ours, theirs = dict(_weighted(student)), dict(_weighted(teacher))
+        if list(ours) != list(theirs):
+            raise MethodError("sparsekd_tgi: teacher and student differ in their layers")
+        norms = {name: module for name, module in theirs.items() if isinstance(module, _BatchNorm)}
+        self.layers = [
+            Pair(name, module, ours[name]) for name, module in theirs.items() if name not in norms
+        ]
+        for layer in self.layers:
+            if layer.outputs.student > layer.outputs.teacher:
+                raise MethodError(f"sparsekd_tgi: {layer.name} is wider in the student")
+        for name, norm in norms.items():
+            self._owner(name).norms = (norm, ours[name])
+        lists = [
+            [self._within(f"{name}.{i}") for i in range(len(module))]
+            for name, module in teacher.named_modules()
+            if isinstance(module, nn.ModuleList)
+        ]
+        self.branches = [branches for branches in lists if all(branches)]
+
+    def kept_inputs(self, layer: Pair) -> Tensor:
+        """The teacher's input channels that the student keeps.
+
+        Raises:
+            MethodError: it does not show what the layer reads.
+        """
+        count, wanted = layer.inputs
+        if count == wanted:
+            return torch.arange(count)
+        flattened = self._flattened(layer)
+        if flattened is not None:
+            return flattened
+        for source, first, last in self.sources(layer):
+            groups = [torch.arange(first)]
+            start = first
+            for part in source:
+                groups.append(start + part.kept)
+                start += part.outputs.teacher
+            groups.append(start + torch.arange(last))
+            return torch.cat(groups)
+        raise MethodError(f"sparsekd_tgi: it does not show which layers {layer.name} reads")
+
+    def sources(self, layer: Pair) -> Iterator[tuple[Source, int, int]]:
+        """What a layer may read, most likely first, with raw channels before and after it.
+
+        Widths in teacher and student must both fit. A branch of a list reads the same branch of
+        an earlier list, as in feature pyramids. Else it is the latest layer, or the latest list
+        of branches side by side, that fits; else such a one with a few raw channels, coordinates
+        before it or others after it; else two of them, the later one first, as in PointNet++'s
+        feature propagation. Branches that read the same do not concatenate each other.
+        """
+        count, wanted = layer.inputs
+        stage = self._stage(layer)
+        if stage is not None:
+            yield [stage], 0, 0
+        known = self._known(layer)
+        for source in known:
+            if _total(source) == layer.inputs:
+                yield source, 0, 0
+        siblings = self._siblings(layer)
+        known = [s for s in known if not set(s) & set(siblings)]
+        for source in known:
+            extra = count - _total(source).teacher
+            if 0 < extra == wanted - _total(source).student:
+                yield source, *((extra, 0) if extra == COORDINATES else (0, extra))
+        for i, later in enumerate(known):
+            for earlier in known[i + 1 :]:
+                apart = self._index(earlier[-1]) < self._index(later[0])
+                if apart and _total(later + earlier) == layer.inputs:
+                    yield later + earlier, 0, 0
+
+    def _known(self, layer: Pair) -> list[Source]:
+        """Layers and lists of branches before a layer, latest first, lists before their layers."""
+        end = self._index(layer)
+        lists = [[branch[-1] for branch in branches] for branches in self.branches]
+        complete = [source for source in lists if self._index(source[-1]) < end]
+        singles = [[before] for before in self.layers[:end]]
+        order = [(self._index(s[-1]), len(s), s) for s in complete + singles]
+        return [source for *_, source in sorted(order, key=lambda item: item[:2], reverse=True)]
+
+    def _stage(self, layer: Pair) -> Pair | None:
+        """The end of an earlier list's branch, where each branch of a list reads its equal."""
+        for branches in self.branches:
+            heads = [branch[0] for branch in branches]
+            if layer not in heads:
+                continue
+            for earlier in self.branches:
+                ends = [branch[-1] for branch in earlier]
+                if [head.inputs for head in heads] == [end.outputs for end in ends]:
+                    return ends[heads.index(layer)]
+        return None
+
+    def _siblings(self, layer: Pair) -> Source:
+        """All layers of a list of branches that read the same, where the layer begins one."""
+        for branches in self.branches:
+            heads = [branch[0] for branch in branches]
+            if layer in heads and all(head.inputs == layer.inputs for head in heads):
+                return [part for branch in branches for part in branch]
+        return []
+
+    def _flattened(self, layer: Pair) -> Tensor | None:
+        """Kept channels of a map made from a sparse volume, None where it is no such map."""
+        before = self.layers[self._index(layer) - 1]
+        if layer.sparse or not before.sparse:
+            return None
+        depth = layer.inputs.teacher // before.outputs.teacher
+        if tuple(depth * width for width in before.outputs) != layer.inputs:
+            return None
+        return (before.kept[:, None] * depth + torch.arange(depth)).flatten()
+
+    def _owner(self, norm: str) -> Pair:
+        """The layer that a batch norm follows: in a sequence the one before, else its sibling."""
+        parent, _, own = norm.rpartition(".")
+        siblings = {layer.name.removeprefix(f"{parent}."): layer for layer in self._within(parent)}
+        candidates = [
+            layer
+            for place, layer in siblings.items()
+            if "." not in place and not (own.isdigit() and int(place) > int(own))
+        ]
+        if not candidates:
+            raise MethodError(f"sparsekd_tgi: it does not show which layer {norm} follows")
+        return candidates[-1]
+
+    def _within(self, module: str) -> Source:
+        return [layer for layer in self.layers if layer.name.startswith(f"{module}.")]
+
+    def _index(self, layer: Pair) -> int:
+        return self.layers.index(layer)
+
+
+def _weighted(network: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Modules with a weight, by name, in the order in which data passes."""
+    found = [
+        (name, module)
+        for name, module in network.named_modules()
+        if isinstance(getattr(module, "weight", None), nn.Parameter)
+    ]
+    rank = {part: i for i, part in enumerate(EARLY)}
+    return sorted(found, key=lambda item: rank.get(item[0].partition(".")[0], len(EARLY)))
+
+
+def _axes(module: nn.Module) -> tuple[int, int]:
+    """Axes of the output and input channels in a layer's weight."""
+    if isinstance(module, _ConvTransposeNd):
+        return 1, 0
+    if isinstance(module, (nn.Linear, _ConvNd)):
+        return 0, 1
+    shape = _weight(module).shape
+    channels_first = (shape[0], shape[-1]) == (module.out_channels, module.in_channels)
+    return (0, -1) if channels_first else (-1, -2)
+
+
+def _weight(module: nn.Module) -> Tensor:
+    assert isinstance(module.weight, Tensor)
+    return module.weight
+
+
+def _select(values: Tensor, axis: int, kept: Tensor) -> Tensor:
+    return values.index_select(axis, kept.to(values.device))
+
+
+def _total(source: Source) -> Widths:
+    return Widths(sum(p.outputs.teacher for p in source), sum(p.outputs.student for p in source))
