@@ -143,14 +143,15 @@ class PointDistiller(KDMethod):
     def _graphs(self, values: Tensor, score: Tensor, groups: Sequence[Tensor]) -> Graphs:
         """Graphs of the rows in each group.
 
-        A group of fewer than N rows gives a graph for each; where K rows are not to be had, the
-        nearest ones are repeated.
+        A group of fewer than N rows gives a graph for each; where K rows are not to be had, those
+        there are repeat from the nearest on.
         """
         degree = min(self.neighbours, max(len(group) for group in groups))
         found = []
         for group in groups:
             best = score[group].argsort(descending=True, stable=True)[: self.nodes]
-            near = nearest(values[group[best]], values[group], min(degree, len(group)))
+            few = len(group) < degree
+            near = nearest(values[group[best]], values[group], min(degree, len(group)), few)
             repeated = torch.arange(degree, device=near.device) % near.shape[1]
             found.append((group[best], group[near[:, repeated]]))
         centres, neighbours = zip(*found, strict=True)

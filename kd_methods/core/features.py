@@ -29,20 +29,21 @@ def adapter(student: Layer, teacher: Layer) -> nn.Module:
     )
 
 
-def nearest(query: Tensor, key: Tensor, k: int, chunk: int = 1024) -> Tensor:
+def nearest(query: Tensor, key: Tensor, k: int, ordered: bool = False, chunk: int = 1024) -> Tensor:
     """Indices of the nearest keys in Euclidean distance, ``chunk`` queries at a time.
 
     Args:
         query: (N, C).
         key: (M, C).
         k: number of neighbours, at most M.
+        ordered: whether the nearest come first.
 
     Returns:
-        (N, k) indices into ``key``, in no order.
+        (N, k) indices into ``key``.
     """
     square = key.square().sum(1)
     parts = [
-        torch.addmm(square, rows, key.T, alpha=-2).topk(k, largest=False, sorted=False).indices
+        torch.addmm(square, rows, key.T, alpha=-2).topk(k, largest=False, sorted=ordered).indices
         for rows in query.split(chunk)
     ]
     return torch.cat(parts) if parts else query.new_empty((0, k), dtype=torch.long)
