@@ -19,8 +19,8 @@ class SimilarityPreserving(KDMethod):
     detector's batch holds few frames with many things in each, so the published LiDAR recipe (LGSD
     on KITTI) adds the cosine similarities between all cells of a frame; both terms weigh 0.5 and
     apply to every stage but the first. Here the cells are a uniform sample of ``cells`` per frame
-    (LGSD: all), an unbiased estimate of the mean over pairs of different cells at a thousandth of
-    the cost. LGSD's third term, similarity of channels through a trained adapter, is left out: it
+    (LGSD: all), an unbiased estimate of the mean over pairs of different cells at a hundredth of
+    the cost for a map of 10,000. LGSD's third term, similarity of channels through a trained adapter, is left out: it
     is not between inputs and compares representation spaces, which the paper set out to avoid.
     Points have no counterpart in other frames, so a frame of points is represented by their mean.
     """
