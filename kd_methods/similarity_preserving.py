@@ -20,9 +20,10 @@ class SimilarityPreserving(KDMethod):
     on KITTI) adds the cosine similarities between all cells of a frame; both terms weigh 0.5 and
     apply to every stage but the first. Here the cells are a uniform sample of ``cells`` per frame
     (LGSD: all), an unbiased estimate of the mean over pairs of different cells at a hundredth of
-    the cost for a map of 10,000. LGSD's third term, similarity of channels through a trained adapter, is left out: it
-    is not between inputs and compares representation spaces, which the paper set out to avoid.
-    Points have no counterpart in other frames, so a frame of points is represented by their mean.
+    the cost for a map of 10,000. LGSD's third term, similarity of channels through a trained
+    adapter, is left out: it is not between inputs and compares representation spaces, which the
+    paper set out to avoid. Points have no counterpart in other frames, so a frame of points is
+    represented by their mean.
     """
 
     weight: float = 0.5
