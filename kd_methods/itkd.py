@@ -57,11 +57,11 @@ class ItKD(KDMethod):
         self.decoder = _layers(self.code, *reversed(HIDDEN), narrow)
 
     def loss(self, teacher: Outputs, student: Outputs, batch: Batch) -> dict[str, Tensor]:
-        count = len(rows(teacher.neck))
-        sample = self._sample(count, rows(teacher.neck).device)
+        all_theirs, all_ours = rows(teacher.neck), rows(student.neck)
+        sample = self._sample(len(all_theirs), all_theirs.device)
         centres = object_cells(teacher.neck, [boxes[: self.objects] for boxes in batch.boxes])
         chosen = torch.cat([sample, centres])
-        theirs, ours = (rows(net.neck).index_select(0, chosen) for net in (teacher, student))
+        theirs, ours = (values.index_select(0, chosen) for values in (all_theirs, all_ours))
         code_t, code_s = self.encoder(theirs), self.encoder(self.widen(ours))
         to_student = self.decoder(code_t)
         to_teacher = self.widen(self.decoder(code_s))

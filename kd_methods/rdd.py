@@ -39,12 +39,12 @@ class RDD(KDMethod):
       replaces H(S|T) by the norm distance d_i of equation 8; then I_i = -d_i up to a constant
       and the minimiser is m_i = 1 where d_i > lambda, else 0, as the paper describes it.
     - Proposals are the ``proposals`` priors of a frame with the highest class probability in one
-      network, before suppression, so both networks predict for the same prior; 100 is what the
-      detectors keep before suppression and the paper keeps in all.
-    - RoI Align is sampled in the rotated box on ``grid`` x ``grid`` points, 7 as in its own
-      paper, and before the softmax and the convolution: both act cell by cell, so only
-      interpolation differs, at a fraction of the cost. Where a prior is a point (PointRCNN), its
-      region is that point's feature vector.
+      network, before suppression, so both networks predict for the same prior; 50 is the most
+      that mmdet3d's KITTI heads put out for a frame.
+    - RoI Align is sampled in the rotated box on ``grid`` x ``grid`` points, and before the softmax
+      and the convolution: both act cell by cell, so only interpolation differs, and the map's
+      other cells cost nothing. 3 points are one per cell in a pedestrian's box and one per four
+      cells along a car. Where a prior is a point (PointRCNN), its region is that point's feature.
     - Regressed coordinates are box codes, the regression branch's output; yaw differs by its
       sine, as in the detectors' own loss, for which a box and its half turn are alike.
     """
@@ -53,8 +53,8 @@ class RDD(KDMethod):
     logit_weight: float = 0.2
     sparsity: float = 0.1
     temperature: float = 4.0
-    proposals: int = 100
-    grid: int = 7
+    proposals: int = 50
+    grid: int = 3
     lidar_source = ("pointpillars", "second")
 
     def needs(self) -> set[str]:

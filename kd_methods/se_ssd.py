@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd_methods.core.geometry import pairwise_rotated_iou
+from kd_methods.core.geometry import close_pairs, rotated_iou
 from kd_methods.core.interface import Batch, Boxes, KDMethod, Outputs, Spec
 from kd_methods.core.registry import register
 
@@ -34,15 +34,16 @@ class SESSD(KDMethod):
     ODIoU loss and the shape-aware augmentation are no distillation and left out, and so is the
     filter by the detector's range, as priors lie within it. The ramp is a share of the schedule,
     a quarter as in the source, in whole epochs; below one epoch there is none. At most ``limit``
-    boxes of a frame, the most confident ones, are matched: the source needs no bound for one
-    class, but a teacher or student that fires everywhere would make a matrix of all pairs.
+    boxes of a frame, the most confident ones, are matched, twice what mmdet3d's heads pass on to
+    suppression: the source has no bound, but a network that fires everywhere would make a matrix
+    of all pairs of priors.
     """
 
     score: float = 0.3
     overlap: float = 0.7
     beta: float = 1 / 9
     ramp: float = 0.25
-    limit: int = 500
+    limit: int = 200
 
     ramp_factor: Tensor
 
@@ -81,8 +82,12 @@ class SESSD(KDMethod):
     @torch.no_grad()
     def _partners(self, student: Candidates, teacher: Candidates) -> tuple[Tensor, Tensor]:
         """Rows of matched student boxes and of the teacher's boxes that they match."""
-        overlap = pairwise_rotated_iou(student.boxes[:, FOOTPRINT], teacher.boxes[:, FOOTPRINT])
-        overlap = overlap.nan_to_num() * (student.labels[:, None] == teacher.labels[None])
+        ours, theirs = student.boxes[:, FOOTPRINT], teacher.boxes[:, FOOTPRINT]
+        rows, columns = close_pairs(ours, theirs)
+        alike = torch.nonzero(student.labels[rows] == teacher.labels[columns]).flatten()
+        rows, columns = rows[alike], columns[alike]
+        overlap = ours.new_zeros(len(ours), len(theirs))
+        overlap[rows, columns] = rotated_iou(ours[rows], theirs[columns]).nan_to_num()
         matched = torch.nonzero((overlap > self.overlap).any(1)).flatten()
         if not len(matched):
             return matched, matched
