@@ -14,7 +14,7 @@ def labels(*values):
     return torch.tensor(values, dtype=torch.long)
 
 
-@pytest.fixture()
+@pytest.fixture
 def batch():
     return Batch(
         boxes=[boxes(1, 2), boxes()],

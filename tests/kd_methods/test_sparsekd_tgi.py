@@ -62,7 +62,7 @@ def test_first_channels_of_every_layer_and_of_every_branch():
     teacher, student = pointpillars(1, 0), pointpillars(4, 1)
     initialise(student, teacher)
     wanted = teacher.state_dict()
-    branches = [*range(0, 64), *range(128, 192), *range(256, 320)]
+    branches = [*range(64), *range(128, 192), *range(256, 320)]
     for name, value in student.state_dict().items():
         full = wanted[name]
         if name.startswith("bbox_head.") and name.endswith("weight"):
