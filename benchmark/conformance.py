@@ -17,6 +17,7 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -72,7 +73,11 @@ class Outcome:
 
 
 class Workbench:
-    """A small data set, a student and its untrained teacher, on the CPU."""
+    """A small data set, a student and its untrained teacher, on the CPU.
+
+    The heads start without the low prior that a focal loss gives them, so that both networks are
+    sure of many boxes and methods that look at confident ones have something to do.
+    """
 
     def __init__(self, student: str, precision: str = "fp32") -> None:
         make_deterministic(torch.device("cpu"))
@@ -85,7 +90,7 @@ class Workbench:
             KittiDataset(_small_set(), "train"), None, grid, 2, 0, torch.device("cpu")
         )
         with RandomStream("teacher"):
-            teacher = family.build(1, grid).eval().requires_grad_(False)
+            teacher = _without_prior(family.build(1, grid)).eval().requires_grad_(False)
         self.setup = Setup(family, grid, frames, teacher, 1, profile.learning_rate, precision)
 
     def learner(self, method: str) -> Learner:
@@ -94,8 +99,9 @@ class Workbench:
         Raises:
             CheckError: the method cannot be built.
         """
-        learner = Learner(replace(self._cell, method=method), self.setup)
-        return _running(learner)
+        learner = _running(Learner(replace(self._cell, method=method), self.setup))
+        _without_prior(learner.model)
+        return learner
 
     def batch(self) -> Batch:
         """The first training batch."""
@@ -112,6 +118,12 @@ class Workbench:
         return learner, learner.losses_on(shared.inputs, shared.teacher)[1]
 
 
+@cache
+def workbench(student: str, precision: str = "fp32") -> Workbench:
+    """The workbench of a student, made once."""
+    return Workbench(student, precision)
+
+
 def run_checks(method: str, students: list[str] | None = None) -> Iterator[Outcome]:
     """Every check on every student; by default one student of each family.
 
@@ -119,16 +131,13 @@ def run_checks(method: str, students: list[str] | None = None) -> Iterator[Outco
         method: written form of a registered method.
     """
     for student in students or default_students():
-        bench = Workbench(student)
+        bench = workbench(student)
         reason = _unsuited(bench, method)
-        for name, check in CHECKS.items():
+        for name in CHECKS:
             if reason:
                 yield Outcome(name, student, "skipped", reason)
-                continue
-            try:
-                yield Outcome(name, student, "passed", check(bench, method))
-            except CheckError as error:
-                yield Outcome(name, student, "failed", str(error))
+            else:
+                yield _outcome(bench, method, name)
 
 
 def method_checks(
@@ -165,10 +174,31 @@ def default_students() -> list[str]:
     return [f"{name}@{get_family(name).ratios[0]}" for name in FAMILIES]
 
 
+def _outcome(bench: Workbench, method: str, name: str) -> Outcome:
+    """Run one check; whatever it raises is the method's failure."""
+    try:
+        with _keeping_dtype():
+            return Outcome(name, bench.student, "passed", CHECKS[name](bench, method))
+    except CheckError as error:
+        return Outcome(name, bench.student, "failed", str(error))
+    except Exception as error:
+        return Outcome(name, bench.student, "failed", f"{type(error).__name__}: {error}")
+
+
+@contextmanager
+def _keeping_dtype() -> Iterator[None]:
+    """Undo a method's change of the default dtype, which would break what runs after it."""
+    before = torch.get_default_dtype()
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 def _one_check(method: str, student: str, name: str) -> None:
     import pytest
 
-    bench = _workbench(student)
+    bench = workbench(student)
     if reason := _unsuited(bench, method):
         pytest.skip(reason)
     CHECKS[name](bench, method)
@@ -189,19 +219,15 @@ def has_finite_losses(bench: Workbench, method: str) -> str:
 
 def reaches_the_student_only(bench: Workbench, method: str) -> str:
     """Gradients arrive at the student's weights and at no weight of the teacher."""
-    teacher = bench.setup.teacher
-    assert teacher is not None
-    teacher.requires_grad_(True)
-    try:
-        learner, losses = bench.distil(method, bench.batch())
-        if not losses:
-            return "no losses"
-        _total(losses).backward()
-    finally:
-        touched = any(parameter.grad is not None for parameter in teacher.parameters())
-        teacher.zero_grad(set_to_none=True)
-        teacher.requires_grad_(False)
-    _require(not touched, "the teacher's weights get a gradient; detach its outputs")
+    learner, losses = bench.distil(method, bench.batch())
+    if not losses:
+        return "no losses"
+    total = _total(losses)
+    _require(total.requires_grad, "the losses do not depend on the student")
+    total.backward()
+    assert bench.setup.teacher is not None
+    touched = any(parameter.grad is not None for parameter in bench.setup.teacher.parameters())
+    _require(not touched, "the teacher's weights get a gradient; use its outputs only")
     reached = sum(_has_gradient(parameter) for parameter in learner.model.parameters())
     _require(reached > 0, "no weight of the student gets a gradient")
     return f"{reached} of the student's tensors"
@@ -257,7 +283,7 @@ def survives_sparse_frames(bench: Workbench, method: str) -> str:
 
 def runs_in_bf16(bench: Workbench, method: str) -> str:
     """Finite losses when the detector runs under bf16 autocast."""
-    half = _workbench(bench.student, "bf16")
+    half = workbench(bench.student, "bf16")
     _scalars(half.distil(method, half.batch())[1])
     return ""
 
@@ -375,15 +401,20 @@ def _small_set() -> Path:
     return synthetic.ensure(folder, seed=0, train=4, val=1, max_range=15.0)
 
 
-@cache
-def _workbench(student: str, precision: str = "fp32") -> Workbench:
-    return Workbench(student, precision)
-
-
 def _unsuited(bench: Workbench, method: str) -> str:
     """Why a method does not suit a family, or nothing."""
-    learner = Learner(replace(bench._cell, method=method), bench.setup)
+    with _keeping_dtype():
+        learner = Learner(replace(bench._cell, method=method), bench.setup)
     return learner.reason if learner.status == "skipped" else ""
+
+
+@torch.no_grad()
+def _without_prior(model: nn.Module) -> nn.Module:
+    """Set the class biases of a focal-loss head, log(0.01 / 0.99) at the start, to zero."""
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias") and bool((parameter < -4).all()):
+            parameter.zero_()
+    return model
 
 
 def _running(learner: Learner) -> Learner:

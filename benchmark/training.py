@@ -271,8 +271,8 @@ class SharedBatch:
         return next((f"changed {k} in place" for k, v in current.items() if v != self._was[k]), "")
 
     def tensors(self) -> list[Tensor]:
-        """Every tensor of the teacher's outputs."""
-        return list(_tensors(self.teacher))
+        """Every captured tensor of the teacher's outputs."""
+        return self._captured
 
     def restore(self, weights: Mapping[str, Tensor]) -> None:
         """Make it again, the teacher's weights included, for the cells that come after."""
@@ -284,6 +284,7 @@ class SharedBatch:
 
     def _observe(self) -> None:
         self.teacher = observe_teacher(self.setup, self.inputs, self.needs)
+        self._captured = list(_tensors(self.teacher))
         self._was = self._versions()
 
     def _versions(self) -> dict[str, Any]:
@@ -293,7 +294,7 @@ class SharedBatch:
             "the teacher's weights": [tensor._version for tensor in weights],
             "the teacher's mode": None if model is None else [m.training for m in model.modules()],
             "the batch": [t._version for t in (*batch.points, *batch.boxes, *batch.labels)],
-            "the teacher's outputs": [tensor._version for tensor in _tensors(self.teacher)],
+            "the teacher's outputs": [tensor._version for tensor in self._captured],
         }
 
 
