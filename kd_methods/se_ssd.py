@@ -22,11 +22,11 @@ class SESSD(KDMethod):
     """Each confident box of the student agrees with the teacher's box that overlaps it most.
 
     Source: Zheng et al., arXiv 2104.09804, consistency loss, as the code at Vegeta2020/SE-SSD
-    (mg_head_sessd.py, trainer_sessd.py) computes it: boxes with a score of at least 0.3 in both networks; a student
-    box is matched where its best overlap in the bird's-eye view exceeds 0.7; smooth L1 (sigma 3,
-    so beta 1/9) of the decoded boxes, yaw by the sine of the difference, over 7, and of the
-    scores; means over a frame's matched boxes, then over frames. The weight rises as
-    exp(-5 (1 - epoch/15)^2) in the first 15 of the source's 60 epochs.
+    (mg_head_sessd.py, trainer_sessd.py) computes it: boxes with a score of at least 0.3 in both
+    networks; a student box is matched where its best overlap in the bird's-eye view exceeds 0.7;
+    smooth L1 (sigma 3, so beta 1/9) of the decoded boxes, yaw by the sine of the difference, over
+    7, and of the scores; means over a frame's matched boxes, then over frames. The weight rises
+    as exp(-5 (1 - epoch/15)^2) in the first 15 of the source's 60 epochs.
 
     What differs: the teacher is frozen and sees the same points, so there is no moving average
     and nothing to transform; the source detects cars alone, here a box counts for its highest
