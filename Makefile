@@ -4,7 +4,7 @@ BIN := .venv/bin
 RESULTS ?= results/bench
 STAMP := .venv/.installed
 
-.PHONY: setup bench test lint perf clean
+.PHONY: setup bench bench-all test lint perf clean
 
 setup: $(STAMP)
 
@@ -19,6 +19,10 @@ bench: setup
 	$(BIN)/python run_bench.py run --profile smoke --students pointpillars@4 \
 	    --methods none,logit_kd,fitnet,point_distiller,point_distiller:variant=released \
 	    --results $(RESULTS)
+
+bench-all: setup
+	$(BIN)/python run_bench.py run --profile smoke --students pointpillars@4 --methods all \
+	    --results results/bench-all
 
 test: setup
 	$(BIN)/python -m pytest tests --ignore tests/perf
