@@ -25,7 +25,7 @@ def _describe(name: str) -> dict[str, Any]:
         "paper": cls.paper,
         "year": cls.year,
         **taps,
-        "what it does": (cls.__doc__ or "").strip().splitlines()[0],
+        "what it does": (cls.__doc__ or "").strip().partition("\n")[0],
     }
 
 
