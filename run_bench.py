@@ -12,8 +12,9 @@ from typing import Any
 
 DONE, CELLS_FAILED, BAD_INPUT = 0, 1, 2
 
-# Read when PyTorch is loaded: waiting threads sleep, since spinning ones stall a shared machine.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Read when PyTorch is loaded: waiting threads spin for a moment only, else they stall each other on
+# a machine that does other work too.
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 # As in run_bench.py, and for the same reason.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 import pytest
 
