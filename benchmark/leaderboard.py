@@ -150,7 +150,7 @@ def _gains(
 ) -> dict[tuple[str, str], Gain]:
     """Gain of every student and method over ``none`` of the same student."""
     found = {}
-    for student in {student for student, _ in rows if "@" in student}:
+    for student in sorted({student for student, _ in rows if "@" in student}):
         values = {
             method: {
                 record["seed"]: _number(record["ap"]["mAP"][metric]["R40"][MODERATE])
@@ -170,6 +170,8 @@ def _verdict(gain: Gain | None, records: Sequence[Record]) -> str:
     ended = [record for record in records if record["status"] != "done"]
     if ended:
         return "; ".join(f"seed {r['seed']} {r['status']}: {r['reason']}" for r in ended)
+    if any(record["ap"]["mAP"]["3d"]["R40"][MODERATE] is None for record in records):
+        return "no mAP: a class has too few valid objects"
     if gain is None or not math.isfinite(gain.mean):
         return ""
     if not math.isfinite(gain.low):

@@ -126,6 +126,7 @@ def test_bounded_figures_are_marked_and_enter_no_mean():
     row = next(line for line in text.splitlines() if "none" in line and "|" in line)
     assert r"35.0 / 35.0\*" in row
     assert row.split("|")[4].strip() == "–"
+    assert "no mAP: a class has too few valid objects" in row
 
 
 @pytest.mark.parametrize(
