@@ -265,6 +265,21 @@ def is_alone_as_in_a_cohort(bench: Workbench, method: str) -> str:
     return ""
 
 
+def is_none_at_weight_zero(bench: Workbench, method: str) -> str:
+    """With weight 0 the student trains as alone, to the bit."""
+    if "+" in method:
+        return "a composition has the weights of its parts"
+    if not bench.distil(method, bench.batch())[1]:
+        return "no losses"
+    alone, weightless = bench.learner(NONE), bench.learner(f"{method}:weight=0")
+    for learner in (alone, weightless):
+        train([learner], bench.setup)
+        _running_or_done(learner)
+    same = state_hash(alone.model) == state_hash(weightless.model)
+    _require(same, "the weights differ from those of the student alone")
+    return ""
+
+
 def survives_sparse_frames(bench: Workbench, method: str) -> str:
     """A frame without points or objects, and one with a single object, give finite losses."""
     full = bench.batch()
@@ -373,6 +388,7 @@ CHECKS: dict[str, Checked] = {
     "no_mutation": leaves_all_it_is_given_alone,
     "deterministic": is_deterministic,
     "alone_as_together": is_alone_as_in_a_cohort,
+    "weight_zero": is_none_at_weight_zero,
     "sparse_frames": survives_sparse_frames,
     "bf16": runs_in_bf16,
     "state_dict": restores_from_its_state,

@@ -154,6 +154,16 @@ class BadSign(Plain):
         return {"constant": 1 + 0 * student.neck.values.mean()}
 
 
+@broken("bad_weight", "weight_zero")
+class BadWeight(Plain):
+    """Source: a test."""
+
+    def loss(self, teacher, student, batch):
+        student.neck.values.retain_grad()
+        student.neck.values.register_hook(lambda gradient: 2 * gradient)
+        return super().loss(teacher, student, batch)
+
+
 @broken("bad_state", "state_dict")
 class BadState(Plain):
     """Source: a test."""
