@@ -181,10 +181,6 @@ class Learner:
         self.losses.append({name: total / steps for name, total in sorted(self._sums.items())})
         self._sums.clear()
 
-    def weights_hash(self) -> str:
-        """SHA-256 of the student's weights and buffers."""
-        return state_hash(self.model)
-
     def losses_hash(self) -> str:
         """SHA-256 of the mean losses of every epoch, to the last bit."""
         exact = [{name: value.hex() for name, value in epoch.items()} for epoch in self.losses]

@@ -29,7 +29,7 @@ def read_boxes(head: Model, raw: tuple[list[Tensor], ...], inputs: Inputs) -> Bo
     anchors = priors[0].reshape(-1, head.box_code_size)
 
     def assign() -> Tensor:
-        samples = inputs.for_model()[1]
+        samples = inputs.samples()
         labels, weights = head.anchor_target_3d(
             [[priors[0]] for _ in samples],
             [sample.gt_instances_3d for sample in samples],

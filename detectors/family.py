@@ -94,14 +94,17 @@ class Inputs:
         """The same points with other ground truth."""
         return replace(self, batch=batch)
 
-    def for_model(self) -> tuple[dict[str, Any], list[Any]]:
-        """Fresh copies of everything a forward pass may change: inputs and data samples."""
-        inputs = {
+    def tensors(self) -> dict[str, Any]:
+        """Fresh copies of points and voxels, which a forward pass may change."""
+        return {
             "points": [points.clone() for points in self.batch.points],
             "voxels": {key: value.clone() for key, value in self.voxels.items()},
         }
+
+    def samples(self) -> list[Any]:
+        """Fresh data samples with the ground truth, which a forward pass may change."""
         frames = zip(self.batch.boxes, self.batch.labels, strict=True)
-        return inputs, [_sample(boxes, labels) for boxes, labels in frames]
+        return [_sample(boxes, labels) for boxes, labels in frames]
 
 
 class Family(ABC):
@@ -175,7 +178,7 @@ class Family(ABC):
 
     def losses(self, model: Model, inputs: Inputs) -> dict[str, Tensor]:
         """The detector's own training losses."""
-        losses = model.loss(*inputs.for_model())
+        losses = model.loss(inputs.tensors(), inputs.samples())
         return {
             name: torch.stack(list(value)).sum() if isinstance(value, (list, tuple)) else value
             for name, value in losses.items()
@@ -184,16 +187,16 @@ class Family(ABC):
 
     def observe(self, model: Model, inputs: Inputs) -> None:
         """Run feature extractor and head only, for their outputs."""
-        features = model.extract_feat(inputs.for_model()[0])
+        features = model.extract_feat(inputs.tensors())
         model.bbox_head(features)
 
     @torch.no_grad()
     def predict(self, model: Model, inputs: Inputs) -> list[Detections]:
         """Final boxes of each frame."""
-        voxels, samples = inputs.for_model()
+        predicted = model.predict(inputs.tensors(), inputs.samples())
         return [
             Detections(found.bboxes_3d.tensor, found.scores_3d, found.labels_3d)
-            for found in (sample.pred_instances_3d for sample in model.predict(voxels, samples))
+            for found in (sample.pred_instances_3d for sample in predicted)
         ]
 
     @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from benchmark.data.augment import augment
 from benchmark.data.kitti import Frame, KittiDataset
 from detectors import CLASSES, Grid
 from kd_methods import Batch
+from kd_methods.core.geometry import limit_angle
 
 
 @dataclass(frozen=True)
@@ -82,16 +82,10 @@ def to_batch(samples: Sequence[Sample], grid: Grid, device: torch.device) -> Bat
     """Tensors of several frames; objects centred outside the grid are dropped."""
     boxes, labels = [], []
     for sample in samples:
-        box = torch.from_numpy(np.ascontiguousarray(sample.boxes, np.float32)).view(-1, 7)
+        box = torch.tensor(sample.boxes, dtype=torch.float32).view(-1, 7)
         inside = grid.inside(box)
-        boxes.append(_limit_yaw(box[inside]).to(device))
+        box[:, 6] = limit_angle(box[:, 6])  # as mmdet3d does after augmentation
+        boxes.append(box[inside].to(device))
         labels.append(torch.from_numpy(sample.labels)[inside].to(device))
     points = [torch.from_numpy(np.ascontiguousarray(s.points)).to(device) for s in samples]
     return Batch(boxes, labels, points, CLASSES)
-
-
-def _limit_yaw(boxes: torch.Tensor) -> torch.Tensor:
-    """Yaw moved into [-pi, pi), as mmdet3d does after augmentation."""
-    yaw = boxes[:, 6]
-    boxes[:, 6] = yaw - torch.floor(yaw / (2 * math.pi) + 0.5) * 2 * math.pi
-    return boxes

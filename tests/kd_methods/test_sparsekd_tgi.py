@@ -36,7 +36,7 @@ def predictions(model):
     batch = Batch([torch.zeros(0, 7)], [torch.zeros(0, dtype=torch.long)], [points], ())
     inputs = get_family("pointpillars").voxelizer(GRID, training=False)(batch)
     with torch.no_grad():
-        return model.bbox_head(model.extract_feat(inputs.for_model()[0]))
+        return model.bbox_head(model.extract_feat(inputs.tensors()))
 
 
 def silence(model, kept):
