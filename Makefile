@@ -16,13 +16,10 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 bench: setup
-	$(BIN)/python run_bench.py run --profile smoke --students pointpillars@4 \
-	    --methods none,logit_kd,fitnet,point_distiller,point_distiller:variant=released \
-	    --results $(RESULTS)
+	$(BIN)/python run_bench.py run smoke --results $(RESULTS)
 
 bench-all: setup
-	$(BIN)/python run_bench.py run --profile smoke --students pointpillars@4 --methods all \
-	    --results results/bench-all
+	$(BIN)/python run_bench.py run smoke-all --results results/bench-all
 
 test: setup
 	$(BIN)/python -m pytest tests --ignore tests/perf

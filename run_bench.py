@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -37,10 +38,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> int:
     """Train what is missing of a matrix and print its leaderboard."""
     from benchmark import leaderboard, records
-    from benchmark.executors import run_matrix
+    from benchmark.cohort import Interrupted
+    from benchmark.executors import make_executor, run_matrix
 
     matrix, workplace = _prepare(options)
-    found = run_matrix(matrix, workplace, options.retry)
+    if options.dry_run:
+        from benchmark.planning import describe_plan
+
+        print(describe_plan(matrix, workplace, options.shard))
+        return DONE
+    execute = make_executor(options.executor, options.address, workplace)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # batch systems end runs so
+    try:
+        found = run_matrix(matrix, workplace, execute, options.retry, options.shard)
+    except (Interrupted, KeyboardInterrupt) as stop:
+        print(f"interrupted: {str(stop) or 'the same command goes on from here'}", file=sys.stderr)
+        return CELLS_FAILED
     everything = records.read_all(workplace.results / "records")
     print(leaderboard.write(workplace.results, everything, workplace.results.name))
     ended = [record for record in found if record["status"] not in ("done", "skipped")]
@@ -48,6 +61,14 @@ def run(options: argparse.Namespace) -> int:
         name = f"{record['student']} {record['method']} seed {record['seed']}"
         print(f"{record['status']}: {name}: {record['reason']}", file=sys.stderr)
     return CELLS_FAILED if ended else DONE
+
+
+def show_status(options: argparse.Namespace) -> int:
+    """Print every cell of a results folder with how far it has come."""
+    from benchmark.overview import describe_cells
+
+    print(describe_cells(options.results))
+    return DONE
 
 
 def show_leaderboard(options: argparse.Namespace) -> int:
@@ -58,6 +79,15 @@ def show_leaderboard(options: argparse.Namespace) -> int:
     if not found:
         raise records.RecordError(f"{options.results}/records holds no record; run a matrix first")
     print(leaderboard.write(options.results, found, options.results.name))
+    return DONE
+
+
+def export_model(options: argparse.Namespace) -> int:
+    """Write the network of a finished cell as a checkpoint and config of plain mmdet3d."""
+    from benchmark.export import export_cell
+
+    record = export_cell(options.results, options.cell, options.folder)
+    print(f"wrote {record['student']} {record['method']} seed {record['seed']} to {options.folder}")
     return DONE
 
 
@@ -131,6 +161,29 @@ def evaluate(options: argparse.Namespace) -> int:
     return DONE
 
 
+def show_cost(options: argparse.Namespace) -> int:
+    """Print what a student costs, or all that the paper has, beside the paper's figures."""
+    import json
+
+    from benchmark.cost_table import ALL, describe_costs, measure_students
+    from benchmark.training import choose_device
+
+    costs = measure_students(
+        options.student,
+        options.data,
+        options.profile,
+        options.cache,
+        choose_device(options.device),
+        options.frames,
+        timed=not options.no_latency,
+    )
+    print(describe_costs(costs))
+    if options.json:
+        written = costs if options.student == ALL else costs[0]
+        options.json.write_text(json.dumps(written, indent=1) + "\n")
+    return DONE
+
+
 def verify_data(options: argparse.Namespace) -> int:
     """Read every file of a KITTI folder and list all that is wrong."""
     from benchmark.data.kitti import verify
@@ -149,30 +202,59 @@ def synthesize_data(options: argparse.Namespace) -> int:
     return DONE
 
 
+def prepare_data(options: argparse.Namespace) -> int:
+    """Collect the objects that training pastes into other frames."""
+    from benchmark.data.kitti import KittiDataset
+    from benchmark.data.objects import load_objects
+    from detectors import CLASSES
+
+    objects = load_objects(KittiDataset(options.data, "train"), options.cache / "objects")
+    counts = (f"{(objects.labels == i).sum()} {name}" for i, name in enumerate(CLASSES))
+    print(f"{options.data}: ready; {', '.join(counts)} with {len(objects.points)} points")
+    return DONE
+
+
 def _prepare(options: argparse.Namespace) -> tuple[Any, Any]:
     from benchmark.cohort import Workplace
-    from benchmark.data import synthetic
-    from benchmark.matrix import Matrix, describe_data, parse_methods, parse_seeds, parse_students
-    from benchmark.profiles import load_profile
-    from benchmark.training import choose_device, choose_precision
-    from kd_methods import load_plugin
+    from benchmark.request import FIELDS, read_request, resolve
+    from benchmark.training import choose_device
 
-    for plugin in options.plugin:
-        load_plugin(plugin)
-    profile = load_profile(options.profile, epochs=options.epochs)
-    students = parse_students(options.students)
-    methods = parse_methods(options.methods)
-    seeds = parse_seeds(options.seeds)
+    given = {name: getattr(options, name) for name in FIELDS}
+    request = read_request(options.matrix, given)
     device = choose_device(options.device)
-    precision = choose_precision(options.precision, device)
-    generated = options.data == "synthetic"
-    if generated:
-        root = synthetic.ensure(options.cache / "synthetic", **profile.synthetic)
-    else:
-        root = Path(options.data)
-    data = describe_data(root, generated)
-    matrix = Matrix(data, profile, students, methods, seeds, precision, options.weighting)
-    return matrix, Workplace(root, options.results, options.cache, device)
+    matrix, root = resolve(request, options.cache, device)
+    workplace = Workplace(
+        root,
+        request.results,
+        options.cache,
+        device,
+        tuple(request.plugins),
+        60 * options.patience,
+        options.checkpoint_every,
+    )
+    return matrix, workplace
+
+
+def _shard(text: str) -> Any:
+    from benchmark.executors import Shard
+
+    index, _, shards = text.partition("/")
+    if not (index.isdigit() and shards.isdigit() and 1 <= int(index) <= int(shards)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not i/n with i from 1 to n, e.g. 2/8")
+    return Shard(int(index) - 1, int(shards))
+
+
+def _positive(text: str) -> int:
+    if not (text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    return int(text)
+
+
+def _statuses(text: str) -> list[str]:
+    words = [word.strip() for word in text.split(",")]
+    if not set(words) <= {"failed", "diverged", "skipped"}:
+        raise argparse.ArgumentTypeError(f"{text!r}: give some of failed,diverged,skipped")
+    return words
 
 
 def _is_input_error(error: Exception) -> bool:
@@ -188,6 +270,16 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("leaderboard", help="tables from the records of a folder")
     command.add_argument("--results", type=Path, required=True, metavar="DIR")
     command.set_defaults(command=show_leaderboard)
+    command = commands.add_parser("status", help="how far the cells of a folder have come")
+    command.add_argument("--results", type=Path, required=True, metavar="DIR")
+    command.set_defaults(command=show_status)
+    command = commands.add_parser("export", help="a trained network for plain mmdet3d")
+    command.add_argument(
+        "cell", metavar="CELL", help="as `status` prints it; its beginning is enough"
+    )
+    command.add_argument("folder", type=Path, metavar="DIR", help="gets model.pth and config.py")
+    command.add_argument("--results", type=Path, required=True, metavar="DIR")
+    command.set_defaults(command=export_model)
     listing = commands.add_parser("list", help="what there is").add_subparsers(required=True)
     methods = listing.add_parser("methods")
     methods.add_argument("--plugin", type=Path, action="append", default=[], metavar="FILE")
@@ -202,6 +294,7 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("--folder", type=Path, default=Path(), help="default: the current one")
     new.set_defaults(command=new_method)
     _add_evaluate(commands)
+    _add_cost(commands)
     _add_data(commands)
     return parser
 
@@ -210,37 +303,75 @@ def _add_run(commands: Any) -> None:
     run_ = commands.add_parser("run", help="train a matrix and print its leaderboard")
     run_.set_defaults(command=run)
     add = run_.add_argument
-    add("--data", default="synthetic", help="folder in KITTI's layout, or 'synthetic' (default)")
-    add("--profile", default="smoke", help="smoke (default), mini, kitti or a .yaml file")
-    add("--students", default="pointpillars@4", help="e.g. pointpillars@4,pointpillars@16")
-    add("--methods", default="all", help="e.g. none,fitnet:weight=3,logit_kd+fitnet; or all")
-    add("--seeds", default="0", help="e.g. 0,1,2")
-    add("--epochs", type=int, help="instead of the profile's")
-    add("--results", type=Path, default=Path("results/run"), metavar="DIR")
     add(
+        "matrix",
+        nargs="?",
+        metavar="MATRIX",
+        help="a .yaml file, or one of smoke, smoke-all, mini, paper-table-3, paper-table-1-2; "
+        "the options below win over its fields of the same names",
+    )
+    add("--data", help="folder in KITTI's layout, or 'synthetic' (default)")
+    add("--profile", help="smoke (default), mini, kitti or a .yaml file")
+    add("--students", help="e.g. pointpillars@4,second@4; default pointpillars@4")
+    add("--methods", help="e.g. none,fitnet:weight=3,logit_kd+fitnet; default all")
+    add("--seeds", help="e.g. 0,1,2; default 0")
+    add("--epochs", type=int, help="instead of the profile's")
+    add("--results", metavar="DIR", help="default results/run, or results/MATRIX")
+    add("--precision", help="auto (default: bf16 where it is fast), fp32, bf16, fp16")
+    add("--weighting", help="source: the methods' own weights (default); balanced: losses scaled "
+        "to equal gradient norms")  # fmt: skip
+    add(
+        "--plugin",
+        dest="plugins",
+        action="append",
+        metavar="FILE",
+        help="a file that registers methods; may be given again",
+    )
+    add(
+        "--teacher",
+        dest="teachers",
+        action="append",
+        metavar="FAMILY=FILE",
+        help="an mmdet3d checkpoint instead of a trained teacher; may be given again",
+    )
+    add("--cohort-size", type=int, metavar="N", help="most cells that train in lockstep")
+    _add_cache(run_)
+    add("--device", default="auto", help="auto (default), cpu, cuda, cuda:1")
+    add(
+        "--retry",
+        type=_statuses,
+        default=(),
+        metavar="STATUSES",
+        help="run cells again that ended so, e.g. failed,diverged",
+    )
+    add("--shard", type=_shard, metavar="I/N", help="every N-th cohort, the I-th of them first")
+    add("--executor", default="local", choices=("local", "ray"), help="default %(default)s")
+    add("--address", help="of a running Ray cluster; default: a new one on this machine")
+    add(
+        "--patience",
+        type=float,
+        default=15.0,
+        metavar="MINUTES",
+        help="end a process that does nothing for so long (default %(default)s)",
+    )
+    add(
+        "--checkpoint-every",
+        type=float,
+        default=5.0,
+        metavar="MINUTES",
+        help="time between two checkpoints (default %(default)s)",
+    )
+    add("--dry-run", action="store_true", help="print what would be run, how long, how large")
+
+
+def _add_cache(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
         "--cache",
         type=Path,
         default=Path(".cache/pointkd"),
         metavar="DIR",
-        help="keeps generated data, teachers and model costs (default %(default)s)",
+        help="keeps generated data, objects, teachers and model costs (default %(default)s)",
     )
-    add(
-        "--plugin",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="a file that registers methods; may be given again",
-    )
-    add("--device", default="auto", help="auto (default), cpu, cuda, cuda:1")
-    add("--precision", default="auto", help="auto (default: bf16 where it is fast), fp32, bf16")
-    add(
-        "--weighting",
-        default="source",
-        choices=("source", "balanced"),
-        help="the methods' own weights (default), or losses scaled to equal gradient norms",
-    )
-    add("--retry", action="store_true", help="run failed cells again")
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -258,11 +389,31 @@ def _add_evaluate(commands: Any) -> None:
     add("--curves", type=Path, metavar="PREFIX", help="precision-recall curves as CSV and PNG")
 
 
+def _add_cost(commands: Any) -> None:
+    command = commands.add_parser("cost", help="parameters, FLOPs, latency, memory of a student")
+    command.set_defaults(command=show_cost)
+    add = command.add_argument
+    add("student", metavar="STUDENT", help="e.g. second@4, or 'all' that the paper has")
+    add("--data", default="synthetic", help="folder in KITTI's layout, or 'synthetic' (default)")
+    add("--profile", default="kitti", help="whose grid (default %(default)s: mmdet3d's own)")
+    add("--frames", type=_positive, default=8, metavar="N", help="measured (default %(default)s)")
+    add("--no-latency", action="store_true", help="leave out the timing")
+    add("--json", type=Path, metavar="FILE", help="write all figures there too")
+    add("--device", default="auto", help="auto (default), cpu, cuda, cuda:1")
+    _add_cache(command)
+
+
 def _add_data(commands: Any) -> None:
-    data = commands.add_parser("data", help="check or generate data").add_subparsers(required=True)
+    data = commands.add_parser("data", help="check, prepare or generate data").add_subparsers(
+        required=True
+    )
     check = data.add_parser("verify", help="read every file of a KITTI folder")
     check.add_argument("data", type=Path, metavar="DIR")
     check.set_defaults(command=verify_data)
+    prepare = data.add_parser("prepare", help="collect the objects that training pastes")
+    prepare.add_argument("data", type=Path, metavar="DIR")
+    _add_cache(prepare)
+    prepare.set_defaults(command=prepare_data)
     make = data.add_parser("synthesize", help="generate an embedded data set")
     make.add_argument("data", type=Path, metavar="DIR")
     make.add_argument("--seed", type=int, default=0)

@@ -12,6 +12,7 @@ In another package's tests::
 from __future__ import annotations
 
 import gc
+import io
 import random
 import tempfile
 import time
@@ -30,12 +31,14 @@ from torch import Tensor, nn
 from benchmark.data import synthetic
 from benchmark.data.batches import TrainingFrames
 from benchmark.data.kitti import KittiDataset
+from benchmark.data.sample import draw_points, frame_generator
 from benchmark.matrix import NONE, Cell, Data
-from benchmark.profiles import Profile, load_profile
+from benchmark.profiles import Profile, Recipe, load_profile
 from benchmark.randomness import RandomStream
 from benchmark.training import (
     Clock,
     Learner,
+    Position,
     Setup,
     SharedBatch,
     make_deterministic,
@@ -85,13 +88,14 @@ class Workbench:
         family = parse_student(student)[0]
         profile = _profile()
         self._cell = Cell(Data("checks", True, "checks"), profile, student, NONE, 0, precision)
-        grid = profile.grid(family)
+        recipe, grid = profile.recipe(family.name), profile.grid(family)
+        dataset = KittiDataset(_small_set(), "train")
         frames = TrainingFrames(
-            KittiDataset(_small_set(), "train"), None, grid, 2, 0, torch.device("cpu")
+            dataset, None, grid, recipe.augmentation, None, 2, 1, 0, torch.device("cpu")
         )
         with RandomStream("teacher"):
             teacher = _without_prior(family.build(1, grid)).eval().requires_grad_(False)
-        self.setup = Setup(family, grid, frames, teacher, 1, profile.learning_rate, precision)
+        self.setup = Setup(family, grid, frames, teacher, recipe, precision)
 
     def learner(self, method: str) -> Learner:
         """The student with a method, ready to train.
@@ -283,7 +287,9 @@ def is_none_at_weight_zero(bench: Workbench, method: str) -> str:
 def survives_sparse_frames(bench: Workbench, method: str) -> str:
     """A frame without points or objects, and one with a single object, give finite losses."""
     full = bench.batch()
-    nothing = torch.zeros(0, 7), torch.zeros(0, dtype=torch.long), torch.zeros(0, 4)
+    no_points = np.zeros((0, 4), np.float32)
+    drawn = torch.from_numpy(draw_points(no_points, bench.setup.grid, frame_generator("nothing")))
+    nothing = torch.zeros(0, 7), torch.zeros(0, dtype=torch.long), drawn
     one = full.boxes[0][:1], full.labels[0][:1], full.points[0]
     for frames in ([nothing, nothing], [one, nothing], [nothing, one], [one]):
         boxes, labels, points = zip(*frames, strict=True)
@@ -304,17 +310,22 @@ def runs_in_bf16(bench: Workbench, method: str) -> str:
 
 
 def restores_from_its_state(bench: Workbench, method: str) -> str:
-    """A state_dict put into a fresh copy gives the same losses."""
+    """A fresh copy that takes over an interrupted run goes on to the same losses and weights."""
     trained, fresh = bench.learner(method), bench.learner(method)
     shared = bench.share(trained, bench.batch())
     trained.step(shared.inputs, shared.teacher)
-    for source, target in ((trained.model, fresh.model), (trained.method, fresh.method)):
-        target.load_state_dict(source.state_dict())  # type: ignore[union-attr]
-    found = []
+    buffer = io.BytesIO()
+    torch.save(trained.state(Position(0, 1)), buffer)
+    buffer.seek(0)
+    fresh.restore(torch.load(buffer, weights_only=True))
     for learner in (trained, fresh):
-        learner.restart_streams()
-        found.append(_scalars(learner.losses_on(shared.inputs, shared.teacher)[1]))
-    _require(found[0] == found[1], f"{found[0]} before, {found[1]} after")
+        learner.step(shared.inputs, shared.teacher)
+        _running(learner)
+    one, other = trained.latest_loss, fresh.latest_loss
+    advice = "keep state in parameters and buffers, or let it follow from on_epoch"
+    _require(one == other, f"loss {one} uninterrupted, {other} taken over; {advice}")
+    same = state_hash(trained.model) == state_hash(fresh.model)
+    _require(same, f"the weights differ from those of an uninterrupted run; {advice}")
     return ""
 
 
@@ -403,12 +414,15 @@ CHECKS: dict[str, Checked] = {
 
 def _profile() -> Profile:
     """The smoke profile on a region of about 15 m."""
-    smoke = load_profile("smoke")
-    grids = {
-        name: {**grid, "point_cloud_range": [0, -7.68, -3, 15.36, 7.68, 1]}
-        for name, grid in smoke.grids.items()
-    }
-    return replace(smoke, epochs=1, grids=grids)
+    smoke = load_profile("smoke", epochs=1)
+    recipes = {name: _nearby(recipe) for name, recipe in smoke.recipes.items()}
+    return replace(smoke, recipes=recipes)
+
+
+def _nearby(recipe: Recipe) -> Recipe:
+    assert recipe.grid is not None
+    region = (0.0, -7.68, -3.0, 15.36, 7.68, 1.0)
+    return replace(recipe, grid=replace(recipe.grid, point_cloud_range=region))
 
 
 @cache

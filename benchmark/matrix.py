@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmark.data.kitti import KittiDataset
 from benchmark.profiles import Profile
-from detectors import DetectorError, grid_settings, parse_student, student_name
-from kd_methods import KDMethod, MethodError, create, method_names, written_forms
+from detectors import grid_settings, parse_student, student_name
+from kd_methods import KDMethod, MethodError, create
 
 NONE = "none"
 """The student trained alone."""
@@ -43,6 +43,7 @@ class Cell:
         seed: of initial weights, order and augmentation.
         precision: ``fp32``, ``bf16`` or ``fp16``.
         teacher: identity of the teacher's cell, empty where there is none.
+        checkpoint: hash of the file whose weights it takes, empty where it is trained.
     """
 
     data: Data
@@ -53,6 +54,7 @@ class Cell:
     precision: str
     teacher: str = ""
     weighting: str = "source"
+    checkpoint: str = ""
 
     @property
     def family(self) -> str:
@@ -76,9 +78,7 @@ class Cell:
         profile = self.profile
         return {
             "data": self.data.fingerprint,
-            "epochs": profile.epochs,
-            "batch_size": profile.batch_size,
-            "learning_rate": profile.learning_rate,
+            "recipe": profile.recipe(family.name).settings(),
             "max_frames": dict(profile.max_frames),
             "grid": grid_settings(profile.grid(family)),
             "student": student_name(family.name, ratio),
@@ -88,6 +88,7 @@ class Cell:
             "precision": self.precision,
             "seed": self.seed,
             "teacher": self.teacher,
+            "checkpoint": self.checkpoint,
         }
 
     def identity(self) -> str:
@@ -112,7 +113,12 @@ class Cohort:
 
 @dataclass(frozen=True)
 class Matrix:
-    """The request of a user: every student with every method and seed."""
+    """Every student with every method and seed.
+
+    Attributes:
+        checkpoints: teachers made elsewhere, by family.
+        cohort_size: most cells of a cohort; 0 sets no limit.
+    """
 
     data: Data
     profile: Profile
@@ -121,39 +127,46 @@ class Matrix:
     seeds: Sequence[int]
     precision: str
     weighting: str = "source"
+    checkpoints: Mapping[str, Path] = field(default_factory=dict)
+    cohort_size: int = 0
 
     def teacher(self, family: str) -> Cell:
         """The teacher's cell of a family; its seed is always 0."""
-        return Cell(self.data, self.profile, family, NONE, 0, self.precision)
+        file = self.checkpoints.get(family)
+        made = hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file else ""
+        return Cell(self.data, self.profile, family, NONE, 0, self.precision, checkpoint=made)
+
+    def families(self) -> list[str]:
+        """The students' families."""
+        return list(dict.fromkeys(student.partition("@")[0] for student in self.students))
 
     def cohorts(self) -> list[Cohort]:
-        """One cohort per family and seed."""
-        families = dict.fromkeys(student.partition("@")[0] for student in self.students)
+        """The cells of each family and seed, in one cohort or in several of at most its size."""
         return [
-            Cohort(
-                [
-                    Cell(
-                        self.data,
-                        self.profile,
-                        student,
-                        method,
-                        seed,
-                        self.precision,
-                        teacher=self.teacher(family).identity(),
-                        weighting="source" if method == NONE else self.weighting,
-                    )
-                    for student in self.students
-                    if student.partition("@")[0] == family
-                    for method in self.methods
-                ]
-            )
-            for family in families
+            Cohort(cells[i : i + (self.cohort_size or len(cells))])
+            for family in self.families()
             for seed in self.seeds
+            for cells in [self._cells(family, seed)]
+            for i in range(0, len(cells), self.cohort_size or len(cells))
         ]
 
-
-class MatrixError(ValueError):
-    """A request that cannot be run; names every wrong student, method and seed."""
+    def _cells(self, family: str, seed: int) -> list[Cell]:
+        teacher = self.teacher(family).identity()
+        return [
+            Cell(
+                self.data,
+                self.profile,
+                student,
+                method,
+                seed,
+                self.precision,
+                teacher=teacher,
+                weighting="source" if method == NONE else self.weighting,
+            )
+            for student in self.students
+            if student.partition("@")[0] == family
+            for method in self.methods
+        ]
 
 
 def describe_data(root: Path, synthetic: bool) -> Data:
@@ -162,67 +175,3 @@ def describe_data(root: Path, synthetic: bool) -> Data:
     name = "the embedded set" if synthetic else root.resolve().name
     digest = hashlib.sha256("".join(prints).encode()).hexdigest()[:16]
     return Data(name, synthetic, digest)
-
-
-def parse_students(text: str) -> list[str]:
-    """Students of a comma-separated list, in one spelling.
-
-    Raises:
-        MatrixError: unknown detectors or ratios, or a teacher without ratio.
-    """
-    students, problems = [], []
-    for word in _words(text):
-        try:
-            family, ratio = parse_student(word)
-        except DetectorError as error:
-            problems.append(str(error))
-            continue
-        students.append(student_name(family.name, ratio))
-        if ratio == 1:
-            problems.append(f"student {word!r} has no ratio; write e.g. {word}@4")
-    return _checked("--students", students, problems)
-
-
-def parse_methods(text: str) -> list[str]:
-    """Methods of a comma-separated list; ``all`` stands for every method, ``none`` included.
-
-    Raises:
-        MatrixError: unknown methods or settings.
-    """
-    methods = [m for word in _words(text) for m in (_all() if word == "all" else [word])]
-    problems = []
-    for method in methods:
-        if method != NONE:
-            try:
-                create(method, "pointpillars@4")
-            except MethodError as error:
-                problems.append(str(error))
-    return _checked("--methods", methods, problems)
-
-
-def parse_seeds(text: str) -> list[int]:
-    """Seeds of a comma-separated list.
-
-    Raises:
-        MatrixError: not a whole number of at least 0.
-    """
-    words = _words(text)
-    problems = [f"seed {word!r} is no whole number >= 0" for word in words if not word.isdigit()]
-    return _checked("--seeds", [int(word) for word in words if word.isdigit()], problems)
-
-
-def _all() -> list[str]:
-    """``none`` and every method, each of its variants by itself."""
-    return [NONE, *(form for name in method_names() for form in written_forms(name))]
-
-
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def _checked(option: str, values: list[Any], problems: list[str]) -> list[Any]:
-    if not values and not problems:
-        problems = ["the list is empty"]
-    if problems:
-        raise MatrixError(f"{option}: " + "; ".join(problems))
-    return list(dict.fromkeys(values))

@@ -35,6 +35,21 @@ class RandomStream:
             _restore(self._own)
         return self
 
+    def state(self) -> list[Any] | None:
+        """Where the stream is, as plain values and tensors; None before its first use."""
+        if self._own is None:
+            return None
+        python, (kind, keys, *place), cpu, cuda = self._own
+        return [python, [kind, torch.from_numpy(keys.astype(np.int64)), *place], cpu, cuda]
+
+    def restore(self, state: list[Any] | None) -> None:
+        """Continue from a :meth:`state`."""
+        if state is None:
+            self._own = None
+            return
+        python, (kind, keys, *place), cpu, cuda = state
+        self._own = (python, (kind, keys.numpy().astype(np.uint32), *place), cpu, cuda)
+
     def __exit__(
         self,
         kind: type[BaseException] | None,

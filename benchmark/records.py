@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import json
 import os
 import platform
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,28 @@ class RecordError(ValueError):
     """A record file that cannot be read, or is published twice with other contents."""
 
 
+class DiskFullError(RuntimeError):
+    """No space, or no quota, is left for what is to be written."""
+
+
+@contextmanager
+def telling_of_full_disk(path: Path) -> Iterator[None]:
+    """Turn the system's error into :class:`DiskFullError`, which says what to do.
+
+    Args:
+        path: what is written inside.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFullError(
+            f"no space left to write {path}; finished cells and the latest checkpoints are kept: "
+            "free some space and run the same command again"
+        ) from None
+
+
 def publish(folder: Path, record: Mapping[str, Any]) -> Path:
     """Write a record to ``folder``/CELL.json, whole or not at all, once.
 
@@ -50,20 +74,21 @@ def publish(folder: Path, record: Mapping[str, Any]) -> Path:
 
     Raises:
         RecordError: the record lacks a field, or the cell is already published as done.
+        DiskFullError: nothing is written.
     """
     missing = [field for field in FIELDS if field not in record]
     if missing or record["status"] not in STATUSES:
         raise RecordError(f"record of {record.get('cell')}: wrong status or no {missing}")
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{record['cell']}.json"
     ordered = {field: record[field] for field in FIELDS}
     text = json.dumps(ordered, indent=1, allow_nan=False) + "\n"
     temporary = _write_beside(path, text.encode())
     try:
-        if path.exists() and read(path)["status"] != "done":
-            os.replace(temporary, path)
-        else:
-            os.link(temporary, path)
+        with telling_of_full_disk(path):
+            if path.exists() and read(path)["status"] != "done":
+                os.replace(temporary, path)
+            else:
+                os.link(temporary, path)
     except FileExistsError:
         raise RecordError(f"{path} is already published; remove it to run the cell again") from None
     finally:
@@ -95,9 +120,17 @@ def read_all(folder: Path) -> list[dict[str, Any]]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file; a reader sees the old or the new contents, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(_write_beside(path, content), path)
+    """Replace a file; a reader sees the old or the new contents, never a part.
+
+    Raises:
+        DiskFullError: the old contents stay.
+    """
+    temporary = _write_beside(path, content)
+    try:
+        with telling_of_full_disk(path):
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
@@ -138,10 +171,17 @@ def _version(tool: str) -> str:
 
 
 def _write_beside(path: Path, content: bytes) -> Path:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(name, 0o644)
+    """The new contents of a file as a hidden file beside it, nothing if they cannot be written."""
+    with telling_of_full_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o644)
+        except OSError:
+            os.unlink(name)
+            raise
     return Path(name)

@@ -14,24 +14,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from benchmark.data.batches import TrainingFrames
 from benchmark.matrix import Cell
+from benchmark.profiles import Recipe
 from benchmark.randomness import RandomStream
+from benchmark.schedule import Schedule
 from detectors import DetectorError, Family, Grid, Inputs, parse_student
 from kd_methods import Batch, KDMethod, MethodError, Outputs
 
-BETAS = (0.95, 0.99)
-WEIGHT_DECAY = 0.01
-PEAK = 10.0
-"""AdamW and one-cycle settings of mmdet3d's cyclic KITTI schedules."""
-
-
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DIVERGENCE = 100.0
+"""An epoch whose mean detection loss exceeds the first epoch's by this factor has diverged."""
 
 
 class SettingError(ValueError):
@@ -39,7 +37,17 @@ class SettingError(ValueError):
 
 
 class DivergedError(RuntimeError):
-    """A loss that is no finite number."""
+    """A loss or a detection that is no finite number, or a loss that has grown out of bounds."""
+
+
+class Position(NamedTuple):
+    """How far a cohort has come: whole epochs, and batches of the epoch after them."""
+
+    epoch: int = 0
+    step: int = 0
+
+
+BEGINNING = Position()
 
 
 @dataclass(frozen=True)
@@ -49,25 +57,31 @@ class Setup:
     Attributes:
         frames: the training frames.
         teacher: the frozen teacher in evaluation mode, None when teachers are trained.
-        epochs: passes over the frames.
-        learning_rate: at the start of the one-cycle schedule.
-        precision: ``fp32`` or ``bf16`` (autocast; losses always run in float32).
+        recipe: how the family is trained.
+        precision: ``fp32``, ``bf16`` or ``fp16`` (autocast; losses always run in float32).
+        mark: called with a cell's identity before something is done for that cell alone, and with
+            other words before what cells share; it tells who was at work when a process dies.
     """
 
     family: Family
     grid: Grid
     frames: TrainingFrames
     teacher: nn.Module | None
-    epochs: int
-    learning_rate: float
+    recipe: Recipe
     precision: str
+    mark: Callable[[str], None] = lambda name: None
 
     @property
     def device(self) -> torch.device:
         return self.frames.device
 
     @property
+    def epochs(self) -> int:
+        return self.recipe.epochs
+
+    @property
     def steps(self) -> int:
+        """Batches in all."""
         return self.epochs * self.frames.steps
 
     @cached_property
@@ -104,6 +118,10 @@ class Clock:
         return time.perf_counter()
 
 
+STATE_FIELDS = ("status", "reason", "losses", "latest_loss", "balance")
+"""What a learner's state holds beside tensors, sums and seconds."""
+
+
 class Learner:
     """One cell in training: student, method, optimiser, random streams, status.
 
@@ -113,10 +131,13 @@ class Learner:
         losses: per epoch the mean of every loss.
         latest_loss: sum of the losses of the latest step.
         balance: factor of the method's losses that the cell's weighting asks for.
+        clock: seconds of its ``own`` steps, of the ``method`` within them, of the ``data`` and
+            ``teacher`` passes that it shared, and its ``share`` of the latter two.
     """
 
     def __init__(self, cell: Cell, setup: Setup, balance: float = 1.0) -> None:
         self.cell, self.setup, self.balance = cell, setup, balance
+        self.identity = cell.identity()
         self.status, self.reason = "running", ""
         self.losses: list[dict[str, float]] = []
         self.latest_loss = math.nan
@@ -124,6 +145,7 @@ class Learner:
         self.method: KDMethod | None = None
         self.needs: set[str] = set()
         self._sums: dict[str, float] = defaultdict(float)
+        self._passes = 0
         self.restart_streams()
         with self._guard():
             self._build()
@@ -143,19 +165,77 @@ class Learner:
             with self._guard(), self._method_stream:
                 self.method.on_epoch(epoch, self.setup.epochs)
 
+    def state(self, position: Position) -> dict[str, Any]:
+        """All that :meth:`restore` needs to go on from here, as plain values and tensors."""
+        state = {
+            "position": list(position),
+            "fields": {name: getattr(self, name) for name in STATE_FIELDS},
+            "sums": dict(self._sums),
+            "seconds": dict(self.clock.seconds),
+        }
+        if self.status in ("running", "done"):
+            state["streams"] = [stream.state() for stream in self._streams()]
+            state["parts"] = {name: part.state_dict() for name, part in self._parts().items()}
+        return state
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a :meth:`state`, to the bit.
+
+        What a method keeps must be in parameters and buffers, or follow from ``on_epoch``.
+        """
+        position = Position(*state["position"])
+        if self.running and position.step:
+            self.begin_epoch(position.epoch)
+        for name, value in state["fields"].items():
+            setattr(self, name, value)
+        self._sums.update(state["sums"])
+        self.clock.seconds.update(state["seconds"])
+        if "parts" in state:
+            for name, part in self._parts().items():
+                part.load_state_dict(state["parts"][name])
+            for stream, where in zip(self._streams(), state["streams"], strict=True):
+                stream.restore(where)
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {"model": self.model, "optimiser": self.optimiser, "scaler": self.scaler}
+        parts["schedule"] = self.schedule
+        return parts if self.method is None else {**parts, "method": self.method}
+
+    def _streams(self) -> tuple[RandomStream, RandomStream]:
+        return self._detector_stream, self._method_stream
+
+    def share(self, seconds: Mapping[str, float], companions: int) -> None:
+        """Book the seconds of what this cell shared with others in one step."""
+        for kind, spent in seconds.items():
+            self.clock.seconds[kind] += spent
+        self.clock.seconds["share"] += sum(seconds.values()) / companions
+
     def step(self, inputs: Inputs, teacher: Outputs | None) -> None:
-        """One optimisation step on a batch; the inputs stay as they are."""
+        """Forward and backward on a batch, which stays as it is.
+
+        The weights move once the recipe's number of batches is through, by the mean gradient.
+        """
         with self._guard(), self.clock.measure("own"):
             losses = self._forward(inputs, teacher)
             total = torch.stack(list(losses.values())).sum()
-            self.optimiser.zero_grad(set_to_none=True)
-            total.backward()
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.setup.family.gradient_clip)
-            self.optimiser.step()
-            self.schedule.step()
+            self.scaler.scale(total / self.setup.recipe.passes).backward()
+            self._passes += 1
+            if self._passes == self.setup.recipe.passes:
+                self._update()
             self.latest_loss = total.item()
             for name, value in losses.items():
                 self._sums[name] += value.item()
+
+    def _update(self) -> None:
+        """Move the weights by the gradients gathered so far."""
+        self.scaler.unscale_(self.optimiser)
+        clip = self.setup.recipe.gradient_clip
+        nn.utils.clip_grad_norm_(self.model.parameters(), clip)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.schedule.step()
+        self._passes = 0
 
     def losses_on(
         self, inputs: Inputs, teacher: Outputs | None
@@ -176,10 +256,13 @@ class Learner:
         return detection, {name: self.balance * v for name, v in distillation.items()}
 
     def end_epoch(self) -> None:
-        """Keep the epoch's mean losses."""
+        """Keep the epoch's mean losses; end the cell if its detection loss has exploded."""
         steps = self.setup.frames.steps
         self.losses.append({name: total / steps for name, total in sorted(self._sums.items())})
         self._sums.clear()
+        first, last = (_detection(self.losses[i]) for i in (0, -1))
+        if last > DIVERGENCE * first:
+            self.end("diverged", f"detection loss grew from {first:.3g} to {last:.3g}")
 
     def losses_hash(self) -> str:
         """SHA-256 of the mean losses of every epoch, to the last bit."""
@@ -190,7 +273,7 @@ class Learner:
         family, ratio = parse_student(self.cell.student)
         with self._detector_stream:
             self.model = family.build(ratio, self.setup.grid)
-        self.model.to(self.setup.device, memory_format=torch.channels_last).train()
+        family.place(self.model, self.setup.device).train()
         self.method = self.cell.new_method()
         if self.method is not None:
             with self._method_stream:
@@ -199,16 +282,13 @@ class Learner:
         groups: list[dict[str, Any]] = [{"params": list(self.model.parameters())}]
         if self.method is not None:
             groups.append({"params": list(self.method.parameters())})
-        rate = self.setup.learning_rate
-        self.optimiser = torch.optim.AdamW(groups, rate, BETAS, weight_decay=WEIGHT_DECAY)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser,
-            max_lr=PEAK * rate,
-            total_steps=max(self.setup.steps, 2),
-            pct_start=0.4,
-            div_factor=PEAK,
-            final_div_factor=1e4,
+        recipe = self.setup.recipe
+        self.optimiser = torch.optim.AdamW(
+            groups, recipe.learning_rate, recipe.betas, weight_decay=recipe.weight_decay
         )
+        updates = recipe.epochs * self.setup.frames.updates
+        self.schedule = Schedule(self.optimiser, recipe.cycle, updates)
+        self.scaler = _scaler(self.setup.device, self.setup.precision == "fp16")
 
     def _build_method(self, method: KDMethod) -> None:
         assert self.setup.teacher is not None
@@ -229,6 +309,7 @@ class Learner:
     @contextmanager
     def _guard(self) -> Iterator[None]:
         """Turn an error into this cell's end; its companions go on."""
+        self.setup.mark(self.identity)
         try:
             yield
         except DivergedError as error:
@@ -294,25 +375,25 @@ class SharedBatch:
         }
 
 
-Progress = Callable[[int, int, "list[Learner]"], None]
-"""Called after each step with the epoch (from 0), the step within it and the learners."""
+Watch = Callable[[Position, "list[Learner]"], None]
+"""Called after each batch, at the end of an epoch once its losses are kept."""
 
 
 def train(
-    learners: list[Learner], setup: Setup, progress: Progress = lambda *_: None
-) -> dict[str, float]:
-    """Train learners in lockstep to the last epoch.
-
-    Returns:
-        The seconds spent on what they share (``data``, ``teacher``).
-    """
+    learners: list[Learner],
+    setup: Setup,
+    watch: Watch = lambda *_: None,
+    start: Position = BEGINNING,
+) -> None:
+    """Train learners in lockstep to the last epoch, or until none is left running."""
     weights = {} if setup.teacher is None else copy.deepcopy(setup.teacher.state_dict())
-    clock = Clock(setup.device)
-    for epoch in range(setup.epochs):
-        train_epoch(learners, setup, epoch, weights, clock, progress)
+    for epoch in range(start.epoch, setup.epochs):
+        first = start.step if epoch == start.epoch else 0
+        train_epoch(learners, setup, epoch, weights, watch, first)
+        if not _running(learners):
+            return
     for learner in _running(learners):
         learner.status = "done"
-    return dict(clock.seconds)
 
 
 def train_epoch(
@@ -320,29 +401,37 @@ def train_epoch(
     setup: Setup,
     epoch: int,
     weights: Mapping[str, Tensor],
-    clock: Clock,
-    progress: Progress = lambda *_: None,
+    watch: Watch = lambda *_: None,
+    first: int = 0,
 ) -> None:
     """One epoch in lockstep.
 
     Args:
         weights: the teacher's, to put back should a method change them.
+        first: the batch to begin with.
     """
-    for learner in _running(learners):
-        learner.begin_epoch(epoch)
-    batches = setup.frames.epoch(epoch)
-    for step in range(setup.frames.steps):
+    if not first:
+        for learner in _running(learners):
+            learner.begin_epoch(epoch)
+    batches = setup.frames.epoch(epoch, first)
+    for step in range(first, setup.frames.steps):
+        clock = Clock(setup.device)
+        setup.mark("data and teacher")
         with clock.measure("data"):
             batch = next(batches)
         shared = SharedBatch(setup, batch, _needs(learners), clock)
-        for learner in _running(learners):
+        companions = _running(learners)
+        for learner in companions:
+            learner.share(clock.seconds, len(companions))
             learner.step(shared.inputs, shared.teacher)
             if learner.method is not None and (change := shared.changed()):
                 learner.end("failed", f"{learner.cell.method} {change}")
                 shared.restore(weights)
-        progress(epoch, step, learners)
+        if step + 1 < setup.frames.steps:
+            watch(Position(epoch, step + 1), learners)
     for learner in _running(learners):
         learner.end_epoch()
+    watch(Position(epoch + 1), learners)
 
 
 @torch.no_grad()
@@ -390,6 +479,8 @@ def choose_precision(name: str, device: torch.device) -> str:
         return "bf16" if _fast_bf16(device) else "fp32"
     if name not in PRECISIONS:
         raise SettingError(f"precision {name!r}: use auto or one of {', '.join(PRECISIONS)}")
+    if name == "fp16" and device.type != "cuda":
+        raise SettingError("precision 'fp16' needs a CUDA device; use bf16 or fp32 here")
     return name
 
 
@@ -419,6 +510,18 @@ def _tensors(outputs: Outputs | None) -> Iterator[Tensor]:
         for item in captured if isinstance(captured, list) else [captured]:
             if dataclasses.is_dataclass(item):
                 yield from (v for v in vars(item).values() if isinstance(v, Tensor))
+
+
+def _scaler(device: torch.device, enabled: bool) -> Any:
+    """PyTorch's gradient scaler, which does nothing unless enabled."""
+    if hasattr(torch.amp, "GradScaler"):
+        return torch.amp.GradScaler(device.type, enabled=enabled)
+    return torch.cuda.amp.GradScaler(enabled=enabled)  # torch 2.1 and 2.2
+
+
+def _detection(losses: Mapping[str, float]) -> float:
+    """The sum of an epoch's losses without the method's."""
+    return sum(value for name, value in losses.items() if not name.startswith("kd."))
 
 
 def _needs(learners: Sequence[Learner]) -> set[str]:

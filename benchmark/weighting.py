@@ -54,7 +54,7 @@ def make_learners(cells: Sequence[Cell], setup: Setup) -> list[Learner]:
 def _after_one_epoch(cell: Cell, setup: Setup) -> Learner:
     """The student of a cell after one epoch alone."""
     learner = Learner(replace(cell, method=NONE), setup)
-    train_epoch([learner], setup, 0, {}, Clock(setup.device))
+    train_epoch([learner], setup, 0, {})
     return learner
 
 

@@ -22,7 +22,11 @@ from kd_methods.core.interface import OUTPUTS, Batch, Detections, Outputs, Spec,
 CLASSES = ("Pedestrian", "Cyclist", "Car")
 """Class names in the order of class indices, as in mmdet3d's KITTI configs."""
 
-FAMILIES = {"pointpillars": "detectors.pointpillars"}
+FAMILIES = {
+    "pointpillars": "detectors.pointpillars",
+    "second": "detectors.second",
+    "pointrcnn": "detectors.pointrcnn",
+}
 """Name and module of every family."""
 
 Hooks = dict[str, nn.Module]
@@ -40,13 +44,22 @@ class Grid:
 
     Attributes:
         point_cloud_range: x, y, z minimum, then maximum, metres.
-        voxel_size: x, y, z, metres.
+        voxel_size: x, y, z, metres; empty for families that read points.
         max_voxels: voxels kept per frame in training and in evaluation.
+        num_points: points drawn per frame, in training and in evaluation; 0 takes all.
+        sample_range: points at least so far away, metres, are drawn before nearer ones.
+        proposals: boxes per frame that the second stage refines in evaluation; it trains on a
+            quarter of them.
+        roi_points: points that the second stage reads in each.
     """
 
     point_cloud_range: tuple[float, float, float, float, float, float]
-    voxel_size: tuple[float, float, float]
-    max_voxels: tuple[int, int]
+    voxel_size: tuple[float, ...] = ()
+    max_voxels: tuple[int, ...] = ()
+    num_points: int = 0
+    sample_range: float = 0.0
+    proposals: int = 0
+    roi_points: int = 0
 
     @property
     def cells(self) -> tuple[int, int, int]:
@@ -114,8 +127,6 @@ class Family(ABC):
     config_file: ClassVar[str]
     ratios: ClassVar[tuple[int, ...]]
     """Compression ratios of the paper."""
-    gradient_clip: ClassVar[float]
-    """Largest gradient norm in mmdet3d's schedule."""
 
     @abstractmethod
     def default_grid(self) -> Grid:
@@ -124,6 +135,10 @@ class Family(ABC):
     @abstractmethod
     def config(self, ratio: float, grid: Grid) -> dict[str, Any]:
         """mmdet3d's model config with widths divided by about the square root of ``ratio``."""
+
+    @abstractmethod
+    def head(self, model: Model) -> Model:
+        """The dense head, which predicts a box for every anchor or point."""
 
     @abstractmethod
     def spec(self, model: Model) -> Spec:
@@ -139,7 +154,7 @@ class Family(ABC):
 
     def base_config(self) -> dict[str, Any]:
         """mmdet3d's own model config, as installed with it."""
-        return copy.deepcopy(_installed_config(self.config_file))
+        return copy.deepcopy(installed_config(self.config_file)["model"])
 
     def build(self, ratio: float, grid: Grid) -> Model:
         """A model with fresh weights, drawn from the global generators.
@@ -155,10 +170,18 @@ class Family(ABC):
         if not 1 <= ratio < math.inf:
             raise DetectorError(f"compression ratio is {ratio:g}; it must be at least 1")
         with DefaultScope.overwrite_default_scope("mmdet3d"), _quiet():
-            model = MODELS.build(ConfigDict(self.config(ratio, grid)))
+            model = MODELS.build(ConfigDict(self.buildable(self.config(ratio, grid))))
             model.init_weights()
-        model.bbox_head.register_forward_hook(_to_float)
+        self.head(model).register_forward_hook(to_float)
         return model
+
+    def buildable(self, config: dict[str, Any]) -> dict[str, Any]:
+        """The config with classes of ours where mmdet3d's fail on ordinary data."""
+        return config
+
+    def place(self, model: Model, device: torch.device) -> Model:
+        """The model on a device, its parts in the memory format that suits them."""
+        return model.to(device)
 
     def voxelizer(self, grid: Grid, training: bool) -> Callable[[Batch], Inputs]:
         """What turns a batch into :class:`Inputs`, with the voxel limit of the phase."""
@@ -188,7 +211,15 @@ class Family(ABC):
     def observe(self, model: Model, inputs: Inputs) -> None:
         """Run feature extractor and head only, for their outputs."""
         features = model.extract_feat(inputs.tensors())
-        model.bbox_head(features)
+        self.head(model)(features)
+
+    @torch.no_grad()
+    def dry_run(self, model: Model, grid: Grid) -> None:
+        """Run every dense layer once at sizes that depend on the grid alone: on an empty frame."""
+        device = next(model.parameters()).device
+        boxes, points = torch.zeros(0, 7, device=device), torch.zeros(0, 4, device=device)
+        empty = Batch([boxes], [torch.zeros(0, dtype=torch.long, device=device)], [points], CLASSES)
+        self.observe(model, self.voxelizer(grid, training=False)(empty))
 
     @torch.no_grad()
     def predict(self, model: Model, inputs: Inputs) -> list[Detections]:
@@ -216,7 +247,7 @@ class Family(ABC):
 
         def outputs(inputs: Inputs) -> Outputs:
             return Outputs(
-                detect=lambda: self.detections(model, raw),
+                detect=lambda: self.detections(model, inputs, raw),
                 **self.read(model, inputs, raw, grid),
             )
 
@@ -227,19 +258,24 @@ class Family(ABC):
                 handle.remove()
 
     @abstractmethod
-    def detections(self, model: Model, raw: dict[str, Any]) -> list[Detections]:
+    def detections(self, model: Model, inputs: Inputs, raw: dict[str, Any]) -> list[Detections]:
         """Final boxes from the captured head outputs, without gradient."""
 
 
 @cache
-def _installed_config(name: str) -> dict[str, Any]:
+def installed_config(name: str) -> dict[str, Any]:
+    """A config file that comes with mmdet3d, as plain values, to be read only.
+
+    Raises:
+        DetectorError: mmdet3d is installed without it.
+    """
     import mmdet3d
     from mmengine import Config
 
     file = Path(mmdet3d.__file__).parent / ".mim" / "configs" / name
     if not file.is_file():
         raise DetectorError(f"{file} is missing; install mmdet3d 1.4 from its wheel")
-    return Config.fromfile(str(file)).model.to_dict()
+    return Config.fromfile(str(file)).to_dict()
 
 
 def get_family(name: str) -> Family:
@@ -325,12 +361,12 @@ def _recorder(raw: dict[str, Any], name: str) -> Callable[..., None]:
     return record
 
 
-def _to_float(module: nn.Module, arguments: Any, output: Any) -> Any:
+def to_float(module: nn.Module, arguments: Any, output: Any) -> Any:
     """Forward hook: losses and box decoding stay in float32 under autocast."""
     if isinstance(output, Tensor):
         return output.float()
     if isinstance(output, (list, tuple)):
-        return type(output)(_to_float(module, arguments, item) for item in output)
+        return type(output)(to_float(module, arguments, item) for item in output)
     return output
 
 

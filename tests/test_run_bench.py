@@ -14,17 +14,18 @@ import run_bench
 ROOT = Path(__file__).parents[1]
 TINY = {
     "purpose": "a test",
-    "epochs": 1,
-    "batch_size": 2,
-    "learning_rate": 0.0004,
     "synthetic": {"train": 4, "val": 3, "max_range": 15.0, "seed": 2},
     "max_frames": {"train": 4, "val": 3},
-    "grids": {
-        "pointpillars": {
+    "defaults": {
+        "epochs": 1,
+        "batch_size": 2,
+        "batch_norm_batch": 2,
+        "learning_rate": 0.0004,
+        "grid": {
             "point_cloud_range": [0, -7.68, -3, 15.36, 7.68, 1],
             "voxel_size": [0.32, 0.32, 4],
             "max_voxels": [2000, 2000],
-        }
+        },
     },
 }
 PLUGIN = """
@@ -51,12 +52,12 @@ def options(tmp_path):
             str(tmp_path / "cache"), "--precision", "fp32"]  # fmt: skip
 
 
-def test_a_matrix_from_the_embedded_data_to_a_leaderboard(options, tmp_path, capsys):
+def test_a_matrix_from_the_embedded_data_to_a_leaderboard(options, tmp_path, capfd):
     plugin = tmp_path / "stranger.py"
     plugin.write_text(PLUGIN)
     command = ["run", *options, "--methods", "none,of_a_stranger", "--plugin", str(plugin)]
     assert run_bench.main(command) == run_bench.DONE
-    output = capsys.readouterr().out
+    output = capfd.readouterr().out
     for words in ("| pointpillars ", "teacher", "none", "of_a_stranger", "synthetic data"):
         assert words in output
     records = sorted((tmp_path / "results" / "records").glob("*.json"))
@@ -64,7 +65,7 @@ def test_a_matrix_from_the_embedded_data_to_a_leaderboard(options, tmp_path, cap
     before = {path: path.read_bytes() for path in records}
 
     assert run_bench.main(["run", *options, "--methods", "none"]) == run_bench.DONE
-    assert "epoch" not in capsys.readouterr().out
+    assert "epoch" not in capfd.readouterr().out
     assert {path: path.read_bytes() for path in records} == before
 
     page = tmp_path / "results" / "leaderboard.md"
@@ -82,18 +83,19 @@ def test_the_same_on_real_kitti_frames(options, kitti_root, capsys):
     assert "point_distiller" in output
 
 
-def test_a_failed_cell_is_named_and_tried_again_on_request(options, tmp_path, capsys):
+def test_a_failed_cell_is_named_and_tried_again_on_request(options, tmp_path, capfd):
     plugin = tmp_path / "failing.py"
     plugin.write_text(
         PLUGIN.replace("of_a_stranger", "failing").replace("(teacher", "0 / 0 * (teacher")
     )
     command = ["run", *options, "--methods", "none,failing", "--plugin", str(plugin)]
     assert run_bench.main(command) == run_bench.CELLS_FAILED
-    assert "failing seed 0: ZeroDivisionError" in capsys.readouterr().err
-    assert run_bench.main(["run", *options, "--methods", "failing"]) == run_bench.CELLS_FAILED
-    assert "epoch" not in capsys.readouterr().out
-    run_bench.main(["run", *options, "--methods", "failing", "--retry"])
-    assert "epoch" in capsys.readouterr().out
+    assert "failing seed 0: ZeroDivisionError" in capfd.readouterr().err
+    command[command.index("none,failing")] = "failing"
+    assert run_bench.main(command) == run_bench.CELLS_FAILED
+    assert "epoch" not in capfd.readouterr().out
+    run_bench.main([*command, "--retry", "failed"])
+    assert "epoch" in capfd.readouterr().out
 
 
 def test_evaluate_scores_result_files(kitti_root, tmp_path, capsys):
@@ -108,6 +110,22 @@ def test_evaluate_scores_result_files(kitti_root, tmp_path, capsys):
     assert "Car" in capsys.readouterr().out
 
 
+def test_cost_prints_a_table_and_writes_json(options, tmp_path, capsys):
+    out = tmp_path / "cost.json"
+    place = [options[i] for i in (0, 1, 4, 5)]  # profile and cache
+    command = ["cost", "pointpillars@4.0", *place, "--frames", "2", "--json", str(out)]
+    assert run_bench.main(command) == run_bench.DONE
+    assert "| pointpillars@4 " in capsys.readouterr().out
+    cost = json.loads(out.read_text())
+    assert cost["name"] == "pointpillars@4"
+    assert cost["params"] == 1_217_352
+    assert 0 < cost["activations"] < cost["flops_full"] < cost["flops_paper"] * 2
+    assert cost["latency_ms"].keys() == {"median", "iqr"}
+    assert cost["peak_memory_mb"] > 0
+    assert run_bench.main([*command[:-2], "--no-latency", "--data", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
 def test_data_is_generated_and_checked(tmp_path, capsys):
     root = tmp_path / "set"
     assert run_bench.main(["data", "synthesize", str(root), "--train", "2", "--val", "1"]) == 0
@@ -118,6 +136,25 @@ def test_data_is_generated_and_checked(tmp_path, capsys):
     assert scan.name in capsys.readouterr().out
 
 
+def test_data_is_prepared_once_and_for_read_only_folders(tmp_path, capsys):
+    root, cache = tmp_path / "set", tmp_path / "cache"
+    run_bench.main(["data", "synthesize", str(root), "--train", "3", "--val", "1"])
+    for path in (*root.rglob("*"), root):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    command = ["data", "prepare", str(root), "--cache", str(cache)]
+    capsys.readouterr()
+    assert run_bench.main(command) == run_bench.DONE
+    first = capsys.readouterr().out
+    assert first.startswith("collecting the objects of 3 training frames in ")
+    assert "Pedestrian" in first
+    assert run_bench.main(command) == run_bench.DONE
+    assert capsys.readouterr().out == first.splitlines()[-1] + "\n"
+    (kept,) = (cache / "objects").iterdir()
+    kept.write_bytes(kept.read_bytes()[:-40])
+    assert run_bench.main(command) == run_bench.BAD_INPUT
+    assert f"{kept}: " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -126,7 +163,7 @@ def test_data_is_generated_and_checked(tmp_path, capsys):
         (["run", "--profile", "smok"], "did you mean 'smoke'"),
         (["run", "--data", "/nowhere"], "/nowhere"),
         (["run", "--device", "tpu9"], "device 'tpu9' cannot be used"),
-        (["run", "--precision", "fp8"], "precision 'fp8'"),
+        (["run", "--precision", "fp8"], "--precision is 'fp8'"),
         (["run", "--plugin", "absent.py"], "absent.py does not exist"),
         (["leaderboard", "--results", "/nowhere"], "holds no record"),
         (["evaluate", "--labels", "/nowhere", "--detections", "/nowhere"], "/nowhere"),

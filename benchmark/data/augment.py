@@ -1,74 +1,257 @@
-"""Global flip, rotation and scaling of a frame, as in mmdet3d's PointPillars pipeline for KITTI.
+"""Augmentation of training frames: steps after mmdet3d's transforms, in the order of a recipe.
 
 What is drawn is a function of (seed, epoch, frame id) alone: never of the worker, of the order of
-the frames or of where a run was resumed.
+the frames or of where a run was resumed. Steps return new samples and leave theirs alone.
 """
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
 
 import numpy as np
 
-_MAX_ROTATION = np.pi / 4
-_SCALES = (0.95, 1.05)
+from benchmark.data.box_geometry import collisions, first_box, free_moves
+from benchmark.data.objects import Objects
+from benchmark.data.sample import Sample, draw_points, frame_generator, points_in_range
+from detectors import CLASSES, Grid
+from kd_methods.core.interface import suggestion
+
+QUARTER = 0.78539816
+"""mmdet3d's pi / 4."""
 
 
 @dataclass(frozen=True)
-class Motion:
-    """One augmentation: mirror y or not, then rotate about z (radians), then scale."""
+class Surroundings:
+    """What steps use beside the frame: the detector's grid, and objects of other frames."""
 
-    flip: bool
-    rotation: float
-    scale: float
+    grid: Grid
+    objects: Objects | None = None
+
+
+class Step(Protocol):
+    """One step of an augmentation; its name is the one in recipes."""
+
+    name: ClassVar[str]
+
+    def __call__(
+        self, sample: Sample, generator: np.random.Generator, around: Surroundings
+    ) -> Sample: ...
 
 
 def augment(
-    points: np.ndarray, boxes: np.ndarray, seed: int, epoch: int, frame_id: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Move points and boxes together and shuffle the points.
+    sample: Sample, steps: Sequence[Step], around: Surroundings, seed: int, epoch: int, frame: str
+) -> Sample:
+    """A frame after all steps, its points drawn for point detectors and shuffled.
 
-    points: (n, 4) x, y, z, reflectance. boxes: (m, 7) as in `kitti.Frame`. Returns new arrays of
-    the same shapes and types. The shuffle decides, as in mmdet3d, which points a full voxel keeps.
+    The shuffle decides, as in mmdet3d, which points a full voxel keeps.
     """
-    generator = frame_generator(seed, epoch, frame_id)
-    moved, moved_boxes = apply(points, boxes, draw(generator))
-    return moved[generator.permutation(len(moved))], moved_boxes
+    generator = frame_generator(seed, epoch, frame)
+    for step in steps:
+        sample = step(sample, generator, around)
+    points = draw_points(sample.points, around.grid, generator)
+    return Sample(points[generator.permutation(len(points))], sample.boxes, sample.labels)
 
 
-def frame_generator(seed: int, epoch: int, frame_id: str) -> np.random.Generator:
-    """The generator of one frame in one epoch."""
-    digest = hashlib.sha256(f"{seed}/{epoch}/{frame_id}".encode()).digest()
-    return np.random.default_rng(int.from_bytes(digest, "little"))
+@dataclass(frozen=True)
+class PasteObjects:
+    """Fill a frame up with objects of other frames where there is room.
+
+    mmdet3d's ObjectSample with its DataBaseSampler, without ground planes (KITTI's download has
+    none), drawing for each frame anew instead of walking one shuffled list across frames.
+
+    Attributes:
+        counts: objects of each class that the frame shall have; drawn are those it lacks.
+        min_points: points that a pasted object of a class must have.
+
+    Raises:
+        ValueError: a class that detectors do not know.
+    """
+
+    name: ClassVar[str] = "paste_objects"
+    counts: Mapping[str, int] = field(metadata={"least": 0})
+    min_points: Mapping[str, int] = field(metadata={"least": 0})
+
+    def __post_init__(self) -> None:
+        for word in (*self.counts, *self.min_points):
+            if word not in CLASSES:
+                raise ValueError(f"there is no class {word!r}{suggestion(word, CLASSES)}")
+
+    def __call__(
+        self, sample: Sample, generator: np.random.Generator, around: Surroundings
+    ) -> Sample:
+        objects = around.objects
+        if objects is None:
+            raise ValueError("paste_objects needs the objects of the training frames")
+        chosen = np.empty(0, np.int64)
+        for class_name, count in self.counts.items():
+            label = CLASSES.index(class_name)
+            candidates = objects.usable(label, self.min_points.get(class_name, 0))
+            lacking = min(max(count - int((sample.labels == label).sum()), 0), len(candidates))
+            drawn = generator.choice(candidates, lacking, replace=False)
+            there = np.concatenate([sample.boxes, objects.boxes[chosen]])
+            chosen = np.append(chosen, drawn[_with_room(objects.boxes[drawn], there)])
+        free = sample.points[first_box(sample.points, objects.boxes[chosen]) < 0]
+        return Sample(
+            np.concatenate([*(objects.points_of(index) for index in chosen), free]),
+            np.concatenate([sample.boxes, objects.boxes[chosen]]),
+            np.concatenate([sample.labels, objects.labels[chosen]]),
+        )
 
 
-def draw(generator: np.random.Generator) -> Motion:
-    """A flip with probability 1/2, a rotation within 45 degrees, a scale of 0.95 to 1.05."""
-    return Motion(
-        flip=bool(generator.random() < 0.5),
-        rotation=float(generator.uniform(-_MAX_ROTATION, _MAX_ROTATION)),
-        scale=float(generator.uniform(*_SCALES)),
-    )
+@dataclass(frozen=True)
+class ShakeObjects:
+    """Move and turn every object by itself, with its points, where there is room.
+
+    mmdet3d's ObjectNoise: the first of several random moves that hits no other object.
+
+    Attributes:
+        translation_std: metres along x, y, z.
+        rotation: range of the turn in radians.
+        tries: moves tried before an object stays where it is.
+    """
+
+    name: ClassVar[str] = "shake_objects"
+    translation_std: tuple[float, float, float] = (1.0, 1.0, 0.5)
+    rotation: tuple[float, float] = (-QUARTER, QUARTER)
+    tries: int = field(default=100, metadata={"least": 1})
+
+    def __call__(
+        self, sample: Sample, generator: np.random.Generator, around: Surroundings
+    ) -> Sample:
+        size = (len(sample.boxes), self.tries)
+        moves = np.concatenate(
+            [
+                generator.normal(scale=self.translation_std, size=(*size, 3)),
+                generator.uniform(*self.rotation, size=(*size, 1)),
+            ],
+            axis=2,
+        )
+        chosen = free_moves(sample.boxes, moves)
+        move = np.where(chosen[:, None] < 0, 0, moves[np.arange(len(chosen)), chosen])
+        boxes = sample.boxes.copy()
+        boxes[:, :3] += move[:, :3]
+        boxes[:, 6] += move[:, 3]
+        return Sample(_carried(sample.points, sample.boxes, move), boxes, sample.labels)
 
 
-def apply(points: np.ndarray, boxes: np.ndarray, motion: Motion) -> tuple[np.ndarray, np.ndarray]:
-    """Copies of points and boxes after one motion; yaws are not wrapped, as in mmdet3d."""
-    points, boxes = points.copy(), boxes.copy()
-    if motion.flip:
+@dataclass(frozen=True)
+class Flip:
+    """Mirror y with a probability (mmdet3d's RandomFlip3D, horizontal)."""
+
+    name: ClassVar[str] = "flip"
+    probability: float = field(default=0.5, metadata={"least": 0, "most": 1})
+
+    def __call__(
+        self, sample: Sample, generator: np.random.Generator, around: Surroundings
+    ) -> Sample:
+        if generator.random() >= self.probability:
+            return sample
+        points, boxes = sample.points.copy(), sample.boxes.copy()
         points[:, 1] *= -1
         boxes[:, [1, 6]] *= -1
-    for places in (points, boxes):
-        _rotate(places, motion.rotation)
-    boxes[:, 6] += motion.rotation
-    points[:, :3] *= motion.scale
-    boxes[:, :6] *= motion.scale
-    return points, boxes
+        return Sample(points, boxes, sample.labels)
 
 
-def _rotate(places: np.ndarray, angle: float) -> None:
-    """Turn the first two columns in place, from x towards y."""
-    cos, sin = float(np.cos(angle)), float(np.sin(angle))
-    x, y = places[:, 0].copy(), places[:, 1].copy()
-    places[:, 0] = cos * x - sin * y
-    places[:, 1] = sin * x + cos * y
+@dataclass(frozen=True)
+class Rotate:
+    """Turn the scene about z by an angle in a range, radians (mmdet3d's GlobalRotScaleTrans)."""
+
+    name: ClassVar[str] = "rotate"
+    angle: tuple[float, float] = (-QUARTER, QUARTER)
+
+    def __call__(
+        self, sample: Sample, generator: np.random.Generator, around: Surroundings
+    ) -> Sample:
+        angle = generator.uniform(*self.angle)
+        points, boxes = sample.points.copy(), sample.boxes.copy()
+        points[:, :2] = _turned(points[:, :2], angle)
+        boxes[:, :2] = _turned(boxes[:, :2], angle)
+        boxes[:, 6] += angle
+        return Sample(points, boxes, sample.labels)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Scale the scene by a factor in a range (mmdet3d's GlobalRotScaleTrans)."""
+
+    name: ClassVar[str] = "scale"
+    factor: tuple[float, float] = field(default=(0.95, 1.05), metadata={"above": 0})
+
+    def __call__(
+        self, sample: Sample, generator: np.random.Generator, around: Surroundings
+    ) -> Sample:
+        factor = generator.uniform(*self.factor)
+        points, boxes = sample.points.copy(), sample.boxes.copy()
+        points[:, :3] *= factor
+        boxes[:, :6] *= factor
+        return Sample(points, boxes, sample.labels)
+
+
+@dataclass(frozen=True)
+class CropPoints:
+    """Drop points outside the grid's range (mmdet3d's PointsRangeFilter)."""
+
+    name: ClassVar[str] = "crop_points"
+
+    def __call__(
+        self, sample: Sample, generator: np.random.Generator, around: Surroundings
+    ) -> Sample:
+        return Sample(points_in_range(sample.points, around.grid), sample.boxes, sample.labels)
+
+
+@dataclass(frozen=True)
+class CropObjects:
+    """Drop objects centred outside the grid's range in x and y (mmdet3d's ObjectRangeFilter)."""
+
+    name: ClassVar[str] = "crop_objects"
+
+    def __call__(
+        self, sample: Sample, generator: np.random.Generator, around: Surroundings
+    ) -> Sample:
+        x0, y0, x1, y1 = around.grid.extent
+        x, y = sample.boxes[:, 0], sample.boxes[:, 1]
+        inside = (x > x0) & (y > y0) & (x < x1) & (y < y1)
+        return Sample(sample.points, sample.boxes[inside], sample.labels[inside])
+
+
+_ALL: tuple[type[Step], ...] = (
+    PasteObjects, ShakeObjects, Flip, Rotate, Scale, CropPoints, CropObjects
+)  # fmt: skip
+STEPS: Mapping[str, type[Step]] = {step.name: step for step in _ALL}
+"""Every step by its name in recipes."""
+
+
+def _with_room(candidates: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Which candidates (m, 7) to paste beside boxes (n, 7): bool (m,).
+
+    One after the other, a candidate is dropped if it shares ground with a box, with one accepted
+    before it or with one still to come (mmdet3d's DataBaseSampler.sample_class_v2).
+    """
+    hits = collisions(np.concatenate([there, candidates]))
+    for i in range(len(there), len(hits)):
+        if hits[i].any():
+            hits[i, i] = True
+            hits[i, :i] = hits[i, i + 1 :] = hits[:i, i] = hits[i + 1 :, i] = False
+    return ~np.diagonal(hits)[len(there) :]
+
+
+def _carried(points: np.ndarray, boxes: np.ndarray, move: np.ndarray) -> np.ndarray:
+    """Points (n, 4) after each box (m, 7) took those inside it along its move (m, 4)."""
+    owner = first_box(points, boxes)
+    inside = owner >= 0
+    owner = owner[inside]
+    moved = points.copy()
+    centres = boxes[owner, :2].astype(np.float64)
+    turned = _turned(points[inside, :2] - centres, move[owner, 3])
+    moved[inside, :2] = turned + centres + move[owner, :2]
+    moved[inside, 2] += move[owner, 2]
+    return moved
+
+
+def _turned(places: np.ndarray, angle: float | np.ndarray) -> np.ndarray:
+    """Places (n, 2) turned from x towards y by one angle or by one each (n,), in float64."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    x, y = places.T.astype(np.float64)
+    return np.stack([cos * x - sin * y, sin * x + cos * y], axis=1)

@@ -1,4 +1,4 @@
-"""Frames to batches: order, augmentation, filtering and tensors."""
+"""Frames to batches: order, augmentation and tensors."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from benchmark.data.augment import augment
+from benchmark.data.augment import Step, Surroundings, augment
+from benchmark.data.errors import DataError
 from benchmark.data.kitti import Frame, KittiDataset
+from benchmark.data.objects import Objects
+from benchmark.data.sample import Sample, as_evaluated
 from detectors import CLASSES, Grid
 from kd_methods import Batch
 from kd_methods.core.geometry import limit_angle
@@ -24,18 +27,36 @@ class TrainingFrames:
     Attributes:
         dataset: the split.
         limit: the first so many frames are used, all if None.
-        grid: objects whose centre leaves it are dropped.
-        batch_size: frames per batch; a smaller last batch is left out.
+        grid: the detector's.
+        augmentation: the steps that every frame takes.
+        objects: those of the training frames, where a step pastes them.
+        batch_size: frames per batch.
+        batches_per_update: batches behind one optimisation step; an epoch leaves out the frames
+            that do not fill one.
         seed: of order and augmentation.
         device: where the tensors go.
+
+    Raises:
+        DataError: there are fewer frames than one optimisation step takes.
     """
 
     dataset: KittiDataset
     limit: int | None
     grid: Grid
+    augmentation: Sequence[Step]
+    objects: Objects | None
     batch_size: int
+    batches_per_update: int
     seed: int
     device: torch.device
+
+    def __post_init__(self) -> None:
+        needed = self.batch_size * self.batches_per_update
+        if len(self.ids) < needed:
+            raise DataError(
+                f"{self.dataset.root}: {len(self.ids)} training frames are used, but one "
+                f"optimisation step takes {needed}; choose a profile with a smaller batch_size"
+            )
 
     @property
     def ids(self) -> Sequence[str]:
@@ -43,49 +64,39 @@ class TrainingFrames:
         return self.dataset.ids[: self.limit]
 
     @property
+    def updates(self) -> int:
+        """Optimisation steps per epoch."""
+        return len(self.ids) // (self.batch_size * self.batches_per_update)
+
+    @property
     def steps(self) -> int:
         """Batches per epoch."""
-        return max(1, len(self.ids) // self.batch_size)
+        return self.updates * self.batches_per_update
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of an epoch, from 0."""
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, both from 0."""
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.ids))
-        for step in range(self.steps):
+        around = Surroundings(self.grid, self.objects)
+        for step in range(first, self.steps):
             chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
             frames = [self.dataset.frame(self.ids[index]) for index in chosen]
-            yield to_batch([self._augmented(f, epoch) for f in frames], self.grid, self.device)
-
-    def _augmented(self, frame: Frame, epoch: int) -> Sample:
-        sample = Sample.of(frame)
-        points, boxes = augment(sample.points, sample.boxes, self.seed, epoch, frame.id)
-        return Sample(points, boxes, sample.labels)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One frame for a detector: points (n, 4), boxes (G, 7) of its classes, class indices (G,)."""
-
-    points: np.ndarray
-    boxes: np.ndarray
-    labels: np.ndarray
-
-    @classmethod
-    def of(cls, frame: Frame) -> Sample:
-        """The frame as it is, with the objects of the benchmark's classes."""
-        index = {name: i for i, name in enumerate(CLASSES)}
-        known = np.array([name in index for name in frame.names], dtype=bool)
-        labels = np.array([index[name] for name in frame.names[known]], dtype=np.int64)
-        return cls(frame.points, frame.boxes[known], labels)
+            samples = [
+                augment(Sample.of(f), self.augmentation, around, self.seed, epoch, f.id)
+                for f in frames
+            ]
+            yield to_batch(samples, self.device)
 
 
-def to_batch(samples: Sequence[Sample], grid: Grid, device: torch.device) -> Batch:
-    """Tensors of several frames; objects centred outside the grid are dropped."""
-    boxes, labels = [], []
-    for sample in samples:
-        box = torch.tensor(sample.boxes, dtype=torch.float32).view(-1, 7)
-        inside = grid.inside(box)
+def evaluation_batch(frame: Frame, grid: Grid, device: torch.device) -> Batch:
+    """One frame as a detector is evaluated on it."""
+    return to_batch([as_evaluated(frame, grid)], device)
+
+
+def to_batch(samples: Sequence[Sample], device: torch.device) -> Batch:
+    """Tensors of several frames."""
+    boxes = [torch.tensor(s.boxes, dtype=torch.float32).view(-1, 7) for s in samples]
+    for box in boxes:
         box[:, 6] = limit_angle(box[:, 6])  # as mmdet3d does after augmentation
-        boxes.append(box[inside].to(device))
-        labels.append(torch.from_numpy(sample.labels)[inside].to(device))
+    labels = [torch.from_numpy(s.labels).to(device) for s in samples]
     points = [torch.from_numpy(np.ascontiguousarray(s.points)).to(device) for s in samples]
-    return Batch(boxes, labels, points, CLASSES)
+    return Batch([box.to(device) for box in boxes], labels, points, CLASSES)

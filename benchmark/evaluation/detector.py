@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
-from benchmark.data.batches import Sample, to_batch
+from benchmark.data.batches import evaluation_batch
 from benchmark.data.kitti import Frame, KittiDataset, to_labels
 from benchmark.data.labels import Labels
 from benchmark.evaluation.kitti_ap import Result, evaluate
 from benchmark.training import DivergedError, Setup
 from detectors import CLASSES, Inputs
+
+FAR = 1000.0
+"""Bound of a box's numbers, metres. Sizes are exponentials of what a network predicts, so after a
+short schedule one may be infinite: then it is a false positive, not the end of the cell."""
 
 
 @dataclass(frozen=True)
@@ -42,37 +46,43 @@ class ValidationFrames:
 
 
 def evaluate_models(
-    models: Sequence[nn.Module], setup: Setup, frames: ValidationFrames
-) -> list[Result | DivergedError]:
-    """KITTI AP of several models of one family, or why a model has none."""
+    models: Mapping[str, nn.Module], setup: Setup, frames: ValidationFrames
+) -> dict[str, Result | Exception]:
+    """KITTI AP of several models of one family by name, or the error that a model ended with."""
     voxelize = setup.family.voxelizer(setup.grid, training=False)
-    runs = [_Run(model.eval(), setup) for model in models]
+    runs = {name: _Run(name, model.eval(), setup) for name, model in models.items()}
     truth: list[Labels] = []
     ignored: list[np.ndarray] = []
     for frame in frames:
-        inputs = voxelize(to_batch([Sample.of(frame)], setup.grid, setup.device))
+        setup.mark("validation data")
+        inputs = voxelize(evaluation_batch(frame, setup.grid, setup.device))
         truth.append(frame.labels)
         ignored.append(_outside(frame, frame.labels, setup) & frames.reduced)
-        for run in runs:
+        for run in runs.values():
             run.add(frame, inputs, frames.reduced)
-    return [run.error or evaluate(truth, run.found, ignored, run.exempt) for run in runs]
+    setup.mark("average precision")
+    return {
+        name: run.error or evaluate(truth, run.found, ignored, run.exempt)
+        for name, run in runs.items()
+    }
 
 
 class _Run:
     """One model's detections so far, or the error that ended them."""
 
-    def __init__(self, model: nn.Module, setup: Setup) -> None:
-        self.model, self.setup = model, setup
+    def __init__(self, name: str, model: nn.Module, setup: Setup) -> None:
+        self.name, self.model, self.setup = name, model, setup
         self.found: list[Labels] = []
         self.exempt: list[np.ndarray] = []
-        self.error: DivergedError | None = None
+        self.error: Exception | None = None
 
     def add(self, frame: Frame, inputs: Inputs, reduced: bool) -> None:
         if self.error is None:
+            self.setup.mark(self.name)
             try:
                 self.found.append(detect(self.model, self.setup, inputs, frame))
                 self.exempt.append(_outside(frame, self.found[-1], self.setup) & reduced)
-            except DivergedError as error:
+            except Exception as error:
                 self.error = error
 
 
@@ -80,14 +90,15 @@ def detect(model: nn.Module, setup: Setup, inputs: Inputs, frame: Frame) -> Labe
     """The model's detections in one frame as KITTI result labels.
 
     Raises:
-        DivergedError: a box or score is NaN or infinite.
+        DivergedError: a box or score is NaN, or a score infinite.
     """
     with setup.autocast():
         (detections,) = setup.family.predict(model, inputs)
-    if not (detections.boxes.isfinite().all() and detections.scores.isfinite().all()):
+    boxes = detections.boxes.clamp(-FAR, FAR)
+    if not (boxes.isfinite().all() and detections.scores.isfinite().all()):
         raise DivergedError(f"a detection in frame {frame.id} is not finite")
     return to_labels(
-        detections.boxes.float().cpu().numpy(),
+        boxes.float().cpu().numpy(),
         [CLASSES[index] for index in detections.labels.tolist()],
         detections.scores.float().cpu().numpy(),
         frame.calibration,

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from benchmark.profiles.reading import Problems, read_dataclass
+from benchmark.profiles.recipe import Recipe
 from detectors import Family, Grid
+from detectors.family import FAMILIES
 from kd_methods.core.interface import suggestion
+
+__all__ = ["Profile", "ProfileError", "Recipe", "load_profile", "profile_names"]
 
 
 class ProfileError(ValueError):
@@ -26,34 +31,38 @@ class Profile:
     Attributes:
         name: file name without its ending.
         purpose: what it is good for, printed under every table.
-        epochs: passes over the training frames.
-        batch_size: frames per step, all on one device: also the batch-norm batch.
-        learning_rate: at the start; the one-cycle schedule climbs to ten times as much.
+        recipes: how each family is trained; in the file ``defaults`` and, over them, ``families``.
         synthetic: how many frames the embedded data set has (``train``, ``val``), how far its
             objects stand (``max_range``, metres) and its ``seed``.
         max_frames: at most so many frames of a split are used, the first of its list.
-        grids: point_cloud_range (metres), voxel_size (metres) and max_voxels by family; a family
-            that is not listed runs on mmdet3d's own grid.
     """
 
     name: str
     purpose: str
-    epochs: int
-    batch_size: int
-    learning_rate: float
+    recipes: Mapping[str, Recipe]
     synthetic: Mapping[str, Any]
     max_frames: Mapping[str, int] = field(default_factory=dict)
-    grids: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def recipe(self, family: str) -> Recipe:
+        """How a family is trained.
+
+        Raises:
+            ProfileError: the profile does not say.
+        """
+        if family not in self.recipes:
+            raise ProfileError(
+                f"profile {self.name} has no recipe for {family}, only for "
+                f"{', '.join(self.recipes)}; choose another profile or add families.{family}"
+            )
+        return self.recipes[family]
 
     def grid(self, family: Family) -> Grid:
         """The grid of a family."""
-        if family.name not in self.grids:
-            return family.default_grid()
-        return Grid(**{key: tuple(value) for key, value in self.grids[family.name].items()})
+        return self.recipe(family.name).grid or family.default_grid()
 
     def reduced(self, family: Family) -> bool:
         """Whether the family sees less than on mmdet3d's own grid."""
-        return family.name in self.grids
+        return self.recipe(family.name).grid is not None
 
 
 def profile_names() -> list[str]:
@@ -62,84 +71,103 @@ def profile_names() -> list[str]:
     return sorted(name.stem for name in names if name.suffix == ".yaml")
 
 
-def load_profile(name: str, **overrides: Any) -> Profile:
+def load_profile(name: str, epochs: int | None = None) -> Profile:
     """A profile by name, or from a YAML file of one's own.
 
     Args:
-        overrides: values that replace those of the file; None leaves them.
+        epochs: instead of the file's, for every family.
 
     Raises:
         ProfileError: no such profile, or fields that are unknown, missing or of a wrong type.
     """
-    own = Path(name)
-    if own.suffix in (".yaml", ".yml"):
-        if not own.is_file():
-            raise ProfileError(f"profile file {own} does not exist")
-        text, title = own.read_text(encoding="utf-8"), own.stem
-    elif name in profile_names():
-        text, title = files(__package__).joinpath(f"{name}.yaml").read_text("utf-8"), name
-    else:
-        known = profile_names()
-        raise ProfileError(
-            f"no profile {name!r}{suggestion(name, known)}; there are {', '.join(known)}, "
-            "or give the path of a .yaml file"
-        )
+    title, text = _find(name)
     try:
         fields = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ProfileError(f"profile {name}: {error}") from None
-    if not isinstance(fields, dict):
-        raise ProfileError(f"profile {name} must be a list of 'field: value'")
-    fields |= {key: value for key, value in overrides.items() if value is not None}
-    problems = list(_problems(fields))
+    problems: Problems = []
+    written = read_dataclass(_Written, fields, "", problems)
+    recipes = _recipes(fields, epochs, problems) if isinstance(fields, dict) else {}
     if problems:
-        raise ProfileError(f"profile {name}: " + "; ".join(problems))
-    return Profile(name=title, **fields)
+        raise ProfileError(f"profile {name}: " + "; ".join(dict.fromkeys(problems)))
+    limits = {key: value for key, value in asdict(written.max_frames).items() if value}
+    return Profile(title, written.purpose, recipes, asdict(written.synthetic), limits)
 
 
-_POSITIVE_INTEGERS = ("epochs", "batch_size")
-_MAPPINGS = {
-    "synthetic": {"train", "val", "max_range", "seed"},
-    "max_frames": {"train", "val"},
-    "grids": None,
-}
-_GRID = {"point_cloud_range": 6, "voxel_size": 3, "max_voxels": 2}
+@dataclass(frozen=True)
+class _Limits:
+    train: int | None = field(default=None, metadata={"least": 1})
+    val: int | None = field(default=None, metadata={"least": 1})
 
 
-def _problems(fields: dict[str, Any]) -> list[str]:
-    known = {key for key in Profile.__dataclass_fields__ if key != "name"}
-    required = {"purpose", "epochs", "batch_size", "learning_rate", "synthetic"}
-    problems = [
-        f"unknown field {key!r}{suggestion(key, sorted(known))}" for key in fields.keys() - known
+@dataclass(frozen=True)
+class _Synthetic:
+    train: int = field(metadata={"least": 1})
+    val: int = field(metadata={"least": 1})
+    max_range: float = field(metadata={"above": 0})
+    seed: int = field(metadata={"least": 0})
+
+
+def _pairs(value: Any, path: str, problems: Problems) -> Mapping[str, Any]:
+    """A mapping as it is; nothing stands for an empty one."""
+    if not isinstance(value, Mapping | None):
+        problems.append(f"{path} is {value!r}; it must be 'field: value' pairs")
+        return {}
+    return value or {}
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A profile file, its recipes not yet read."""
+
+    purpose: str
+    synthetic: _Synthetic
+    max_frames: _Limits = _Limits()
+    defaults: Mapping[str, Any] = field(default_factory=dict, metadata={"read": _pairs})
+    families: Mapping[str, Any] = field(default_factory=dict, metadata={"read": _pairs})
+
+
+def _find(name: str) -> tuple[str, str]:
+    """Title and text of a profile."""
+    own = Path(name)
+    if own.suffix in (".yaml", ".yml"):
+        if not own.is_file():
+            raise ProfileError(f"profile file {own} does not exist")
+        return own.stem, own.read_text(encoding="utf-8")
+    known = profile_names()
+    if name not in known:
+        raise ProfileError(
+            f"no profile {name!r}{suggestion(name, known)}; there are {', '.join(known)}, "
+            "or give the path of a .yaml file"
+        )
+    return name, files(__package__).joinpath(f"{name}.yaml").read_text("utf-8")
+
+
+def _recipes(fields: Mapping[str, Any], epochs: int | None, problems: Problems) -> dict[str, Any]:
+    """The recipes of the families that a profile names, or of all if it names none."""
+    ignored: Problems = []  # reported by the reader of the file as a whole
+    defaults = dict(_pairs(fields.get("defaults"), "defaults", ignored))
+    families = _pairs(fields.get("families"), "families", ignored) or dict.fromkeys(FAMILIES)
+    problems += [
+        f"families.{name} is no detector{suggestion(str(name), FAMILIES)}; there are "
+        f"{', '.join(FAMILIES)}"
+        for name in families
+        if name not in FAMILIES
     ]
-    problems += [f"field {key!r} is missing" for key in sorted(required - fields.keys())]
-    for key in _POSITIVE_INTEGERS:
-        value = fields.get(key, 1)
-        if type(value) is not int or value < 1:
-            problems.append(f"{key} is {value!r}; it must be a positive integer")
-    rate = fields.get("learning_rate", 1.0)
-    if type(rate) not in (int, float) or not 0 < rate < math.inf:
-        problems.append(f"learning_rate is {rate!r}; it must be a positive number")
-    for key, names in _MAPPINGS.items():
-        value = fields.get(key, {})
-        if not isinstance(value, dict):
-            problems.append(f"{key} is {value!r}; it must be 'field: value' pairs")
-        elif names is not None:
-            problems += [f"{key} has no field {name!r}" for name in sorted(value.keys() - names)]
-    if isinstance(fields.get("grids"), dict):
-        problems += [
-            p for name, grid in fields["grids"].items() for p in _grid_problems(name, grid)
-        ]
-    return problems
+    recipes = {}
+    for name, own in families.items():
+        own = dict(_pairs(own, f"families.{name}", problems))
+        if epochs is not None:
+            own.pop("epochs", None)
+            defaults["epochs"] = epochs
+        found: Problems = []
+        recipes[name] = read_dataclass(Recipe, {**defaults, **own}, "", found)
+        problems += [_located(problem, name, own) for problem in found]
+    return recipes
 
 
-def _grid_problems(name: str, grid: Any) -> list[str]:
-    if not isinstance(grid, dict) or grid.keys() != _GRID.keys():
-        return [f"grids.{name} must have exactly {', '.join(_GRID)}"]
-    return [
-        f"grids.{name}.{key} must be {length} numbers"
-        for key, length in _GRID.items()
-        if not isinstance(grid[key], list)
-        or len(grid[key]) != length
-        or not all(type(value) in (int, float) for value in grid[key])
-    ]
+def _located(problem: str, family: str, own: Mapping[str, Any]) -> str:
+    """A recipe's problem with its path in the file."""
+    place = re.match(r"\w*", problem)
+    inside = place is not None and place[0] in own
+    return f"families.{family}.{problem}" if inside else f"defaults.{problem}"

@@ -1,9 +1,9 @@
 """mmcv and spconv operators on any device, where the compiled ones are missing.
 
 Importing this package makes ``mmcv.ops`` and ``mmdet3d`` importable with mmcv-lite. It is the
-only place that patches a library: it stands in for the module ``mmcv._ext``, replaces three
-functions of ``mmcv.ops`` that ask for CUDA before they compute, and lets spconv's backward run
-without a CUDA stream.
+only place that patches a library: it stands in for the module ``mmcv._ext``, replaces the
+functions of ``mmcv.ops`` that ask for CUDA before they compute (:mod:`.functions`), and lets
+spconv's backward run without a CUDA stream.
 """
 
 from detectors.operators.extension import MissingOperatorError, install, sources

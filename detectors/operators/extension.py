@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from detectors.operators import boxes, focal, sparse, voxels
+from detectors.operators import boxes, focal, functions, points, sparse, voxels
 
 OURS: dict[str, Callable[..., Any]] = {
     "hard_voxelize_forward": voxels.hard_voxelize_forward,
@@ -30,6 +30,18 @@ OURS: dict[str, Callable[..., Any]] = {
     "points_in_boxes_cpu_forward": boxes.points_in_boxes_cpu_forward,
     "points_in_boxes_part_forward": boxes.points_in_boxes_part_forward,
     "points_in_boxes_all_forward": boxes.points_in_boxes_all_forward,
+    "furthest_point_sampling_forward": points.furthest_point_sampling_forward,
+    "furthest_point_sampling_with_dist_forward": points.furthest_point_sampling_with_dist_forward,
+    "ball_query_forward": points.ball_query_forward,
+    "gather_points_forward": points.gather_points_forward,
+    "gather_points_backward": points.gather_points_backward,
+    "group_points_forward": points.group_points_forward,
+    "group_points_backward": points.group_points_backward,
+    "three_nn_forward": points.three_nn_forward,
+    "three_interpolate_forward": points.three_interpolate_forward,
+    "three_interpolate_backward": points.three_interpolate_backward,
+    "knn_forward": points.knn_forward,
+    "roipoint_pool3d_forward": points.roipoint_pool3d_forward,
     "sigmoid_focal_loss_forward": focal.sigmoid_focal_loss_forward,
     "sigmoid_focal_loss_backward": focal.sigmoid_focal_loss_backward,
 }
@@ -97,16 +109,16 @@ def install() -> None:
     if "mmcv.ops" in sys.modules:
         raise ImportError("mmcv.ops was imported before detectors; import detectors first")
     sys.modules["mmcv._ext"] = Extension(_compiled_extension())
-    boxes.replace_cuda_only_functions()
+    functions.replace_cuda_only_functions()
     sparse.allow_backward_without_cuda()
 
 
 def sources(device: str) -> dict[str, str]:
-    """For each of our operators: ``"compiled"`` or ``"pytorch"``, whichever runs on ``device``."""
+    """For each of our operators: ``"compiled"`` or ``"own"``, whichever runs on ``device``."""
     extension = sys.modules["mmcv._ext"]
     assert isinstance(extension, Extension)
     return {
-        name: "pytorch" if extension.implementation(name, device) is ours else "compiled"
+        name: "own" if extension.implementation(name, device) is ours else "compiled"
         for name, ours in OURS.items()
     }
 

@@ -73,7 +73,7 @@ class Boxes:
         class_logits: (B, A, K), one sigmoid per class.
         deltas: (B, A, 7) box code relative to the prior.
         direction_logits: (B, A, 2), or None where the head has no direction classifier.
-        priors: (A, 7) anchors.
+        priors: (B, A, 7) anchors, or points with the mean size of the class they predict.
         decode: maps deltas (..., A, 7) to boxes (..., A, 7).
         assign: gives the (B, A) class index of the ground truth that each prior is trained for,
             -1 for background and -2 for priors that training ignores.
@@ -201,7 +201,9 @@ class KDMethod(nn.Module):
     Hyper-parameters are annotated class attributes with a default of type bool, int, float or str
     (or a Literal). ``table`` overrides defaults for a family (``"second"``) or a student
     (``"second@4"``). A method's own layers are made in ``build`` and belong to the method: they
-    are trained beside the student and never deployed.
+    are trained beside the student and never deployed. What a method remembers from step to step
+    must be in parameters or buffers, or follow from ``on_epoch``: an interrupted run goes on from
+    these.
 
     Attributes:
         student: name of the student, e.g. ``pointpillars@4``.

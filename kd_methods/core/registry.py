@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -103,23 +104,23 @@ def written_forms(name: str) -> list[str]:
 
 
 def load_plugin(path: Path) -> list[str]:
-    """Import a file that registers methods, and return the names that it added.
+    """Import a file that registers methods, and return their names. Safe to call again.
 
     Raises:
         MethodError: the file is missing, fails to import (which line, why) or registers nothing.
     """
     if not path.is_file():
         raise MethodError(f"plugin {path} does not exist")
-    before = set(_registered)
-    spec = importlib.util.spec_from_file_location(f"kd_plugin_{path.stem}", path)
+    place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    spec = importlib.util.spec_from_file_location(f"kd_plugin_{path.stem}_{place}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     _import(str(path), lambda: spec.loader.exec_module(module))  # type: ignore[union-attr]
-    added = sorted(set(_registered) - before)
-    if not added:
+    names = sorted(n for n, cls in _registered.items() if cls.__module__ == module.__name__)
+    if not names:
         raise MethodError(f"plugin {path} registers no method; decorate a class with @register")
-    return added
+    return names
 
 
 def create(text: str, student: str) -> KDMethod:

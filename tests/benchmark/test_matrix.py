@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from benchmark.matrix import Cohort, MatrixError, parse_methods, parse_seeds, parse_students
-from kd_methods import method_names
+from benchmark.data.augment import Flip
+from benchmark.matrix import Cohort
+from benchmark.schedule import Cycle
 
 
 @pytest.fixture
@@ -28,13 +29,27 @@ def test_identity_changes_with_every_setting(cell, change):
     assert replace(cell, **change).identity() != cell.identity()
 
 
-def test_identity_changes_with_data_and_schedule(cell):
+def with_recipe(cell, **changes):
+    recipe = replace(cell.profile.recipe(cell.family), **changes)
+    return replace(cell, profile=replace(cell.profile, recipes={cell.family: recipe}))
+
+
+def test_identity_changes_with_data_and_recipe(cell):
     others = [
         replace(cell, data=replace(cell.data, fingerprint="other")),
-        replace(cell, profile=replace(cell.profile, epochs=99)),
-        replace(cell, profile=replace(cell.profile, learning_rate=1.0)),
         replace(cell, profile=replace(cell.profile, max_frames={"train": 3})),
-        replace(cell, profile=replace(cell.profile, grids={})),
+        with_recipe(cell, epochs=99),
+        with_recipe(cell, batch_size=4),
+        with_recipe(cell, batch_norm_batch=1),
+        with_recipe(cell, learning_rate=1.0),
+        with_recipe(cell, betas=(0.9, 0.99)),
+        with_recipe(cell, weight_decay=0.0),
+        with_recipe(cell, gradient_clip=1.0),
+        with_recipe(cell, cycle=Cycle(end_beta=0.9)),
+        with_recipe(cell, augmentation=()),
+        with_recipe(cell, augmentation=(Flip(),)),
+        with_recipe(cell, augmentation=(Flip(0.25),)),
+        with_recipe(cell, grid=None),
     ]
     assert len({other.identity() for other in [*others, cell]}) == len(others) + 1
 
@@ -59,34 +74,24 @@ def test_a_cohort_spans_ratios_and_methods_of_one_family_and_seed(matrix):
         Cohort([*cohorts[0].cells, *cohorts[1].cells])
 
 
-def test_lists_are_parsed_once_each():
-    assert parse_students("pointpillars@4, pointpillars@4.0,pointpillars@16") == [
-        "pointpillars@4",
-        "pointpillars@16",
+def test_cohorts_are_cut_to_a_size(matrix):
+    whole = matrix(["none", "fitnet", "logit_kd"], [0, 1])
+    cut = replace(whole, cohort_size=2)
+    assert [len(cohort.cells) for cohort in cut.cohorts()] == [2, 1, 2, 1]
+    identities = [
+        {cell.identity() for cohort in request.cohorts() for cell in cohort.cells}
+        for request in (whole, cut)
     ]
-    assert parse_seeds("2,0,2") == [2, 0]
-    assert parse_methods("none,fitnet:weight=3,none") == ["none", "fitnet:weight=3"]
+    assert identities[0] == identities[1]
 
 
-def test_all_stands_for_every_method_and_both_variants():
-    methods = parse_methods("all")
-    assert methods[0] == "none"
-    assert {method.partition(":")[0] for method in methods} == {"none", *method_names()}
-    assert "point_distiller:variant=released" in methods
-
-
-@pytest.mark.parametrize(
-    ("parse", "text", "words"),
-    [
-        (parse_students, "pointpilars@4,second", ["did you mean 'pointpillars'", "second"]),
-        (parse_students, "pointpillars", ["has no ratio"]),
-        (parse_students, "", ["the list is empty"]),
-        (parse_methods, "fitnt,logit_kd:x=1", ["'fitnet'", "unknown setting 'x'"]),
-        (parse_seeds, "0,-1,x", ["'-1'", "'x'"]),
-    ],
-)
-def test_all_mistakes_of_a_list_are_reported_at_once(parse, text, words):
-    with pytest.raises(MatrixError) as error:
-        parse(text)
-    for word in words:
-        assert word in str(error.value)
+def test_another_teacher_makes_other_cells(matrix, tmp_path):
+    file = tmp_path / "teacher.pth"
+    file.write_bytes(b"weights")
+    request = matrix(["none"])
+    other = replace(request, checkpoints={"pointpillars": file})
+    identities = {m.teacher("pointpillars").identity() for m in (request, other)}
+    file.write_bytes(b"other weights")
+    identities.add(other.teacher("pointpillars").identity())
+    assert len(identities) == 3
+    assert request.cohorts()[0].cells[0].identity() != other.cohorts()[0].cells[0].identity()

@@ -1,11 +1,21 @@
 """Records are whole, published once, and refused with a reason when damaged."""
 
+import errno
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from benchmark.records import FIELDS, RecordError, publish, read, read_all
+from benchmark.records import (
+    FIELDS,
+    DiskFullError,
+    RecordError,
+    publish,
+    read,
+    read_all,
+    write_atomically,
+)
 
 
 def record(cell="a", status="done", **values):
@@ -64,4 +74,34 @@ def test_a_damaged_record_is_named(tmp_path, text, message):
 def test_a_figure_that_is_no_number_is_never_written(tmp_path):
     with pytest.raises(ValueError, match="JSON compliant"):
         publish(tmp_path, record(ap=float("nan")))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("call", ["fsync", "link", "replace"])
+def test_a_full_disk_is_named_and_leaves_what_was_there(tmp_path, monkeypatch, code, call):
+    def full(*_):
+        raise OSError(code, os.strerror(code))
+
+    (tmp_path / "old").write_bytes(b"old")
+    with monkeypatch.context() as context:
+        context.setattr(os, call, full)
+        if call != "replace":
+            with pytest.raises(DiskFullError, match=r"write .*a.json; finished .* same command"):
+                publish(tmp_path, record())
+        if call != "link":
+            with pytest.raises(DiskFullError, match="write .*old; finished cells and the latest"):
+                write_atomically(tmp_path / "old", b"new")
+    assert (tmp_path / "old").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+    assert publish(tmp_path, record()).exists()
+
+
+def test_other_errors_of_the_disk_stay_as_they_are(tmp_path, monkeypatch):
+    def broken(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        publish(tmp_path, record())
     assert not list(tmp_path.iterdir())

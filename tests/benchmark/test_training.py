@@ -1,21 +1,31 @@
 """Lockstep training: a cell's result is its own, whatever trains beside it."""
 
 import hashlib
-import math
 from dataclasses import replace
 from typing import Literal
 
 import pytest
 import torch
+from in_process import publish_teachers, run_matrix
 
 from benchmark import training
-from benchmark.cohort import Workplace, load_model, make_setup, run_cohort
-from benchmark.executors import load_teacher, publish_teacher, run_matrix
+from benchmark.cohort import (
+    Job,
+    Workplace,
+    load_model,
+    load_teacher,
+    make_setup,
+    make_validation,
+    run_cohort,
+)
+from benchmark.data.augment import CropObjects, Flip, PasteObjects, ShakeObjects
+from benchmark.evaluation.detector import evaluate_models
 from benchmark.records import read_all
 from benchmark.training import Learner, make_deterministic, observe_teacher, state_hash, train
-from detectors import CLASSES, get_family
+from detectors import CLASSES, Grid, get_family
 from kd_methods import Batch, KDMethod, register
 
+GRID = Grid((0, -7.68, -3, 15.36, 7.68, 1), (0.32, 0.32, 4), (2000, 2000))
 RESULT = ("ap", "weights_sha256", "losses_sha256")
 METHODS = ["none", "logit_kd", "fitnet", "point_distiller", "point_distiller:variant=released"]
 
@@ -161,7 +171,7 @@ def setup_of(matrix, workplace, methods=("none",)):
     """Cells and setup of a one-cohort matrix, with its teacher."""
     request = matrix(methods)
     teacher = request.teacher("pointpillars")
-    publish_teacher(teacher, workplace)
+    publish_teachers(request, workplace)
     cells = request.cohorts()[0].cells
     return cells, make_setup(cells[0], load_teacher(teacher, workplace), workplace)
 
@@ -263,35 +273,87 @@ def test_frames_without_points_or_objects_train(matrix, workplace, with_objects)
         assert learner.status == "running", learner.reason
 
 
-def test_the_schedule_is_that_of_mmdet3ds_kitti_configs(matrix, workplace):
-    """Cosine from the rate to 10 times it over 40 % of the steps, then to 1e-4 of it; beta 1 from
-    0.95 to 0.85 and back (its cyclic schedule, CosineAnnealingLR and CosineAnnealingMomentum)."""
-    cells, setup = setup_of(matrix, workplace)
-    learner = Learner(cells[0], replace(setup, epochs=10))
-    rate, total = setup.learning_rate, 10 * setup.frames.steps
+def test_gradients_of_several_passes_are_averaged_clipped_and_applied_once(matrix, workplace):
+    """Two passes of one frame against torch's gradients and AdamW, by hand."""
+    request = matrix(["none"], batch_size=2, batch_norm_batch=1, gradient_clip=0.5)
+    cell = request.cohorts()[0].cells[0]
+    setup = make_setup(cell, None, workplace)
+    learner, other = Learner(cell, setup), Learner(cell, setup)
+    model, batches = other.model, list(setup.frames.epoch(0))
+    assert setup.frames.batch_size == 1
+    inputs = [setup.voxelize(batch) for batch in batches[:2]]
+    start = state_hash(learner.model)
+    learner.step(inputs[0], None)
+    weights = dict(learner.model.named_parameters())
+    assert all(torch.equal(p, weights[name]) for name, p in model.named_parameters())
+    learner.step(inputs[1], None)
+    assert state_hash(learner.model) != start
 
-    def cosine(start, end, share):
-        return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+    parameters = list(model.parameters())
+    sums = [torch.zeros_like(p) for p in parameters]
+    for each in inputs:
+        loss = sum(other.losses_on(each, None)[0].values())
+        for total, gradient in zip(sums, torch.autograd.grad(loss, parameters), strict=True):
+            total += gradient / 2
+    norm = torch.stack([total.square().sum() for total in sums]).sum().sqrt()
+    assert norm > 0.5
+    for parameter, total in zip(parameters, sums, strict=True):
+        parameter.grad = total * 0.5 / norm
+    recipe = setup.recipe
+    torch.optim.AdamW(
+        parameters, recipe.learning_rate, recipe.betas, weight_decay=recipe.weight_decay
+    ).step()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(weights[name], parameter, rtol=1e-4, atol=1e-6)
 
-    top = 0.4 * total - 1
-    for step in range(total):
-        up, down = step / top, (step - top) / (total - 1 - top)
-        climbs = step <= top
-        expected = cosine(rate, 10 * rate, up) if climbs else cosine(10 * rate, 1e-4 * rate, down)
-        beta = cosine(0.95, 0.85, up) if climbs else cosine(0.85, 0.95, down)
-        group = learner.optimiser.param_groups[0]
-        assert group["lr"] == pytest.approx(expected, rel=1e-6)
-        assert group["betas"] == pytest.approx((beta, 0.99), rel=1e-6)
-        assert group["weight_decay"] == 0.01
-        learner.optimiser.step()
-        if step + 1 < total:
-            learner.schedule.step()
+
+def test_a_cell_with_several_passes_is_the_same_alone_and_in_a_cohort(matrix, workplace, tmp_path):
+    settings = {
+        "batch_size": 4,
+        "batch_norm_batch": 2,
+        "epochs": 2,
+        "augmentation": (PasteObjects({"Car": 3}, {}), ShakeObjects(), Flip(), CropObjects()),
+    }
+    run_matrix(matrix(["none", "fitnet"], **settings), workplace)
+    together = results(workplace)
+    alone = replace(workplace, results=tmp_path / "alone")
+    run_matrix(matrix(["fitnet"], **settings), alone)
+    assert results(alone)["fitnet"] == together["fitnet"]
+    assert together["fitnet"]["status"] == "done"
+    assert (workplace.cache / "objects").is_dir()
+
+
+def test_the_schedule_counts_updates(matrix, workplace):
+    request = matrix(["none"], batch_size=2, batch_norm_batch=1, epochs=3)
+    cell = request.cohorts()[0].cells[0]
+    setup = make_setup(cell, None, workplace)
+    learner = Learner(cell, setup)
+    train([learner], setup)
+    (group,) = learner.optimiser.param_groups
+    (state, *_) = learner.optimiser.state.values()
+    assert int(state["step"]) == 3 * 3
+    assert group["lr"] < setup.recipe.learning_rate
+    assert group["weight_decay"] == setup.recipe.weight_decay
+
+
+def test_two_evaluations_of_a_point_sample_agree(matrix, workplace):
+    """Frames are drawn by their id alone, whatever was drawn before."""
+    request = matrix(["none"], grid=replace(GRID, num_points=400, sample_range=10.0))
+    cell = request.cohorts()[0].cells[0]
+    setup, validation = make_setup(cell, None, workplace), make_validation(cell, workplace)
+    learner = Learner(cell, setup)
+    first, second = (
+        evaluate_models({"cell": learner.model}, setup, validation)["cell"].as_json()
+        for _ in range(2)
+    )
+    assert first == second
 
 
 def test_method_parameters_are_not_clipped_with_the_student_nor_saved_with_it(matrix, workplace):
     cells, setup = setup_of(matrix, workplace, ["fitnet"])
-    run_cohort(cells, setup.teacher, workplace, "test")
-    model = load_model(cells[0], workplace.results, workplace.device)
+    teacher = matrix(["none"]).teacher("pointpillars")
+    run_cohort(Job(cells, teacher, workplace))
+    model = load_model(cells[0], workplace)
     plain = get_family("pointpillars").build(4, setup.grid)
     assert model.state_dict().keys() == plain.state_dict().keys()
     learner = Learner(cells[0], setup)

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from in_process import publish_teachers
 
-from benchmark.cohort import make_setup
-from benchmark.executors import load_teacher, publish_teacher
+from benchmark.cohort import load_teacher, make_setup
 from benchmark.training import Clock, Learner, SharedBatch, train_epoch
 from benchmark.weighting import BATCHES, SHARE, make_learners
 from kd_methods import KDMethod, register
@@ -33,7 +33,7 @@ def balanced(matrix, workplace):
     def make(methods):
         request = replace(matrix(methods), weighting="balanced")
         teacher = request.teacher("pointpillars")
-        publish_teacher(teacher, workplace)
+        publish_teachers(request, workplace)
         cells = request.cohorts()[0].cells
         return cells, make_setup(cells[0], load_teacher(teacher, workplace), workplace)
 
@@ -66,7 +66,7 @@ def test_the_balanced_gradient_has_its_share(balanced, method):
     cells, setup = balanced([method])
     (learner,) = make_learners(cells, setup)
     alone = Learner(replace(cells[0], method="none"), setup)
-    train_epoch([alone], setup, 0, {}, Clock(setup.device))
+    train_epoch([alone], setup, 0, {})
     learner.model.load_state_dict(alone.model.state_dict())
     own = other = 0.0
     for index, batch in enumerate(setup.frames.epoch(1)):

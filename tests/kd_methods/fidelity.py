@@ -169,7 +169,7 @@ class _Draw:
             class_logits=self.leaf(self.normal(frames, anchors, 3)),
             deltas=self.leaf(self.normal(frames, anchors, 7)),
             direction_logits=None,
-            priors=torch.zeros(anchors, 7, dtype=torch.float64),
+            priors=torch.zeros(frames, anchors, 7, dtype=torch.float64),
             decode=lambda deltas: deltas,
             assign=lambda: assigned,
         )

@@ -1,0 +1,88 @@
+"""Compiled geometry of boxes in the LiDAR frame: points inside, collisions, free places.
+
+Boxes are (n, 7): x, y, z of the bottom centre, length, width, height in metres, yaw in radians.
+The loops live in one file because numba's cache notices a change in a function's own file only.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True)
+def first_box(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Index (n,) of the first box that a point (n, 3 or more) lies strictly inside, or -1."""
+    boxes = boxes.astype(np.float64)
+    cos, sin = np.cos(boxes[:, 6]), np.sin(boxes[:, 6])
+    reach = 0.5 * np.hypot(boxes[:, 3], boxes[:, 4])
+    found = np.full(len(points), -1, np.int64)
+    for i in range(len(points)):
+        for j in range(len(boxes)):
+            dx, dy = points[i, 0] - boxes[j, 0], points[i, 1] - boxes[j, 1]
+            above = points[i, 2] - boxes[j, 2]
+            if abs(dx) >= reach[j] or abs(dy) >= reach[j] or not 0.0 < above < boxes[j, 5]:
+                continue
+            along, across = cos[j] * dx + sin[j] * dy, cos[j] * dy - sin[j] * dx
+            if 2.0 * abs(along) < boxes[j, 3] and 2.0 * abs(across) < boxes[j, 4]:
+                found[i] = j
+                break
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _collide(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two boxes (7,) share ground: no side of either separates them."""
+    dx, dy = b[0] - a[0], b[1] - a[1]
+    cos_t, sin_t = abs(math.cos(b[6] - a[6])), abs(math.sin(b[6] - a[6]))
+    for box, other in ((a, b), (b, a)):
+        cos, sin = math.cos(box[6]), math.sin(box[6])
+        along = box[3] + cos_t * other[3] + sin_t * other[4]
+        across = box[4] + sin_t * other[3] + cos_t * other[4]
+        if 2.0 * abs(cos * dx + sin * dy) >= along or 2.0 * abs(cos * dy - sin * dx) >= across:
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def collisions(boxes: np.ndarray) -> np.ndarray:
+    """(n, n) whether two different boxes share ground; boxes that touch do not."""
+    boxes = boxes.astype(np.float64)
+    matrix = np.zeros((len(boxes), len(boxes)), np.bool_)
+    for i in range(len(boxes)):
+        for j in range(i):
+            matrix[i, j] = matrix[j, i] = _collide(boxes[i], boxes[j])
+    return matrix
+
+
+@njit(cache=True, nogil=True)
+def free_moves(boxes: np.ndarray, moves: np.ndarray) -> np.ndarray:
+    """Move boxes one after the other, each by the first of its moves that hits no other box.
+
+    Args:
+        boxes: (n, 7).
+        moves: (n, tries, 4) x, y, z in metres and turn about z in radians.
+
+    Returns:
+        (n,) the number of the move, or -1 where a box has to stay.
+    """
+    placed = boxes.astype(np.float64)
+    chosen = np.full(len(boxes), -1, np.int64)
+    for i in range(len(boxes)):
+        start = placed[i].copy()
+        for attempt in range(moves.shape[1]):
+            placed[i, :3] = start[:3] + moves[i, attempt, :3]
+            placed[i, 6] = start[6] + moves[i, attempt, 3]
+            free = True
+            for j in range(len(boxes)):
+                if j != i and _collide(placed[i], placed[j]):
+                    free = False
+                    break
+            if free:
+                chosen[i] = attempt
+                break
+        if chosen[i] < 0:
+            placed[i] = start
+    return chosen

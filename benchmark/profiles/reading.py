@@ -1,0 +1,134 @@
+"""Plain values, as YAML gives them, to dataclasses, with every mistake named by its path."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+from collections.abc import Mapping
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from kd_methods.core.interface import suggestion
+
+Problems = list[str]
+"""What is wrong so far, each as "PATH ...": readers append to it."""
+
+
+def read_dataclass(kind: type, value: Any, path: str, problems: Problems) -> Any:
+    """An instance of a dataclass from 'field: value' pairs.
+
+    Field types may be numbers, str, tuples and mappings of numbers, dataclasses, and any of these
+    or None. In a field's metadata ``least``, ``above`` and ``most`` bound its numbers, and
+    ``read`` reads it instead: a function of value, path and problems.
+
+    Returns:
+        The instance, or None if there was a problem.
+    """
+    if not isinstance(value, Mapping):
+        problems.append(f"{path or 'it'} is {value!r}; it must be 'field: value' pairs")
+        return None
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    before = len(problems)
+    problems += [
+        f"{_join(path, name)} is no field{suggestion(str(name), list(fields))}; there are "
+        f"{', '.join(fields)}"
+        for name in value
+        if name not in fields
+    ]
+    problems += [
+        f"{_join(path, name)} is missing"
+        for name, field in fields.items()
+        if name not in value
+        and field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
+    ]
+    hints = get_type_hints(kind)
+    given = {
+        name: _read_field(field, hints[name], value[name], _join(path, name), problems)
+        for name, field in fields.items()
+        if name in value
+    }
+    if len(problems) > before:
+        return None
+    try:
+        return kind(**given)
+    except ValueError as error:
+        problems.append(f"{path}: {error}" if path else str(error))
+        return None
+
+
+def _read_field(
+    field: dataclasses.Field[Any], hint: Any, value: Any, path: str, problems: Problems
+) -> Any:
+    if "read" in field.metadata:
+        return field.metadata["read"](value, path, problems)
+    return _read_value(hint, value, path, problems, field.metadata)
+
+
+def _read_value(
+    hint: Any, value: Any, path: str, problems: Problems, bounds: Mapping[str, Any]
+) -> Any:
+    """A value of a type, or None if there was a problem."""
+    arguments = get_args(hint)
+    if get_origin(hint) in (Union, types.UnionType):
+        return None if value is None else _read_value(arguments[0], value, path, problems, bounds)
+    if dataclasses.is_dataclass(hint):
+        return read_dataclass(hint, value, path, problems)  # type: ignore[arg-type]
+    if get_origin(hint) is tuple:
+        return _read_tuple(arguments, value, path, problems, bounds)
+    if get_origin(hint) is Mapping:
+        return _read_mapping(arguments[1], value, path, problems, bounds)
+    if hint is str:
+        fine, wanted = isinstance(value, str), "text"
+    elif hint is int:
+        fine, wanted = type(value) is int, "a whole number"
+    else:
+        fine, wanted = type(value) in (int, float) and math.isfinite(value), "a number"
+    if not fine or not _within(value, bounds):
+        problems.append(f"{path} is {value!r}; it must be {wanted}{_named(bounds)}")
+        return None
+    return float(value) if hint is float else value
+
+
+def _read_tuple(
+    kinds: tuple[Any, ...], value: Any, path: str, problems: Problems, bounds: Mapping[str, Any]
+) -> Any:
+    open_ended = kinds[-1] is Ellipsis
+    if not isinstance(value, list) or not (open_ended or len(value) == len(kinds)):
+        length = "" if open_ended else f"{len(kinds)} "
+        problems.append(f"{path} is {value!r}; it must be a list of {length}numbers")
+        return None
+    return tuple(
+        _read_value(kinds[0], item, f"{path}[{i}]", problems, bounds)
+        for i, item in enumerate(value)
+    )
+
+
+def _read_mapping(
+    kind: Any, value: Any, path: str, problems: Problems, bounds: Mapping[str, Any]
+) -> Any:
+    if not isinstance(value, Mapping):
+        problems.append(f"{path} is {value!r}; it must be 'name: value' pairs")
+        return None
+    return {
+        name: _read_value(kind, item, _join(path, name), problems, bounds)
+        for name, item in value.items()
+    }
+
+
+def _within(value: Any, bounds: Mapping[str, Any]) -> bool:
+    if "least" in bounds and value < bounds["least"]:
+        return False
+    if "above" in bounds and value <= bounds["above"]:
+        return False
+    return not ("most" in bounds and value > bounds["most"])
+
+
+def _named(bounds: Mapping[str, Any]) -> str:
+    words = {"least": "of at least", "above": "above", "most": "of at most"}
+    named = [f"{words[key]} {limit:g}" for key, limit in bounds.items() if key in words]
+    return f" {' and '.join(named)}" if named else ""
+
+
+def _join(path: str, name: object) -> str:
+    return f"{path}.{name}" if path else str(name)

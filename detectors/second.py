@@ -1,0 +1,85 @@
+"""SECOND (Yan et al., Sensors 2018) as in mmdet3d's KITTI config."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from detectors.family import DetectorError, Grid, Inputs, Model, scale_widths, scaled
+from detectors.voxelnet import VoxelNet, count_points
+from kd_methods.core.interface import Points
+
+STRIDE = 8
+"""Voxels per cell of the last encoder stage, along x, y and z."""
+BASE_CHANNELS = 16
+ENCODER_CHANNELS = ((16,), (32, 32, 32), (64, 64, 64), (64, 64, 64))
+OUTPUT_CHANNELS = 128
+"""Widths of mmdet3d's SparseEncoder, which its config leaves at their defaults."""
+
+
+class Second(VoxelNet):
+    """Voxel means, a sparse 3D encoder, a 2D backbone of two stages, a neck and an anchor head."""
+
+    name = "second"
+    config_file = "second/second_hv_secfpn_8xb6-80e_kitti-3d-3class.py"
+    ratios = (4, 16)
+    multiple = 2 * STRIDE
+
+    def scale_encoder(self, config: dict[str, Any], ratio: float, grid: Grid) -> int:
+        nx, ny, nz = grid.cells
+        if nz % STRIDE or nz < 3 * STRIDE:
+            raise DetectorError(
+                f"point_cloud_range and voxel_size give {nz} cells along z; make the height a "
+                f"multiple of {STRIDE * grid.voxel_size[2]:g} m, at least three times that"
+            )
+        width = scaled(OUTPUT_CHANNELS, ratio)
+        config["middle_encoder"].update(
+            sparse_shape=[nz + 1, ny, nx],
+            base_channels=scaled(BASE_CHANNELS, ratio),
+            encoder_channels=tuple(tuple(scale_widths(s, ratio)) for s in ENCODER_CHANNELS),
+            output_channels=width,
+        )
+        levels = (nz // STRIDE - 1) // 2
+        return width * levels
+
+    def encoder(self, model: Model) -> nn.Module:
+        return list(model.middle_encoder.encoder_layers.children())[-1]
+
+    def encoder_channels(self, model: Model) -> int:
+        return model.middle_encoder.encoder_channels[-1][-1]
+
+    def read_local(self, raw: Any, inputs: Inputs, grid: Grid) -> Points:
+        """Rows in the order of frame, z, y, x: the order of spconv's rows is undefined on CUDA."""
+        order = _ranks(raw.indices.long(), raw.spatial_shape).argsort()
+        cells = raw.indices.long()[order]
+        size = tuple(STRIDE * side for side in grid.voxel_size)
+        low = cells.new_tensor(grid.point_cloud_range[:3], dtype=torch.float32)
+        centre = cells[:, [3, 2, 1]] + 0.5
+        return Points(
+            values=raw.features.float().index_select(0, order),
+            batch=cells[:, 0],
+            xyz=low + centre * low.new_tensor(size),
+            count=count_points(inputs, cells, size, grid),
+            capped_count=_read_points(inputs, cells, raw.spatial_shape),
+        )
+
+
+def _ranks(cells: Tensor, shape: list[int]) -> Tensor:
+    """(N,) number of each cell (frame, z, y, x) in the order of a dense (B, D, H, W) grid."""
+    frame, z, y, x = cells.T
+    depth, height, width = shape
+    return ((frame * depth + z) * height + y) * width + x
+
+
+def _read_points(inputs: Inputs, cells: Tensor, shape: list[int]) -> Tensor:
+    """(N,) points that the voxels inside each cell hold."""
+    voxels = inputs.voxels["coors"].long()
+    inside = torch.cat([voxels[:, :1], voxels[:, 1:] // STRIDE], dim=1)
+    totals = cells.new_zeros(len(inputs.batch.points) * shape[0] * shape[1] * shape[2])
+    totals.index_add_(0, _ranks(inside, shape), inputs.voxels["num_points"].long())
+    return totals[_ranks(cells, shape)]
+
+
+FAMILY = Second()

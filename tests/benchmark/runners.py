@@ -1,0 +1,63 @@
+"""Runners of a matrix, each in a process group of its own that a test may kill."""
+
+import multiprocessing
+import os
+import signal
+import time
+from contextlib import suppress
+
+from benchmark.executors import run_matrix
+from benchmark.journal import Journal
+from benchmark.records import read_all
+
+
+def start(matrix, workplace):
+    """A forked process that runs a matrix: what it needs is imported already."""
+    context = multiprocessing.get_context("fork")
+    process = context.Process(target=_run, args=(matrix, workplace))
+    process.start()
+    return process
+
+
+def kill(process):
+    """SIGKILL to a runner and all that it started."""
+    while True:
+        with suppress(ProcessLookupError):  # it has no group of its own yet
+            os.killpg(process.pid, signal.SIGKILL)
+            break
+        if not process.is_alive():
+            break
+        time.sleep(0.01)
+    process.join()
+
+
+def doing(process, workplace):
+    """What the process that a runner supervises does now; nothing where there is none."""
+    marker = Journal(workplace.results).folder / f"running-{os.uname().nodename}-{process.pid}"
+    try:
+        return marker.read_text()[21:].strip()
+    except FileNotFoundError:
+        return ""
+
+
+def await_work(process, workplace, moment=lambda word: word not in ("", "start"), seconds=120):
+    """Wait until a runner's process does what is asked for; False if it does not in this time."""
+    deadline = time.monotonic() + seconds
+    while process.is_alive() and time.monotonic() < deadline:
+        if moment(doing(process, workplace)):
+            return True
+        time.sleep(0.002)
+    return False
+
+
+def results(workplace):
+    """What must be equal to the bit, by cell."""
+    return {
+        record["cell"]: {k: record[k] for k in ("status", "ap", "weights_sha256", "losses_sha256")}
+        for record in read_all(workplace.results / "records")
+    }
+
+
+def _run(matrix, workplace):
+    os.setsid()
+    run_matrix(matrix, workplace)

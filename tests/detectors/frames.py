@@ -1,0 +1,26 @@
+"""Random frames and small grids for the tests of all families."""
+
+import torch
+
+from detectors import CLASSES, Grid
+from kd_methods import Batch
+
+RANGE = (0, -5.12, -3, 10.24, 5.12, 1)
+GRIDS = {
+    "pointpillars": Grid(RANGE, (0.32, 0.32, 4), (300, 400)),
+    "second": Grid(RANGE, (0.16, 0.16, 0.1), (1200, 1400)),
+    "pointrcnn": Grid(RANGE, num_points=1024, sample_range=8.0, proposals=40, roi_points=64),
+}
+"""A small grid for each family."""
+
+
+def batch(frames=2, points=1500, seed=0, side=10.24, height=3.0):
+    """Points in 0..side x -side/2..side/2 x -3..(height - 3) m, one car and one pedestrian."""
+    generator = torch.Generator().manual_seed(seed)
+    size = torch.tensor([side, side, height, 1.0])
+    clouds = [
+        torch.rand(points, 4, generator=generator) * size - torch.tensor([0, side / 2, 3.0, 0])
+        for _ in range(frames)
+    ]
+    boxes = torch.tensor([[5.0, 0, -1.7, 3.9, 1.6, 1.5, 0.3], [3.0, 3, -1.7, 0.8, 0.6, 1.7, 0.0]])
+    return Batch([boxes] * frames, [torch.tensor([2, 0])] * frames, clouds, CLASSES)

@@ -1,0 +1,122 @@
+"""Kill runs of a matrix at many instants: does every one end with the records of a quiet run?
+
+    python tests/perf/kills.py [--kills 50] [--runners 1] [--seed 0]
+
+Each round runs a small matrix in a fresh folder, with so many runners at once. Half of the kills
+(SIGKILL to a runner and its process) fall anywhere in its work, the others shortly after a
+checkpoint, the evaluation or the publishing of records begins; then the runner is started again.
+After each round all records must be there and equal.
+"""
+
+import argparse
+import platform
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from tabulate import tabulate
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmark"))
+
+from conftest import PROFILE  # noqa: E402
+from runners import await_work, doing, kill, results, start  # noqa: E402
+
+from benchmark.cohort import Workplace  # noqa: E402
+from benchmark.data import synthetic  # noqa: E402
+from benchmark.matrix import Matrix, describe_data  # noqa: E402
+from benchmark.training import make_deterministic  # noqa: E402
+
+METHODS = ["none", "fitnet", "point_distiller"]
+MOMENTS = ["checkpoint", "validation data", "average precision"]
+STRETCH = 0.3
+"""Part of the quiet run's working time within which a runner is killed anywhere."""
+DELAY = 0.1
+"""Most seconds between the beginning of one of these and the kill."""
+
+
+def quiet_run(matrix, workplace):
+    """Results of a matrix that nobody disturbs and the seconds that its work takes."""
+    runner = start(matrix, workplace)
+    await_work(runner, workplace)
+    begun = time.monotonic()
+    runner.join()
+    assert runner.exitcode == 0
+    return results(workplace), time.monotonic() - begun
+
+
+def disturb(runner, workplace, draw, seconds):
+    """Kill a runner at a drawn instant; what it did then, None where it had ended."""
+    await_work(runner, workplace)
+    if draw.random() < 0.5:
+        runner.join(draw.uniform(0, STRETCH * seconds))
+    else:
+        moment = draw.choice(MOMENTS)
+        await_work(runner, workplace, lambda word: word == moment, seconds)
+        runner.join(draw.uniform(0, DELAY))
+    if not runner.is_alive():
+        return None
+    word = doing(runner, workplace)
+    kill(runner)
+    return "a cell" if len(word) == 16 else word or "between two jobs"
+
+
+def run_round(matrix, workplace, draw, seconds, runners, most):
+    """Kills of one round by what was killed; runs until all runners end by themselves."""
+    kills, published = Counter(), {}
+    alive = [start(matrix, workplace) for _ in range(runners)]
+    while alive:
+        runner = alive.pop(draw.randrange(len(alive)))
+        if kills.total() < most and (what := disturb(runner, workplace, draw, seconds)):
+            kills[what] += 1
+            alive.append(start(matrix, workplace))
+        else:
+            runner.join()
+            assert runner.exitcode == 0
+        for path, content in published.items():
+            assert path.read_bytes() == content, f"{path} was written twice"
+        folder = workplace.results / "records"
+        published = {path: path.read_bytes() for path in folder.glob("*.json")}
+    return kills
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--runners", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    make_deterministic(torch.device("cpu"))
+    draw, begun = random.Random(options.seed), time.monotonic()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        root = synthetic.ensure(folder / "data", **PROFILE.synthetic)
+        data = describe_data(root, synthetic=True)
+        matrix = Matrix(data, PROFILE, ["pointpillars@4"], METHODS, [0, 1], "fp32")
+        matrix = replace(matrix, cohort_size=0 if options.runners == 1 else 1)
+        place = Workplace(root, folder / "quiet", folder / "cache", torch.device("cpu"))
+        place = replace(place, checkpoint_minutes=0.0)
+        expected, seconds = quiet_run(matrix, place)
+        kills, rounds = Counter(), 0
+        while kills.total() < options.kills:
+            rounds += 1
+            fresh = replace(place, results=folder / f"round-{rounds}")
+            left = options.kills - kills.total()
+            kills += run_round(matrix, fresh, draw, seconds, options.runners, left)
+            assert results(fresh) == expected, f"round {rounds} differs"
+            print(f"round {rounds}: {kills.total()} kills, all {len(expected)} records equal",
+                  flush=True)  # fmt: skip
+    print(tabulate(sorted(kills.items()), headers=["killed during", "kills"]))
+    print(
+        f"{kills.total()} kills in {rounds} rounds of {len(expected)} records, "
+        f"{options.runners} runner(s), {time.monotonic() - begun:.0f} s, {platform.machine()}, "
+        f"{torch.get_num_threads()} thread(s): none missing, none twice, all equal"
+    )
+
+
+if __name__ == "__main__":
+    main()
