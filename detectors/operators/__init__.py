@@ -2,8 +2,8 @@
 
 Importing this package makes ``mmcv.ops`` and ``mmdet3d`` importable with mmcv-lite. It is the
 only place that patches a library: it stands in for the module ``mmcv._ext``, replaces the
-functions of ``mmcv.ops`` that ask for CUDA before they compute (:mod:`.functions`), and lets
-spconv's backward run without a CUDA stream.
+functions of ``mmcv.ops`` that ask for CUDA before they compute (:mod:`.functions`), and does
+the arithmetic of spconv's convolutions on the CPU (:mod:`.sparse`).
 """
 
 from detectors.operators.extension import MissingOperatorError, install, sources

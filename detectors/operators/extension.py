@@ -110,7 +110,7 @@ def install() -> None:
         raise ImportError("mmcv.ops was imported before detectors; import detectors first")
     sys.modules["mmcv._ext"] = Extension(_compiled_extension())
     functions.replace_cuda_only_functions()
-    sparse.allow_backward_without_cuda()
+    sparse.install()
 
 
 def sources(device: str) -> dict[str, str]:

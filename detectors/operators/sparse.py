@@ -1,14 +1,112 @@
-"""spconv on machines without CUDA."""
+"""spconv's convolutions on the CPU.
+
+spconv 2.3.8's CPU build finds the pairs of cells correctly, but its sums are wrong with more than
+one thread, each time differently, and its backward asks for a CUDA stream. So the pairs are
+spconv's and the arithmetic is PyTorch's: per kernel offset a gather, a product and a scatter, in
+a fixed order.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
+from torch import Tensor
 
 
-def allow_backward_without_cuda() -> None:
-    """Let spconv's CPU backward run: it asks for a CUDA stream that it does not use there."""
-    if torch.cuda.is_available():
-        return
+def install() -> None:
+    """Let spconv's layers call this module for tensors on the CPU."""
     import spconv.pytorch.ops as ops
 
-    ops.get_current_stream = lambda: 0
+    forward, backward = ops.indice_conv, ops.indice_conv_backward
+
+    def indice_conv(features: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return (forward if features.is_cuda else convolve)(features, *args, **kwargs)
+
+    def indice_conv_backward(features: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        return (backward if features.is_cuda else convolve_backward)(features, *args, **kwargs)
+
+    ops.indice_conv, ops.indice_conv_backward = indice_conv, indice_conv_backward
+
+
+@torch.autocast("cpu", enabled=False)
+def convolve(
+    features: Tensor,
+    filters: Tensor,
+    pairs: Tensor,
+    counts: Tensor,
+    outputs: int,
+    inverse: bool = False,
+    subm: bool = False,
+    *,
+    bias: Tensor | None = None,
+    **_: Any,
+) -> Tensor:
+    """Sparse convolution, with the arguments of ``spconv.pytorch.ops.indice_conv``.
+
+    Args:
+        features: (N, C) inputs.
+        filters: (K, z, y, x, C) weights.
+        pairs: (2, V, N) input row and output row per kernel offset, each output once an offset.
+        counts: (V,) pairs of each offset; a submanifold layer's second half mirrors the first.
+        outputs: M, rows of the result.
+        bias: (K,).
+
+    Returns:
+        (M, K) outputs.
+    """
+    weights = filters.flatten(1, 3)
+    out = features.new_zeros(outputs, len(weights)) if bias is None else bias.repeat(outputs, 1)
+    for offset, source, target in _offsets(pairs, counts, inverse, subm):
+        values = features if source is None else features.index_select(0, source)
+        product = values @ weights[:, offset].T
+        out = out + product if target is None else out.index_add_(0, target, product)
+    return out
+
+
+@torch.autocast("cpu", enabled=False)
+def convolve_backward(
+    features: Tensor,
+    filters: Tensor,
+    gradient: Tensor,
+    pairs: Tensor,
+    counts: Tensor,
+    inverse: bool = False,
+    subm: bool = False,
+    **_: Any,
+) -> tuple[Tensor, Tensor]:
+    """Gradients of :func:`convolve` for its features (N, C) and filters, from that of its output.
+
+    Args:
+        gradient: (M, K).
+    """
+    weights = filters.flatten(1, 3)
+    of_features, of_weights = torch.zeros_like(features), torch.zeros_like(weights)
+    for offset, source, target in _offsets(pairs, counts, inverse, subm):
+        values = features if source is None else features.index_select(0, source)
+        arriving = gradient if target is None else gradient.index_select(0, target)
+        of_weights[:, offset] = arriving.T @ values
+        product = arriving @ weights[:, offset]
+        if source is None:
+            of_features += product
+        else:
+            of_features.index_add_(0, source, product)
+    return of_features, of_weights.view_as(filters)
+
+
+def _offsets(
+    pairs: Tensor, counts: Tensor, inverse: bool, subm: bool
+) -> Iterator[tuple[int, Tensor | None, Tensor | None]]:
+    """Kernel offset, input rows and output rows; None for all rows in order."""
+    sources, targets = pairs.flip(0) if inverse else pairs
+    numbers = counts.tolist()
+    centre = len(numbers) // 2
+    for offset, number in enumerate(numbers):
+        if subm and offset == centre:
+            yield offset, None, None
+            continue
+        if subm and offset > centre:
+            number = numbers[-1 - offset]
+        if number:
+            yield offset, sources[offset, :number], targets[offset, :number]

@@ -1,32 +1,80 @@
-"""spconv's backward without CUDA."""
+"""spconv's layers on the CPU against dense convolution, values and gradients."""
 
 import pytest
 import spconv.pytorch as spconv
 import torch
 import torch.nn.functional as F
 
+SHAPE = (6, 7, 8)
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
-def test_submanifold_convolution_has_the_gradients_of_a_dense_one():
+
+@pytest.fixture
+def cells():
     torch.manual_seed(0)
-    shape, channels = (6, 7, 8), (3, 5)
-    occupied = torch.nonzero(torch.rand(shape) < 0.3)
-    index = torch.cat([torch.zeros(len(occupied), 1), occupied], dim=1).int()
-    features = torch.randn(len(index), channels[0], requires_grad=True)
-    layer = spconv.SubMConv3d(*channels, 3, padding=1, bias=False)
-    out = layer(spconv.SparseConvTensor(features, index, shape, 1)).features
-    target = torch.randn_like(out)
-    (out * target).sum().backward()
+    return torch.nonzero(torch.rand(2, *SHAPE) < 0.3).int().contiguous()
 
-    z, y, x = occupied.T
-    dense = torch.zeros(1, channels[0], *shape)
-    dense[0, :, z, y, x] = features.detach().T
-    dense.requires_grad_()
-    weight = layer.weight.detach().permute(0, 4, 1, 2, 3).clone().requires_grad_()
-    expected = F.conv3d(dense, weight, padding=1)[0, :, z, y, x].T
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "stride"), [(spconv.SubMConv3d, 1), (spconv.SparseConv3d, 2), (spconv.SparseConv3d, 1)]
+)
+def test_a_layer_equals_a_dense_one(cells, kind, stride, bias):
+    layer = kind(3, 5, 3, stride=stride, padding=1, bias=bias).double()
+    features = torch.randn(len(cells), 3, dtype=torch.double, requires_grad=True)
+    made = layer(spconv.SparseConvTensor(features, cells, SHAPE, 2))
+    target = torch.randn_like(made.features)
+    (made.features * target).sum().backward()
+    ours = [features.grad, *(p.grad for p in layer.parameters())]
+    features.grad = None
+    layer.zero_grad()
+
+    frame, z, y, x = cells.long().T
+    dense = torch.zeros(2, *SHAPE, 3, dtype=torch.double).index_put((frame, z, y, x), features)
+    weight = layer.weight.permute(0, 4, 1, 2, 3)
+    out = F.conv3d(dense.permute(0, 4, 1, 2, 3), weight, layer.bias, stride, padding=1)
+    frame, z, y, x = made.indices.long().T
+    expected = out[frame, :, z, y, x]
     (expected * target).sum().backward()
-    torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(
-        layer.weight.grad.permute(0, 4, 1, 2, 3), weight.grad, rtol=1e-4, atol=1e-4
-    )
-    torch.testing.assert_close(features.grad, dense.grad[0, :, z, y, x].T, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(made.features, expected)
+    theirs = [features.grad, *(p.grad for p in layer.parameters())]
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_an_inverse_layer_has_the_gradients_of_differences(cells):
+    down = spconv.SparseConv3d(2, 3, 3, stride=2, padding=1, bias=False, indice_key="d").double()
+    up = spconv.SparseInverseConv3d(3, 2, 3, bias=False, indice_key="d").double()
+
+    def apply(features):
+        return up(down(spconv.SparseConvTensor(features, cells, SHAPE, 2))).features
+
+    features = torch.randn(len(cells), 2, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(apply, (features,), fast_mode=True)
+
+
+def test_sums_do_not_depend_on_threads(cells):
+    """spconv's own CPU arithmetic fails this with two threads."""
+    layer = spconv.SubMConv3d(4, 16, 3, bias=False)
+    features = torch.randn(len(cells), 4)
+    threads = torch.get_num_threads()
+    try:
+        found = []
+        for number in (1, 2, 2, 2):
+            torch.set_num_threads(number)
+            found.append(layer(spconv.SparseConvTensor(features, cells, SHAPE, 2)).features)
+    finally:
+        torch.set_num_threads(threads)
+    for other in found[1:]:
+        torch.testing.assert_close(found[0], other)
+    assert torch.equal(found[1], found[2])
+    assert torch.equal(found[1], found[3])
+
+
+def test_arithmetic_stays_in_float32_under_autocast(cells):
+    layer = spconv.SubMConv3d(4, 16, 3, bias=False)
+    features = torch.randn(len(cells), 4, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = layer(spconv.SparseConvTensor(features, cells, SHAPE, 2)).features
+        assert out.dtype == torch.float32
+    out.sum().backward()
+    assert features.grad.dtype == torch.float32
