@@ -225,3 +225,12 @@ def _cut(old: np.ndarray, new: np.ndarray, size: int, axis: int, sign: float, li
             new[1, kept] = old[1, k] + part * (old[1, after] - old[1, k])
             kept += 1
     return kept
+
+
+@njit(**LOOP)
+def add_rows(totals: np.ndarray, rows: np.ndarray, values: np.ndarray) -> None:
+    """Add values (n, C) to the rows (n,) of totals (N, C), in their order."""
+    for i in range(len(rows)):
+        row = rows[i]
+        for c in range(totals.shape[1]):
+            totals[row, c] += values[i, c]
