@@ -8,7 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import detectors.operators  # noqa: F401  (before mmdet3d)
+from detectors.operators.per_batch import Searches, remembering
 from kd_methods.core.interface import OUTPUTS, Batch, Detections, Outputs, Spec, suggestion
 
 CLASSES = ("Pedestrian", "Cyclist", "Car")
@@ -98,10 +99,12 @@ class Inputs:
     Attributes:
         batch: points and ground truth.
         voxels: mmdet3d's voxel dictionary.
+        searches: what depends on the points alone, found by the first network that asks.
     """
 
     batch: Batch
     voxels: dict[str, Tensor]
+    searches: Searches = field(default_factory=Searches, compare=False)
 
     def with_targets(self, batch: Batch) -> Inputs:
         """The same points with other ground truth."""
@@ -201,7 +204,8 @@ class Family(ABC):
 
     def losses(self, model: Model, inputs: Inputs) -> dict[str, Tensor]:
         """The detector's own training losses."""
-        losses = model.loss(inputs.tensors(), inputs.samples())
+        with remembering(inputs.searches):
+            losses = model.loss(inputs.tensors(), inputs.samples())
         return {
             name: torch.stack(list(value)).sum() if isinstance(value, (list, tuple)) else value
             for name, value in losses.items()
@@ -210,7 +214,8 @@ class Family(ABC):
 
     def observe(self, model: Model, inputs: Inputs) -> None:
         """Run feature extractor and head only, for their outputs."""
-        features = model.extract_feat(inputs.tensors())
+        with remembering(inputs.searches):
+            features = model.extract_feat(inputs.tensors())
         self.head(model)(features)
 
     @torch.no_grad()
@@ -224,7 +229,8 @@ class Family(ABC):
     @torch.no_grad()
     def predict(self, model: Model, inputs: Inputs) -> list[Detections]:
         """Final boxes of each frame."""
-        predicted = model.predict(inputs.tensors(), inputs.samples())
+        with remembering(inputs.searches):
+            predicted = model.predict(inputs.tensors(), inputs.samples())
         return [
             Detections(found.bboxes_3d.tensor, found.scores_3d, found.labels_3d)
             for found in (sample.pred_instances_3d for sample in predicted)

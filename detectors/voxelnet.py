@@ -123,6 +123,12 @@ def count_points(inputs: Inputs, cells: Tensor, size: tuple[float, ...], grid: G
     Args:
         cells: (N, 4) frame, z, y, x index of cells of ``size`` (x, y, z, metres) in the grid.
     """
+    return inputs.searches.once(
+        ("points in cells", size), (cells,), lambda: _count_points(inputs, cells, size, grid)
+    )
+
+
+def _count_points(inputs: Inputs, cells: Tensor, size: tuple[float, ...], grid: Grid) -> Tensor:
     from mmcv.ops import Voxelization
 
     locate = Voxelization(size, grid.point_cloud_range, max_num_points=-1)

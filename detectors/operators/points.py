@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from detectors.operators import cpu_searches, torch_searches
+from detectors.operators.per_batch import once
 
 
 def searches(tensor: Tensor) -> ModuleType:
@@ -36,8 +37,14 @@ def furthest_point_sampling_forward(
         ValueError: there are no points to sample from.
     """
     order = tie_order(_at_least_one(points)).to(points.device)
-    found = searches(points).furthest_points(points[:, order], idx.shape[1])
-    idx.copy_(order[found])
+    count = idx.shape[1]
+    idx.copy_(
+        once(
+            ("furthest points", count),
+            (points,),
+            lambda: order[searches(points).furthest_points(points[:, order], count)],
+        )
+    )
 
 
 def furthest_point_sampling_with_dist_forward(
@@ -64,7 +71,14 @@ def ball_query_forward(
     the first point found; a row without any is 0.
     """
     low, high = (torch.tensor(r, dtype=torch.float).square() for r in (min_radius, max_radius))
-    idx.copy_(searches(xyz).ball_query(xyz, centres, float(low), float(high), idx.shape[2]))
+    limits = float(low), float(high), idx.shape[2]
+    idx.copy_(
+        once(
+            ("ball query", *limits),
+            (xyz, centres),
+            lambda: searches(xyz).ball_query(xyz, centres, *limits),
+        )
+    )
 
 
 def gather_points_forward(features: Tensor, idx: Tensor, out: Tensor, **sizes: Any) -> None:
@@ -100,7 +114,9 @@ def three_nn_forward(
         target, source: (B, N, 3), (B, M, 3). The lower index comes first among equals; inf
             and 0 where there are fewer than three sources.
     """
-    found = searches(target).nearest(target, source, 3)
+    found = once(
+        "three nearest", (target, source), lambda: searches(target).nearest(target, source, 3)
+    )
     dist2.copy_(found[0])
     idx.copy_(found[1])
 

@@ -15,13 +15,17 @@ import torch
 from torch import Tensor
 
 from detectors.operators import kernels
+from detectors.operators.per_batch import once
 
 
 def install() -> None:
     """Let spconv's layers call this module for tensors on the CPU."""
     import spconv.pytorch.ops as ops
 
-    forward, backward = ops.indice_conv, ops.indice_conv_backward
+    find, forward, backward = ops.get_indice_pairs, ops.indice_conv, ops.indice_conv_backward
+
+    def get_indice_pairs(indices: Tensor, *settings: Any) -> tuple[Tensor, Tensor, Tensor]:
+        return once(("pairs", repr(settings)), (indices,), lambda: find(indices, *settings))
 
     def indice_conv(features: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return (forward if features.is_cuda else convolve)(features, *args, **kwargs)
@@ -29,6 +33,7 @@ def install() -> None:
     def indice_conv_backward(features: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         return (backward if features.is_cuda else convolve_backward)(features, *args, **kwargs)
 
+    ops.get_indice_pairs = get_indice_pairs
     ops.indice_conv, ops.indice_conv_backward = indice_conv, indice_conv_backward
 
 

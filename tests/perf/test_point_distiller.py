@@ -45,7 +45,9 @@ def example(variant):
         return Outputs(detect=list, local=Points(values, frame, xyz, count, count))
 
     method = create(f"point_distiller:variant={variant}", "pointpillars@4")
-    method.build(*(Spec(Layer(c, dense=False), [], Layer(c, dense=True), 3) for c in (TEACHER, STUDENT)))
+    method.build(
+        *(Spec(Layer(c, dense=False), [], Layer(c, dense=True), 3) for c in (TEACHER, STUDENT))
+    )
     batch = Batch([torch.zeros(0, 7)], [torch.zeros(0)], [torch.zeros(0, 4)], ("Car",))
     return Example(method, outputs(TEACHER, False), outputs(STUDENT, True), batch)
 
