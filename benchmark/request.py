@@ -109,7 +109,7 @@ def read_request(matrix: str | None, options: Mapping[str, Any]) -> Request:
     epochs = values.pop("epochs", None)
     values["profile"] = _profile(values.get("profile", "smoke"), epochs, problems)
     if "methods" not in values:
-        values["methods"] = _everything()
+        values["methods"] = every_method()
     if problems:
         raise RequestError(f"{origin}: " + "; ".join(problems))
     return Request(**values)
@@ -230,7 +230,7 @@ def _methods(value: Any, path: str, problems: list[str]) -> list[str]:
     methods: list[str] = []
     for where, item in _items(value, path, problems):
         if item == "all":
-            methods += _everything()
+            methods += every_method()
             continue
         methods.append(str(item))
         if item != NONE:
@@ -289,7 +289,7 @@ def _teachers(value: Any, path: str, problems: list[str]) -> dict[str, Path]:
     return {f: _paths([p], f"{path}.{f}", problems)[0] for f, p in pairs.items()}
 
 
-def _everything() -> list[str]:
+def every_method() -> list[str]:
     """``none`` and every method, each of its variants by itself."""
     return [NONE, *(form for name in method_names() for form in written_forms(name))]
 

@@ -1,0 +1,96 @@
+"""Training steps of a cohort, timed cell by cell."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark.cohort import Workplace, make_setup
+from benchmark.data import synthetic
+from benchmark.matrix import Cell, Matrix, describe_data
+from benchmark.profiles import load_profile
+from benchmark.training import Learner, Setup, make_deterministic, train
+from detectors import parse_student
+
+KINDS = ("own", "method", "data", "teacher")
+
+
+class Enough(Exception):
+    """All steps are timed."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Median seconds of a training step.
+
+    Attributes:
+        wall: of the whole cohort.
+        cells: per cell of its ``own`` step, of the ``method`` in it (forward), and of the ``data``
+            and ``teacher`` passes, which the cells share.
+    """
+
+    wall: float
+    cells: list[dict[str, float]]
+
+
+def make_cohort(
+    folder: Path, student: str, methods: Sequence[str], profile: str = "smoke", **recipe: Any
+) -> tuple[tuple[Cell, ...], Setup]:
+    """Cells of one student on embedded frames, with an untrained teacher at full width.
+
+    Args:
+        recipe: fields of the family's recipe that are changed.
+    """
+    cpu = torch.device("cpu")
+    make_deterministic(cpu)
+    family = parse_student(student)[0].name
+    loaded = load_profile(profile)
+    recipes = {**loaded.recipes, family: replace(loaded.recipe(family), **recipe)}
+    loaded = replace(loaded, recipes=recipes)
+    root = synthetic.ensure(folder, **{**loaded.synthetic, "train": 24, "val": 1})
+    data = describe_data(root, synthetic=True)
+    place = Workplace(root, folder / "results", folder / "cache", cpu)
+    matrix = Matrix(data, loaded, [student], list(methods), [0], "bf16")
+    (cohort,) = matrix.cohorts()
+    bare = make_setup(matrix.teacher(family), None, place)
+    torch.manual_seed(0)
+    teacher = bare.family.place(bare.family.build(1, bare.grid), cpu)
+    teacher.eval().requires_grad_(False)
+    return cohort.cells, make_setup(cohort.cells[0], teacher, place)
+
+
+def time_steps(cells: Sequence[Cell], setup: Setup, steps: int = 5) -> Steps:
+    """Train that many steps in lockstep, after one to warm up; skipped cells take no time."""
+    learners = [Learner(cell, setup) for cell in cells]
+    marks: list[tuple[float, list[dict[str, float]]]] = []
+
+    def watch(position: Any, learners: Sequence[Learner]) -> None:
+        marks.append((time.perf_counter(), [dict(one.clock.seconds) for one in learners]))
+        if len(marks) > steps:
+            raise Enough
+
+    with suppress(Enough):
+        train(learners, setup, watch)
+    ended = [one for one in learners if one.status not in ("running", "skipped")]
+    assert not ended, [f"{one.cell.method}: {one.reason}" for one in ended]
+    spans = list(zip(marks, marks[1:], strict=False))
+    return Steps(
+        statistics.median(after[0] - before[0] for before, after in spans),
+        [
+            {
+                kind: statistics.median(
+                    after[1][i].get(kind, 0.0) - before[1][i].get(kind, 0.0)
+                    for before, after in spans
+                )
+                for kind in KINDS
+            }
+            for i in range(len(cells))
+        ],
+    )
