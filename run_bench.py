@@ -214,6 +214,21 @@ def prepare_data(options: argparse.Namespace) -> int:
     return DONE
 
 
+def compare_data(options: argparse.Namespace) -> int:
+    """Print how alike two folders are, and draw it."""
+    from benchmark.data import comparison
+    from benchmark.data.kitti import KittiDataset
+
+    datasets = [KittiDataset(path, options.split) for path in (options.data, options.other)]
+    summaries = [comparison.summarise(one.root.resolve().name, one) for one in datasets]
+    print(comparison.describe(summaries))
+    if options.pictures:
+        comparison.draw(summaries, options.pictures / "statistics.png")
+        for summary, dataset in zip(summaries, datasets, strict=True):
+            comparison.draw_frames(dataset, options.pictures / f"frames-{summary.name}.png")
+    return DONE
+
+
 def _prepare(options: argparse.Namespace) -> tuple[Any, Any]:
     from benchmark.cohort import Workplace
     from benchmark.request import FIELDS, read_request, resolve
@@ -414,6 +429,12 @@ def _add_data(commands: Any) -> None:
     prepare.add_argument("data", type=Path, metavar="DIR")
     _add_cache(prepare)
     prepare.set_defaults(command=prepare_data)
+    compare = data.add_parser("compare", help="how alike two KITTI folders are")
+    compare.add_argument("data", type=Path, metavar="DIR")
+    compare.add_argument("other", type=Path, metavar="OTHER")
+    compare.add_argument("--split", default="train", help="default %(default)s")
+    compare.add_argument("--pictures", type=Path, metavar="FOLDER", help="write pictures there")
+    compare.set_defaults(command=compare_data)
     make = data.add_parser("synthesize", help="generate an embedded data set")
     make.add_argument("data", type=Path, metavar="DIR")
     make.add_argument("--seed", type=int, default=0)
