@@ -41,7 +41,12 @@ class Steps:
 
 
 def make_cohort(
-    folder: Path, student: str, methods: Sequence[str], profile: str = "smoke", **recipe: Any
+    folder: Path,
+    student: str,
+    methods: Sequence[str],
+    profile: str = "smoke",
+    precision: str = "bf16",
+    **recipe: Any,
 ) -> tuple[tuple[Cell, ...], Setup]:
     """Cells of one student on embedded frames, with an untrained teacher at full width.
 
@@ -57,7 +62,7 @@ def make_cohort(
     root = synthetic.ensure(folder, **{**loaded.synthetic, "train": 24, "val": 1})
     data = describe_data(root, synthetic=True)
     place = Workplace(root, folder / "results", folder / "cache", cpu)
-    matrix = Matrix(data, loaded, [student], list(methods), [0], "bf16")
+    matrix = Matrix(data, loaded, [student], list(methods), [0], precision)
     (cohort,) = matrix.cohorts()
     bare = make_setup(matrix.teacher(family), None, place)
     torch.manual_seed(0)

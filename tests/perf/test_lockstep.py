@@ -1,6 +1,7 @@
 """Time of ten cells in lockstep against one by one, on the smoke grid with a full-width teacher.
 
-Only ratios are asserted; `pytest tests/perf/test_lockstep.py -s` prints the seconds. That the
+In float32, on one thread; bfloat16 makes the shared teacher cheaper and so the ratio smaller. Only
+ratios are asserted; `pytest tests/perf/test_lockstep.py -s` prints the seconds. That the
 results are the same either way is tested in tests/benchmark/test_training.py.
 """
 
@@ -24,7 +25,7 @@ def one_thread():
 
 @pytest.mark.parametrize(("student", "goal"), [("pointpillars@4", 1.5), ("pointpillars@16", 1.9)])
 def test_ten_cells_in_lockstep_against_one_by_one(student, goal, tmp_path):
-    cells, setup = make_cohort(tmp_path, student, METHODS)
+    cells, setup = make_cohort(tmp_path, student, METHODS, precision="fp32")
     together = time_steps(cells, setup)
     alone = [time_steps([cell], setup) for cell in cells]
     apart = sum(steps.wall for steps in alone)
