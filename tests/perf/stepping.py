@@ -72,7 +72,19 @@ def make_cohort(
 
 
 def time_steps(cells: Sequence[Cell], setup: Setup, steps: int = 5) -> Steps:
-    """Train that many steps in lockstep, after one to warm up; skipped cells take no time."""
+    """Train that many steps in lockstep, after one to warm up; skipped cells take no time.
+
+    On one thread: so ratios hardly depend on what else the machine does.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _time_steps(cells, setup, steps)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _time_steps(cells: Sequence[Cell], setup: Setup, steps: int) -> Steps:
     learners = [Learner(cell, setup) for cell in cells]
     marks: list[tuple[float, list[dict[str, float]]]] = []
 

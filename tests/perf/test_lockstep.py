@@ -6,21 +6,12 @@ results are the same either way is tested in tests/benchmark/test_training.py.
 """
 
 import pytest
-import torch
 from stepping import make_cohort, time_steps
 
 METHODS = [
     "none", "logit_kd", "fitnet", "attention_transfer", "similarity_preserving", "crd",
     "overhaul", "se_ssd", "fbkd", "point_distiller",
 ]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize(("student", "goal"), [("pointpillars@4", 1.5), ("pointpillars@16", 1.9)])

@@ -29,7 +29,8 @@ COSTLY = {}
 def test_a_method_costs_less_than_a_quarter_of_its_students_step(
     student, profile, recipe, steps, tmp_path
 ):
-    cells, setup = make_cohort(tmp_path, student, [NONE, *every_method()], profile, **recipe)
+    cells, setup = make_cohort(tmp_path, student, every_method(), profile, **recipe)
+    cells = sorted(cells, key=lambda cell: cell.method)  # the first warms the batch up; not none
     timed = time_steps(cells, setup, steps)
     times = zip(cells, timed.cells, strict=True)
     own = {cell.method: spent["own"] for cell, spent in times if spent["own"]}
