@@ -216,15 +216,18 @@ class Learner:
         The weights move once the recipe's number of batches is through, by the mean gradient.
         """
         with self._guard(), self.clock.measure("own"):
-            losses = self._forward(inputs, teacher)
-            total = torch.stack(list(losses.values())).sum()
-            self.scaler.scale(total / self.setup.recipe.passes).backward()
+            detection, distillation = self.losses_on(inputs, teacher)
+            losses = detection | {f"kd.{name}": value for name, value in distillation.items()}
+            stacked = torch.stack(list(losses.values()))
+            values = dict(zip(losses, stacked.tolist(), strict=True))  # the device waits once
+            _check_finite(values)
+            self.scaler.scale(stacked.sum() / self.setup.recipe.passes).backward()
             self._passes += 1
             if self._passes == self.setup.recipe.passes:
                 self._update()
-            self.latest_loss = total.item()
-            for name, value in losses.items():
-                self._sums[name] += value.item()
+            self.latest_loss = sum(values.values())
+            for name, value in values.items():
+                self._sums[name] += value
 
     def _update(self) -> None:
         """Move the weights by the gradients gathered so far."""
@@ -297,14 +300,6 @@ class Learner:
         family.taps(self.model, self.needs)
         method.build(family.spec(self.setup.teacher), family.spec(self.model))
         method.initialise(self.model, self.setup.teacher)
-
-    def _forward(self, inputs: Inputs, teacher: Outputs | None) -> dict[str, Tensor]:
-        detection, distillation = self.losses_on(inputs, teacher)
-        losses = detection | {f"kd.{name}": value for name, value in distillation.items()}
-        for name, value in losses.items():
-            if not math.isfinite(value.item()):
-                raise DivergedError(f"loss {name} is {value.item()}")
-        return losses
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
@@ -467,6 +462,12 @@ def choose_device(name: str) -> torch.device:
             f"device {name!r} cannot be used: {str(error).splitlines()[0]}"
         ) from None
     return device
+
+
+def _check_finite(losses: Mapping[str, float]) -> None:
+    for name, value in losses.items():
+        if not math.isfinite(value):
+            raise DivergedError(f"loss {name} is {value}")
 
 
 def choose_precision(name: str, device: torch.device) -> str:
