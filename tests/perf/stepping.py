@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -28,7 +27,7 @@ class Enough(Exception):
 
 @dataclass(frozen=True)
 class Steps:
-    """Median seconds of a training step.
+    """Least seconds of a training step, which other work on the machine disturbs least.
 
     Attributes:
         wall: of the whole cohort.
@@ -71,7 +70,7 @@ def make_cohort(
     return cohort.cells, make_setup(cohort.cells[0], teacher, place)
 
 
-def time_steps(cells: Sequence[Cell], setup: Setup, steps: int = 5) -> Steps:
+def time_steps(cells: Sequence[Cell], setup: Setup, steps: int = 10) -> Steps:
     """Train that many steps in lockstep, after one to warm up; skipped cells take no time.
 
     On one thread: so ratios hardly depend on what else the machine does.
@@ -99,10 +98,10 @@ def _time_steps(cells: Sequence[Cell], setup: Setup, steps: int) -> Steps:
     assert not ended, [f"{one.cell.method}: {one.reason}" for one in ended]
     spans = list(zip(marks, marks[1:], strict=False))
     return Steps(
-        statistics.median(after[0] - before[0] for before, after in spans),
+        min(after[0] - before[0] for before, after in spans),
         [
             {
-                kind: statistics.median(
+                kind: min(
                     after[1][i].get(kind, 0.0) - before[1][i].get(kind, 0.0)
                     for before, after in spans
                 )

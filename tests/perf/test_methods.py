@@ -13,10 +13,10 @@ from benchmark.matrix import NONE
 from benchmark.request import every_method
 
 GRIDS = [
-    ("pointpillars@4", "smoke", {}, 5),
-    ("second@4", "smoke", {}, 5),
-    ("pointrcnn@8", "smoke", {}, 5),
-    ("pointpillars@4", "kitti", {"batch_size": 1, "batch_norm_batch": 1, "augmentation": ()}, 2),
+    ("pointpillars@4", "smoke", {}, 10),
+    ("second@4", "smoke", {}, 10),
+    ("pointrcnn@8", "smoke", {}, 10),
+    ("pointpillars@4", "kitti", {"batch_size": 1, "batch_norm_batch": 1, "augmentation": ()}, 3),
 ]
 """Student, profile, changes of its recipe, timed steps."""
 

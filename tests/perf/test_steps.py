@@ -25,7 +25,7 @@ def test_a_step_in_both_precisions(student, tmp_path):
     steps = {}
     for precision in ("fp32", "bf16"):
         cells, setup = make_cohort(tmp_path, student, [NONE, "fitnet"], precision=precision)
-        none, distilled = time_steps(cells, setup, 6).cells
+        none, distilled = time_steps(cells, setup).cells
         steps[precision] = {**none, "teacher": distilled["teacher"]}
     rows = [
         [precision, *(spent[kind] for kind in ("data", "teacher", "own")), FRAMES / spent["data"],
@@ -45,9 +45,9 @@ def test_a_step_in_both_precisions(student, tmp_path):
 def test_searches_shared_by_a_cohort(student, tmp_path, monkeypatch):
     """A student's step when the teacher has searched before it, and when it searches itself."""
     cells, setup = make_cohort(tmp_path, student, [NONE, "fitnet"])
-    shared = time_steps(cells, setup, 6).cells[0]["own"]
+    shared = time_steps(cells, setup).cells[0]["own"]
     monkeypatch.setattr(detectors.family, "remembering", lambda searches: nullcontext())
-    apart = time_steps(cells, setup, 6).cells[0]["own"]
+    apart = time_steps(cells, setup).cells[0]["own"]
     print(
         f"\n{student}: {apart:.3f} s a step with its own searches, {shared:.3f} s with the batch's"
     )
