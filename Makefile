@@ -30,7 +30,7 @@ lint: setup
 	$(BIN)/mypy
 
 perf: setup
-	$(BIN)/python -m pytest tests/perf --benchmark-only -s
+	$(BIN)/python -m pytest tests/perf -s
 
 clean:
 	rm -rf .venv .cache
