@@ -46,6 +46,10 @@ COLUMNS = (
     "rotation_y",
     "score",
 )
+LEAST_HEIGHT = (40.0, 25.0, 25.0)
+"""Pixels that an object of level Easy, Moderate, Hard is higher than in the image."""
+MOST_OCCLUSION = (0, 1, 2)
+MOST_TRUNCATION = (0.15, 0.3, 0.5)
 _NAME_TYPE = f"<U{max(map(len, CLASSES))}"
 _SPELLING = {spelling: name for name in CLASSES for spelling in (name, name.lower())}
 

@@ -18,13 +18,11 @@ import numpy as np
 from benchmark.data.box_geometry import first_box
 from benchmark.data.errors import DataError
 from benchmark.data.kitti import KittiDataset
-from benchmark.data.labels import Labels
+from benchmark.data.labels import LEAST_HEIGHT, MOST_OCCLUSION, MOST_TRUNCATION, Labels
 from benchmark.data.sample import Sample
 from benchmark.records import write_atomically
 from detectors import CLASSES
 
-# Least height in pixels, largest occlusion and truncation of the levels Easy, Moderate, Hard.
-_LIMITS = ((40.0, 0, 0.15), (25.0, 1, 0.3), (25.0, 2, 0.5))
 _FIELDS = ("points", "ends", "boxes", "labels", "difficulty", "frames")
 
 
@@ -101,7 +99,7 @@ def difficulties(labels: Labels) -> np.ndarray:
     height = labels.bbox[:, 3] - labels.bbox[:, 1]
     levels = [
         (height > low) & (labels.occlusion <= hidden) & (labels.truncation <= cut)
-        for low, hidden, cut in _LIMITS
+        for low, hidden, cut in zip(LEAST_HEIGHT, MOST_OCCLUSION, MOST_TRUNCATION, strict=True)
     ]
     return np.select(levels, range(len(levels)), -1)
 

@@ -17,7 +17,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from benchmark.data.labels import Labels
+from benchmark.data.labels import LEAST_HEIGHT, MOST_OCCLUSION, MOST_TRUNCATION, Labels
 from benchmark.evaluation import kernels
 
 CLASSES = ("Car", "Pedestrian", "Cyclist")
@@ -27,9 +27,6 @@ RECALLS = {"R40": slice(1, None), "R11": slice(None, None, 4)}  # of the 41 reca
 ENOUGH_OBJECTS = kernels.RECALLS  # with fewer, no detector can reach AP 100
 
 _NEIGHBOUR = {"Car": "Van", "Pedestrian": "Person_sitting"}
-_MIN_HEIGHT = (40.0, 25.0, 25.0)  # px; objects must be higher, detections at least as high
-_MAX_OCCLUSION = (0, 1, 2)
-_MAX_TRUNCATION = (0.15, 0.3, 0.5)
 _MEASURED_BY = (0, 1, 2, 0)  # the overlap that decides each metric's matches
 
 
@@ -299,9 +296,9 @@ def _ground_truth_roles(gt: Labels, ignored: np.ndarray) -> np.ndarray:
         for level in range(len(DIFFICULTIES)):
             beyond = (
                 ignored
-                | (gt.occlusion > _MAX_OCCLUSION[level])
-                | (gt.truncation > _MAX_TRUNCATION[level])
-                | (height <= _MIN_HEIGHT[level])
+                | (gt.occlusion > MOST_OCCLUSION[level])
+                | (gt.truncation > MOST_TRUNCATION[level])
+                | (height <= LEAST_HEIGHT[level])
             )
             own = gt.name == name
             roles[c, level, own] = np.where(beyond[own], kernels.IGNORED, kernels.VALID)
@@ -315,7 +312,7 @@ def _detection_roles(det: Labels) -> np.ndarray:
     roles = np.full((len(CLASSES), len(DIFFICULTIES), len(det)), kernels.OTHER, np.int8)
     for c, name in enumerate(CLASSES):
         roles[c, :, det.name == name] = kernels.VALID
-        for level, least in enumerate(_MIN_HEIGHT):
+        for level, least in enumerate(LEAST_HEIGHT):
             roles[c, level, height < least] = kernels.IGNORED
     return roles
 
