@@ -54,6 +54,20 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Rank:
+    """The place of a method among those compared.
+
+    Attributes:
+        place: 1 for the highest mean; equal means share the better place.
+        low, high: best and worst place that the comparisons leave open.
+    """
+
+    place: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
 class Spread:
     """Variance of one figure about its method and its seed, pooled over methods.
 
@@ -99,6 +113,37 @@ def compare_methods(values: Values, level: float = 0.95) -> list[Comparison]:
             pairs, gains, p_values, holm(p_values), strict=True
         )
     ]
+
+
+def rank_intervals(
+    values: Values, comparisons: Sequence[Comparison], seeds: Sequence[int]
+) -> dict[str, Rank]:
+    """Places by mean of the methods that have a figure for every seed, with intervals.
+
+    A method's best place is 1 + the number of methods distinguishably better, its worst the number
+    of methods less those distinguishably worse. As Holm's correction bounds the chance of any false
+    distinction, all intervals hold the true places at once with its level.
+
+    Args:
+        comparisons: of ``values``, from :func:`compare_methods`.
+        seeds: that a method must have to be given a place.
+    """
+    means = {
+        method: float(np.mean([figures[seed] for seed in seeds]))
+        for method, figures in values.items()
+        if seeds and all(np.isfinite(figures.get(seed, np.nan)) for seed in seeds)
+    }
+    better, worse = dict.fromkeys(means, 0), dict.fromkeys(means, 0)
+    for pair in comparisons:
+        if pair.distinguishable and pair.first in means and pair.second in means:
+            ahead, behind = (pair.first, pair.second)[:: 1 if pair.gain.mean > 0 else -1]
+            better[behind] += 1
+            worse[ahead] += 1
+    ordered = sorted(means.values(), reverse=True)
+    return {
+        method: Rank(1 + ordered.index(mean), 1 + better[method], len(means) - worse[method])
+        for method, mean in means.items()
+    }
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
