@@ -13,7 +13,7 @@ from benchmark.leaderboard import external, published
 from benchmark.leaderboard.formats import to_csv, to_json, to_latex
 from benchmark.leaderboard.markdown import Page
 from benchmark.leaderboard.tables import Record, Table, make_tables
-from benchmark.records import write_atomically
+from benchmark.records import without_collection, write_atomically
 
 __all__ = ["Page", "Table", "make_tables", "pages", "to_csv", "to_json", "to_latex", "write"]
 
@@ -34,11 +34,12 @@ def write(folder: Path, records: Sequence[Record]) -> str:
 
 def pages(folder: Path, records: Sequence[Record]) -> tuple[Page, dict[str, str]]:
     """The page of a results folder, and the text of every leaderboard file by its name."""
-    tables, found = make_tables(records), external.read_all(folder)
-    page = Page(folder.resolve().name, tables, found, published.read())
-    return page, {
-        "leaderboard.md": page.text(),
-        "leaderboard.csv": to_csv(tables),
-        "leaderboard.tex": to_latex(tables),
-        "leaderboard.json": to_json(tables, found),
-    }
+    with without_collection():
+        tables, found = make_tables(records), external.read_all(folder)
+        page = Page(folder.resolve().name, tables, found, published.read())
+        return page, {
+            "leaderboard.md": page.text(),
+            "leaderboard.csv": to_csv(tables),
+            "leaderboard.tex": to_latex(tables),
+            "leaderboard.json": to_json(tables, found),
+        }

@@ -59,7 +59,7 @@ def test_identities_are_the_hash_of_what_the_file_says(results):
     [
         ({"seed": -1}, "seed: -1 is less than the minimum"),
         ({"seed": "0"}, "seed: '0' is not of type 'integer'"),
-        ({"ap__Car__3d__R40": [0, 0]}, "ap.Car.3d.R40: "),
+        ({"ap__Car__bev__R40": [0, 0]}, "ap.Car.bev.R40: [0, 0] is too short"),
         ({"ap__Car__bev__R11": [0, 0, 101]}, "101 is greater than the maximum"),
         ({"status": "running"}, "'running' is not one of"),
         ({"status": "failed", "reason": ""}, "reason: "),

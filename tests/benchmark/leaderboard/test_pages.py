@@ -5,7 +5,6 @@ import io
 import json
 import random
 import re
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -40,7 +39,7 @@ def test_the_headline_comes_first_and_alone_on_a_terminal(record, tmp_path):
     fitnet = line(shown, "| fitnet")
     for words in ("51.00", "+1.00", "no interval: one seed", "1 [1–2]", "1.217", "8.91", "7.0"):
         assert words in fitnet
-    assert re.search(r"\*\*|Fewer than 5 seeds", shown)
+    assert "Fewer than 5 seeds" in shown
 
 
 def test_cells_that_did_not_finish_are_listed_with_their_reason(page, record):
@@ -122,11 +121,3 @@ def test_latex_escapes_names(record):
 def test_no_records_give_an_empty_page(page):
     assert make_tables([]) == []
     assert list(csv.reader(io.StringIO(to_csv([])))) == []
-
-
-def test_nothing_heavy_is_loaded():
-    """A leaderboard of a thousand records must not wait for the detectors."""
-    source = Path(write.__code__.co_filename).parent
-    for path in source.glob("*.py"):
-        top = [found for found in path.read_text().splitlines() if found.startswith("from ")]
-        assert not [found for found in top if re.match("from (torch|detectors|kd_methods)", found)]
