@@ -6,12 +6,13 @@ docs/protocol.md states the models, their approximations and the measured covera
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 Values = Mapping[str, Mapping[int, float]]  # method -> seed -> figure, e.g. mAP in percent
 
@@ -261,7 +262,9 @@ def _interval(mean: float, n: int, variance: float, df: float, level: float) -> 
     """The t interval of a mean with this variance."""
     if not np.isfinite(mean) or not np.isfinite(variance) or df <= 0:
         return Gain(mean, np.nan, np.nan, n, False)
-    half = float(stats.t.ppf(0.5 + level / 2, df) * np.sqrt(variance))
+    tail = 0.5 + level / 2
+    quantile = special.stdtrit(df, tail) if np.isfinite(df) else special.ndtri(tail)
+    half = float(quantile * np.sqrt(variance))
     return Gain(mean, mean - half, mean + half, n, bool(abs(mean) > half))
 
 
@@ -272,7 +275,7 @@ def _p_value(gain: Gain, spread: Spread) -> float:
     if spread.variance == 0:
         return 1.0 if gain.mean == 0 else 0.0
     t = gain.mean / np.sqrt(2 * spread.variance / gain.n_seeds)
-    return float(2 * stats.t.sf(abs(t), spread.df))
+    return float(2 * special.stdtr(spread.df, -abs(t)))
 
 
 def _difference(values: Values, method: str, baseline: str) -> tuple[float, int]:
@@ -287,7 +290,7 @@ def _common_seeds(values: Values, method: str, baseline: str) -> list[int]:
     return [
         seed
         for seed, figure in values[method].items()
-        if np.isfinite(figure) and np.isfinite(values[baseline].get(seed, np.nan))
+        if math.isfinite(figure) and math.isfinite(values[baseline].get(seed, math.nan))
     ]
 
 

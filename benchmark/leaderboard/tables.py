@@ -32,6 +32,8 @@ MEGA, GIGA = 1e6, 1e9
 Record = Mapping[str, Any]
 Rows = dict[tuple[str, str], list[Record]]
 """Records by student and method."""
+Figures = dict[str, dict[int, float]]
+"""mAP by method and seed."""
 
 PER_CELL = ("student", "method", "seed", "hyperparameters", "weighting", "teacher", "checkpoint")
 """Settings in which the cells of a table may differ; the teacher is compared by its identity."""
@@ -94,13 +96,17 @@ def _table(records: Sequence[Record]) -> Table:
     records = sorted(records, key=lambda record: (record["seed"], record["cell"]))
     rows = _by_row(records)
     seeds = sorted({r["seed"] for r in records if "@" in r["student"]})
-    comparisons = {student: compare_methods(_figures(rows, student)) for student in _students(rows)}
+    figures = {
+        metric: {student: _figures(rows, student, metric) for student in _students(rows)}
+        for metric in METRICS
+    }
+    comparisons = {student: compare_methods(v) for student, v in figures[HEADLINE].items()}
     ranks = {
         (student, method): rank
         for student, found in comparisons.items()
-        for method, rank in rank_intervals(_figures(rows, student), found, seeds).items()
+        for method, rank in rank_intervals(figures[HEADLINE][student], found, seeds).items()
     }
-    gains = {metric: _gains(rows, metric) for metric in METRICS}
+    gains = {metric: _gains(of_students) for metric, of_students in figures.items()}
     described = [
         _row(key, group, {m: gains[m].get(key) for m in METRICS}, ranks.get(key), seeds)
         for key, group in rows.items()
@@ -161,7 +167,7 @@ def _students(rows: Rows) -> list[str]:
     return sorted({student for student, _ in rows if "@" in student})
 
 
-def _figures(rows: Rows, student: str, metric: str = HEADLINE) -> dict[str, dict[int, float]]:
+def _figures(rows: Rows, student: str, metric: str) -> Figures:
     """mAP by method and seed of the cells that are done."""
     return {
         method: {r["seed"]: _mean_ap(r, metric) for r in group if r["status"] == "done"}
@@ -170,15 +176,14 @@ def _figures(rows: Rows, student: str, metric: str = HEADLINE) -> dict[str, dict
     }
 
 
-def _gains(rows: Rows, metric: str) -> dict[tuple[str, str], Gain]:
+def _gains(of_students: Mapping[str, Figures]) -> dict[tuple[str, str], Gain]:
     """Gain of every student and method over ``none`` of the same student."""
-    found = {}
-    for student in _students(rows):
-        figures = _figures(rows, student, metric)
-        if any(math.isfinite(value) for value in figures.get(NONE, {}).values()):
-            for method, gain in paired_gains(figures, NONE).items():
-                found[student, method] = gain
-    return found
+    return {
+        (student, method): gain
+        for student, figures in of_students.items()
+        if any(math.isfinite(value) for value in figures.get(NONE, {}).values())
+        for method, gain in paired_gains(figures, NONE).items()
+    }
 
 
 def _row(
