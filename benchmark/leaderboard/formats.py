@@ -47,7 +47,7 @@ def to_latex(tables: Sequence[Table]) -> str:
     for table in tables:
         rows = [{name: row[name] for name in IN_PAPERS} for row in headline_rows(table)]
         body = tabulate(rows, "keys", "latex_booktabs", disable_numparse=True)
-        told = _latex(caption(table))
+        told = _latex(f"{table.family} on {caption(table)}")
         parts.append(f"\\begin{{table}}\n\\caption{{{told}}}\n{body}\n\\end{{table}}")
     return "\n\n".join(parts) + "\n"
 

@@ -190,8 +190,8 @@ def _pair_row(pair: Mapping[str, Any]) -> dict[str, str]:
         "above": pair["second"],
         "seeds": str(pair["seeds"]),
         "difference": f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]",
-        "p": f"{pair['p']:.4f}",
-        "p (Holm)": f"{pair['p (Holm)']:.4f}",
+        "p": f"{pair['p']:.2g}",
+        "p (Holm)": f"{pair['p (Holm)']:.2g}",
         "distinguishable": "yes" if pair["distinguishable"] else "no",
     }
 

@@ -115,7 +115,7 @@ def test_latex_escapes_names(record):
     text = to_latex(make_tables([record(), record("logit_kd")]))
     assert r"logit\_kd" in text
     assert text.count(r"\toprule") == 1
-    assert r"fingerprint f" in text
+    assert r"\caption{pointpillars on KITTI (real frames" in text
 
 
 def test_no_records_give_an_empty_page(page):
