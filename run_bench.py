@@ -128,6 +128,18 @@ def diagnose(options: argparse.Namespace) -> int:
     return CELLS_FAILED if any(f.level == "problem" for f in findings) else DONE
 
 
+def write_report(options: argparse.Namespace) -> int:
+    """Make the report page and the plots of a results folder from its records and views."""
+    from benchmark import records, report
+
+    found = records.read_all(options.results / "records")
+    if not found:
+        raise records.RecordError(f"{options.results}/records holds no record; run a matrix first")
+    page, *plots = report.write(options.results, found)
+    print(f"wrote {page}, and {len(plots)} plots for papers beside it in {page.parent / 'plots'}")
+    return DONE
+
+
 def export_model(options: argparse.Namespace) -> int:
     """Write the network of a finished cell as a checkpoint and config of plain mmdet3d."""
     from benchmark.export import export_cell
@@ -331,6 +343,9 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("leaderboard", help="tables from the records of a folder")
     command.add_argument("--results", type=Path, required=True, metavar="DIR")
     command.set_defaults(command=show_leaderboard)
+    command = commands.add_parser("report", help="a page to explore, and plots for papers")
+    command.add_argument("--results", type=Path, required=True, metavar="DIR")
+    command.set_defaults(command=write_report)
     command = commands.add_parser("status", help="how far the cells of a folder have come")
     command.add_argument("--results", type=Path, required=True, metavar="DIR")
     command.set_defaults(command=show_status)
