@@ -32,7 +32,9 @@ STYLE: Any = {
     ),
 }
 DASHES = ("-", "--", ":", "-.")
-COLOURS = 6
+COLOURS, MARKERS = 6, "os^vP"
+GAP = 1.035
+"""Between the places of two rows of equal cost, as a factor."""
 INK, GREY = "#222222", "#777777"
 
 Section = Mapping[str, Any]
@@ -71,22 +73,32 @@ def _figures(section: Section) -> list[tuple[str, Figure]]:
 
 
 def pareto(axes: Any, rows: Sequence[Row], cost: str, metric: str) -> None:
-    """mAP against a cost; bars are the half-widths of the gains' intervals."""
-    for index, row in enumerate(rows):
-        x, y = row["figures"][cost], row["figures"][f"{metric} mAP"]
-        low, high = (row["figures"][f"{metric} gain {end}"] for end in ("low", "high"))
-        axes.errorbar(
-            x,
-            y,
-            yerr=None if low is None else (high - low) / 2,
-            linestyle="none",
-            markersize=5,
-            label=_title(row),
-            **_mark(row, index),
-        )
+    """mAP against a cost; bars are the half-widths of the gains' intervals.
+
+    The rows of a student cost the same; they are set side by side.
+    """
+    methods = _methods(rows)
+    for student in sorted({row["student"] for row in rows}):
+        group = sorted((r for r in rows if r["student"] == student), key=lambda r: r["method"])
+        for index, row in enumerate(group):
+            low, high = (row["figures"][f"{metric} gain {end}"] for end in ("low", "high"))
+            axes.errorbar(
+                row["figures"][cost] * GAP ** (index - (len(group) - 1) / 2),
+                row["figures"][f"{metric} mAP"],
+                yerr=None if low is None else (high - low) / 2,
+                linestyle="none",
+                markersize=4,
+                elinewidth=0.9,
+                label=row["method"],
+                **_mark(row, methods),
+            )
+        lowest = min(row["figures"][f"{metric} mAP"] for row in group)
+        place = {"xytext": (0, -14), "textcoords": "offset points", "ha": "center", "color": GREY}
+        axes.annotate(student, (group[0]["figures"][cost], lowest), fontsize=6.5, **place)
     front = _front([(r["figures"][cost], r["figures"][f"{metric} mAP"]) for r in rows])
     axes.step(*zip(*front, strict=True), where="post", color=GREY, linewidth=0.7, linestyle=":")
     axes.set_xscale("log")
+    axes.margins(x=0.12, y=0.12)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())
@@ -94,18 +106,21 @@ def pareto(axes: Any, rows: Sequence[Row], cost: str, metric: str) -> None:
 
 
 def curves(axes: Any, rows: Sequence[Row]) -> None:
-    """The total training loss by epoch."""
-    for index, row in enumerate(rows):
+    """The total training loss by epoch; a dash pattern for each student."""
+    methods, students = _methods(rows), sorted({row["student"] for row in rows})
+    for row in rows:
         values = row["losses"]["total"]
-        style = _mark(row, index)
+        style = _mark(row, methods)
         axes.plot(
             range(1, len(values) + 1),
             values,
-            label=_title(row),
+            label=f"{row['student']} {row['method']}",
             color=style["color"],
-            linestyle=DASHES[index // COLOURS % len(DASHES)],
-            marker="o" if len(values) == 1 else None,
-            linewidth=1.2,
+            linestyle=DASHES[students.index(row["student"]) % len(DASHES)],
+            marker=style["marker"],
+            markersize=3,
+            markevery=max(1, len(values) // 6),
+            linewidth=1,
         )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel="total loss")
@@ -116,7 +131,10 @@ def _plot(section: Section, draw: Callable[[Any], None]) -> Figure:
         figure = Figure(figsize=(5.6, 3.2), layout="constrained")
         axes = figure.subplots()
         draw(axes)
-        axes.legend(bbox_to_anchor=(1.02, 1), loc="upper left", frameon=False, fontsize=7)
+        handles, labels = axes.get_legend_handles_labels()
+        shown = dict(zip(labels, handles, strict=True))  # a method once, however many students
+        axes.legend(shown.values(), shown, bbox_to_anchor=(1.02, 1), loc="upper left",
+                    frameon=False, fontsize=7)  # fmt: skip
         axes.set_title(_caption(section), fontsize=7, color=GREY, loc="left")
         return figure
 
@@ -142,12 +160,18 @@ def _caption(section: Section) -> str:
     return "; ".join(parts)
 
 
-def _mark(row: Row, index: int) -> dict[str, Any]:
+def _methods(rows: Sequence[Row]) -> list[str]:
+    """The methods that need a colour, which each keeps for all students."""
+    return sorted({row["method"] for row in rows if row["role"] == "method"})
+
+
+def _mark(row: Row, methods: Sequence[str]) -> dict[str, Any]:
     if row["role"] == "teacher":
         return {"marker": "D", "color": INK}
     if row["role"] == "none":
         return {"marker": "o", "color": GREY, "markerfacecolor": "white"}
-    return {"marker": "osv^P"[index // COLOURS % 5], "color": f"C{index % COLOURS}"}
+    index = methods.index(row["method"])
+    return {"marker": MARKERS[index // COLOURS % len(MARKERS)], "color": f"C{index % COLOURS}"}
 
 
 def _front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -157,10 +181,6 @@ def _front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
         if not front or point[1] > front[-1][1]:
             front.append(point)
     return front
-
-
-def _title(row: Row) -> str:
-    return row["student"] if row["role"] == "teacher" else f"{row['student']} {row['method']}"
 
 
 def _has(row: Row, key: str) -> bool:

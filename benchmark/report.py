@@ -277,9 +277,11 @@ def _provenance(record: Record) -> dict[str, Any]:
         "teacher": record["settings"].get("teacher", ""),
         "weighting": record["weighting"],
         "precision": record["precision"],
-        "hyperparameters": record["hyperparameters"] or {},
+        "hyperparameters": {
+            name: json.dumps(value) for name, value in (record["hyperparameters"] or {}).items()
+        },
         "extrapolated": bool(training.get("extrapolated")),
-        "balance": training.get("balance"),
+        "balance": _plain(training.get("balance")),
         "machine": provenance["machine"],
         "versions": provenance["versions"],
         "weights_sha256": record["weights_sha256"],

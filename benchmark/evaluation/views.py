@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ def load(results: Path, cell: str) -> dict[str, Any] | None:
     Raises:
         ViewError: names the file and what is wrong with it.
     """
-    view = _read(_path(results, cell))
+    view = _read(_path(results, cell), cell)
     if view is not None:
         try:
             _check_numbers(view["range"], 4)
@@ -112,7 +113,7 @@ def load_frame(results: Path, fingerprint: str, frame: str) -> dict[str, Any] | 
         ViewError: names the file and what is wrong with it.
     """
     path = _frame_path(results, fingerprint, frame)
-    scene = _read(path)
+    scene = _read(path, fingerprint, frame)
     if scene is not None:
         try:
             _check_boxes(scene["objects"])
@@ -182,8 +183,9 @@ def _malformed(path: Path, error: Exception) -> ViewError:
     return ViewError(f"{path}: {what}; remove the file to do without this view")
 
 
-def _read(path: Path) -> Any:
-    if not path.exists():
+def _read(path: Path, *names: str) -> Any:
+    """The contents of a file; None where there is none, or a part of its path is no plain name."""
+    if not all(re.fullmatch(r"[\w@-]+", name) for name in names) or not path.exists():
         return None
     try:
         return json.loads(path.read_text(encoding="utf-8"))

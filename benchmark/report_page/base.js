@@ -81,7 +81,7 @@ function toggles(label, options, value, choose) {
             const place = event.target.closest("[id]").id;
             choose(option);
             const again = [...byId(place).querySelectorAll(".switch button")];
-            again.find((b) => b.textContent === option && b.parentNode.ariaLabel === label)?.focus();
+            again.find((b) => b.textContent === option && b.parentNode.getAttribute("aria-label") === label)?.focus();
           },
         },
         option,
@@ -114,7 +114,9 @@ function plainTable(summary, headers, rows) {
   );
 }
 
-const badges = () => [
-  section().synthetic ? el("span", { class: "badge" }, "synthetic data") : null,
-  section().wiring ? el("span", { class: "badge" }, "wiring check, numbers rank nothing") : null,
-];
+// What every table and figure says of its data.
+const badge = () => {
+  const said = [section().synthetic ? "synthetic data" : "", section().wiring ? "wiring check, numbers rank nothing" : ""];
+  const text = said.filter(Boolean).join(" · ");
+  return text ? el("span", { class: "badge" }, text) : null;
+};

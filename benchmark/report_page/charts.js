@@ -113,7 +113,7 @@ function drawCost() {
     el(
       "figcaption",
       null,
-      badges(),
+      badge(),
       " Diamond: teacher; ring: student alone; dot: distilled student. Bars: half-width of the gain’s 95 % interval, where seeds allow one. Dotted: the Pareto front. Points of equal cost are set side by side. Colours are those chosen under Compare runs.",
     ),
   );
@@ -132,6 +132,7 @@ function dodge(points, x, box) {
     groups.set(place, [...(groups.get(place) || []), p]);
   }
   for (const group of groups.values()) {
+    group.sort((a, b) => nameOf(a.row).localeCompare(nameOf(b.row))); // by name: no slope to misread
     const gap = Math.min(13, (0.22 * (box.right - box.left)) / group.length);
     group.forEach((p, i) => (p.x = Number((x(p.cost) + (i - (group.length - 1) / 2) * gap).toFixed(1))));
   }
@@ -213,7 +214,7 @@ function drawChips() {
   byId("chips").replaceChildren(
     ...groups
       .filter(([, rows]) => rows.length)
-      .map(([name, rows]) => el("fieldset", { class: "chips" }, el("legend", null, name), rows.map(chip))),
+      .map(([name, rows]) => el("div", { class: "chips", role: "group", "aria-label": name }, name, el("div", null, rows.map(chip)))),
   );
 }
 
@@ -278,7 +279,7 @@ function drawCurves() {
         ),
       ),
     ),
-    el("figcaption", null, badges(), " Means over a row’s seeds. A distilled student’s total holds its distillation losses, so totals of different methods are on different scales."),
+    el("figcaption", null, badge(), " Means over a row’s seeds. A distilled student’s total holds its distillation losses, so totals of different methods are on different scales."),
     plainTable(
       "Figures as a table",
       ["Run", ...Array.from({ length: epochs }, (_, i) => `epoch ${i + 1}`)],
@@ -300,46 +301,49 @@ function drawDistance() {
   const names = lines[0].distances.map((d) => (isNumber(d.to) ? `${d.from}–${d.to}` : `${d.from}+`));
   const value = (row, i, name) => row.distances[i]?.ap[name][state.distanceMetric];
   const width = widthOf(figure);
-  const height = 290;
-  const gap = 16;
-  const left = 34;
-  const panel = (width - left - 2 * gap) / 3;
+  const side = width > 420; // the three panels side by side, or one below the other
+  const [left, top, bottom, gap] = [34, 44, 26, 18];
+  const tall = side ? 222 : 130;
+  const broad = side ? (width - left - 2 * gap) / 3 : width - left;
+  const height = side ? top + tall + bottom : 3 * (top + tall + bottom);
   const high = Math.max(5, ...lines.flatMap((row) => CLASSES.flatMap((c) => names.map((_, i) => value(row, i, c) || 0))));
-  const y = linear([0, Math.min(100, high * 1.08)], [height - 42, 40]);
+  const boxes = CLASSES.map((_, c) => {
+    const [x, y] = side ? [left + c * (broad + gap), top] : [left, top + c * (top + tall + bottom)];
+    return { left: x, right: x + broad, top: y, bottom: y + tall };
+  });
   figure.replaceChildren(
     svg(
       "svg",
       { viewBox: `0 0 ${width} ${height}`, height, role: "img", "aria-label": `${state.distanceMetric} AP by distance of ${lines.map(titleOf).join(", ")}` },
-      svg("text", { x: 0, y: 12 }, `${state.distanceMetric} AP (%), Moderate`),
+      svg("text", { x: 0, y: 12 }, `${state.distanceMetric} AP (%) at Moderate, by distance (m)`),
       CLASSES.map((name, c) => {
-        const box = { left: left + c * (panel + gap), bottom: height - 42, top: 40 };
-        box.right = box.left + panel;
-        const x = linear([-0.4, names.length - 0.6], [box.left, box.right]);
+        const box = boxes[c];
+        const x = linear([-0.45, names.length - 0.55], [box.left, box.right]);
+        const y = linear([0, Math.min(100, high * 1.08)], [box.bottom, box.top]);
         return svg(
           "g",
           null,
-          ticks(...y.domain, 5).map((t) => [
+          ticks(...y.domain, side ? 5 : 3).map((t) => [
             svg("line", { class: "gridline", x1: box.left, x2: box.right, y1: y(t), y2: y(t) }),
-            c ? null : svg("text", { x: box.left - 7, y: y(t) + 4, "text-anchor": "end" }, String(t)),
+            c && side ? null : svg("text", { x: box.left - 7, y: y(t) + 4, "text-anchor": "end" }, String(t)),
           ]),
           svg("line", { class: "axis", x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom }),
-          svg("text", { class: "label", x: (box.left + box.right) / 2, y: 32, "text-anchor": "middle" }, name),
+          svg("text", { class: "label", x: (box.left + box.right) / 2, y: box.top - 10, "text-anchor": "middle" }, name),
           names.map((text, i) => svg("text", { x: x(i), y: box.bottom + 17, "text-anchor": "middle" }, text)),
           lines.map((row, k) => {
-            const shift = (k - (lines.length - 1) / 2) * Math.min(5, 18 / lines.length);
+            const shift = (k - (lines.length - 1) / 2) * Math.min(7, 30 / lines.length);
             const dots = names.map((_, i) => [x(i) + shift, value(row, i, name)]).filter(([, v]) => isNumber(v));
             return svg(
               "g",
               { class: markClass(row) },
-              svg("path", { class: "curve", "stroke-opacity": 0.45, d: dots.map(([px, v], i) => `${i ? "L" : "M"}${px.toFixed(1)} ${y(v).toFixed(1)}`).join("") }),
+              svg("path", { class: "curve", "stroke-opacity": 0.55, d: dots.map(([px, v], i) => `${i ? "L" : "M"}${px.toFixed(1)} ${y(v).toFixed(1)}`).join("") }),
               dots.map(([px, v]) => shape(row, px, y(v), 3.4)),
             );
           }),
         );
       }),
-      svg("text", { x: width, y: height - 6, "text-anchor": "end" }, "distance (m)"),
     ),
-    el("figcaption", null, badges(), " Means over a row’s seeds. Where an interval holds no valid object there is no AP; † in the table: fewer than 41."),
+    el("figcaption", null, badge(), " Means over a row’s seeds. Where an interval holds no valid object there is no AP; † in the table: fewer than 41."),
     plainTable(
       "Figures as a table",
       ["Run", ...CLASSES.flatMap((c) => names.map((n) => `${c} ${n} m`))],

@@ -26,7 +26,7 @@ function drawScenes() {
   drawSceneControls(frames, frame, viewed, distilled, chosen);
   const scene = content.frames[view.fingerprint][frame];
   place.replaceChildren(
-    el("p", { class: "note" }, key("object", "object"), key("detection", "detection"), badges()),
+    el("p", { class: "legend" }, key("object", "object"), key("detection", "detection"), badge()),
     el("div", { class: "panels" }, rows.map((row) => panel(row, scene, frame))),
     el(
       "p",
@@ -104,7 +104,7 @@ function drawing(row, scene, boxes, label) {
       svg("rect", { class: "ground", width: 320, height }),
       rings.map((r) => [
         svg("circle", { class: "ring-line", cx: px(0), cy: py(0), r: r * scale }),
-        svg("text", { x: px(0), y: py(r) - 3, "text-anchor": "middle" }, r < x1 ? String(r) : ""),
+        svg("text", { x: px(0) + r * scale * Math.sin(0.5) + 3, y: py(0) - r * scale * Math.cos(0.5) }, `${r} m`),
       ]),
       svg("path", { class: "cloud", d: dots.join("") }),
       scene.objects.map(outline("object", (o) => o.class)),

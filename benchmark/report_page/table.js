@@ -24,11 +24,14 @@ const METHOD = {
   label: "Method",
   head: true,
   value: nameOf,
-  show: (row) => el("button", { type: "button", class: "open", onclick: () => openDetails(row) }, nameOf(row)),
+  show: (row) => [
+    el("button", { type: "button", class: "open", onclick: () => openDetails(row) }, nameOf(row)),
+    el("small", { class: "narrow" }, row.student), // where there is no room for its column
+  ],
 };
-const STUDENT = { key: "student", label: "Student", value: (row) => row.student, show: (row) => row.student };
+const STUDENT = { key: "student", label: "Student", class: "wide", value: (row) => row.student, show: (row) => row.student };
 const SEEDS = { key: "seeds", label: "Seeds", number: true, value: (row) => row.seeds, show: (row) => row.seeds };
-const FOREST = { key: "forest", label: "", sortless: true, class: "glyph", show: (row) => forest(row) };
+const FOREST = { key: "forest", label: "", sortless: true, class: "glyph", show: (row) => forest(row, state.metric) };
 const VERDICT = {
   key: "verdict",
   label: "Verdict (3D)",
@@ -50,7 +53,17 @@ const perClass = () =>
   );
 
 const COLUMNS = {
-  Overview: () => [METHOD, STUDENT, SEEDS, figure("3D mAP", 2), gain("3D"), FOREST, VERDICT, figure("BEV mAP", 2), gain("BEV")],
+  Overview: () => [
+    METHOD,
+    STUDENT,
+    SEEDS,
+    figure(`${state.metric} mAP`, 2),
+    gain(state.metric),
+    FOREST,
+    VERDICT,
+    figure("GFLOPs", 2),
+    figure("latency (ms)", 1, "Latency (ms)"),
+  ],
   "Per class": () => [METHOD, STUDENT, figure(`${state.metric} mAP`, 2), ...perClass()],
   Costs: () => [
     METHOD,
@@ -69,18 +82,19 @@ const COLUMNS = {
 };
 
 // The gain's interval about zero, on one scale for all rows of a section.
-function forest(row) {
-  const value = row.figures["3D gain"];
+function forest(row, metric) {
+  const [mean, lowest, highest] = ["", " low", " high"].map((end) => `${metric} gain${end}`);
+  const value = row.figures[mean];
   if (row.role !== "method" || !isNumber(value)) return "";
   const reach = Math.max(
-    ...section().rows.flatMap((r) => ["3D gain", "3D gain low", "3D gain high"].map((k) => Math.abs(r.figures[k] || 0))),
+    ...section().rows.flatMap((r) => [mean, lowest, highest].map((k) => Math.abs(r.figures[k] || 0))),
     0.1,
   );
   const x = (v) => (60 + (v / reach) * 54).toFixed(1);
-  const [low, high] = [row.figures["3D gain low"], row.figures["3D gain high"]];
+  const [low, high] = [row.figures[lowest], row.figures[highest]];
   return svg(
     "svg",
-    { viewBox: "0 0 120 18", "aria-hidden": "true", class: row.outcome },
+    { viewBox: "0 0 120 18", "aria-hidden": "true", class: low > 0 ? "better" : high < 0 ? "worse" : null },
     svg("line", { class: "zero", x1: 60, x2: 60, y1: 0, y2: 18 }),
     isNumber(low) ? svg("line", { class: "whisker", x1: x(low), x2: x(high), y1: 9, y2: 9 }) : null,
     svg("circle", { class: "dot", cx: x(value), cy: 9, r: 3.2 }),
@@ -116,7 +130,7 @@ function header(column) {
   const arrow = el("span", { class: "arrow", "aria-hidden": "true" }, active ? (state.sort.descending ? "▼" : "▲") : "");
   return el(
     "th",
-    { scope: "col", class: column.number ? "number" : null, "aria-sort": order },
+    { scope: "col", class: column.class || (column.number ? "number" : null), "aria-sort": order },
     column.sortless
       ? null
       : el("button", { type: "button", class: "sort", "data-key": column.key, onclick: sort }, column.label, arrow),
@@ -130,7 +144,7 @@ function drawTable() {
     ? el(
         "tr",
         null,
-        el("td", { colspan: columns.findIndex((c) => c.over) }),
+        columns.filter((c) => !c.over).map((c) => el("td", { class: c.class })),
         CLASSES.map((name) => el("th", { class: "span", colspan: 3, scope: "colgroup" }, `${name} (${state.metric} AP)`)),
       )
     : null;
@@ -138,7 +152,7 @@ function drawTable() {
     el(
       "table",
       null,
-      el("caption", null, `${section().family} on ${section().data.name} `, badges()),
+      el("caption", null, `${section().family} on ${section().data.name} `, badge()),
       el("thead", null, over, el("tr", null, columns.map(header))),
       el(
         "tbody",
@@ -185,7 +199,7 @@ function drawTableControls() {
   });
   byId("table-controls").replaceChildren(
     toggles("Columns", Object.keys(COLUMNS), state.columns, redraw((v) => { state.columns = v; state.sort = null; })),
-    ...(state.columns === "Per class" ? [toggles("Metric", ["3D", "BEV"], state.metric, redraw((v) => (state.metric = v)))] : []),
+    ...(state.columns === "Costs" ? [] : [toggles("Metric", ["3D", "BEV"], state.metric, redraw((v) => (state.metric = v)))]),
     el("label", null, "Filter", filter),
     ...(students().length > 1
       ? [choice("Student", [["", "all"], ...students().map((s) => [s, s])], state.student, redraw((v) => (state.student = v)))]
@@ -205,7 +219,7 @@ function openDetails(row) {
       "div",
       null,
       el("header", null, el("h2", { id: "details-title" }, titleOf(row)), close),
-      badges(),
+      badge(),
       facts([
         ["3D mAP", fixed(row.figures["3D mAP"], 2)],
         ["BEV mAP", fixed(row.figures["BEV mAP"], 2)],
@@ -222,7 +236,7 @@ function openDetails(row) {
 
 function provenance(cell, open) {
   const versions = Object.entries(cell.versions).map(([tool, version]) => `${tool} ${version}`).join(", ");
-  const settings = Object.entries(cell.hyperparameters).map(([name, value]) => `${name} = ${JSON.stringify(value)}`).join(", ");
+  const settings = Object.entries(cell.hyperparameters).map(([name, value]) => `${name} = ${value}`).join(", ");
   return el(
     "details",
     { open },

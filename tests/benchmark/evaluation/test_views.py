@@ -94,6 +94,12 @@ def test_a_cell_without_views_has_none(tmp_path):
     assert views.load_frame(tmp_path, "print", "000001") is None
 
 
+def test_a_name_cannot_lead_out_of_the_folder(tmp_path, view):
+    (tmp_path / "views" / "inner").mkdir()
+    assert views.load(tmp_path / "views" / "inner", "../../views/cell") is None
+    assert views.load_frame(tmp_path, "..", "../cell") is None
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
