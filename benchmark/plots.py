@@ -184,4 +184,4 @@ def _front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _has(row: Row, key: str) -> bool:
-    return bool(row["figures"].get(key))
+    return row["figures"].get(key) is not None

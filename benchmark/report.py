@@ -153,12 +153,12 @@ def _role(records: Sequence[Record]) -> str:
 
 
 def _outcome(figures: Mapping[str, Any], records: Sequence[Record]) -> str:
-    """The verdict in one word: better, worse, same, open (no interval) or incomplete."""
+    """The verdict in one word: better, worse, same, undecided (no interval) or incomplete."""
     low, high = figures["3D gain low"], figures["3D gain high"]
     if any(record["status"] != "done" for record in records):
         return "incomplete"
     if low is None:
-        return "open"
+        return "undecided"
     return "better" if low > 0 else "worse" if high < 0 else "same"
 
 

@@ -44,6 +44,7 @@ const isNumber = (value) => typeof value === "number";
 const fixed = (value, digits) => (isNumber(value) ? value.toFixed(digits) : "–");
 const signed = (value, digits) =>
   isNumber(value) ? (value < 0 ? "−" : "+") + Math.abs(value).toFixed(digits) : "–";
+const many = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 const interval = (row, metric) => {
   const [low, high] = [row.figures[`${metric} gain low`], row.figures[`${metric} gain high`]];
   return isNumber(low) ? `[${signed(low, 2)}, ${signed(high, 2)}]` : "";

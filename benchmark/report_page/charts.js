@@ -298,8 +298,11 @@ function drawDistance() {
     figure.replaceChildren(el("p", { class: "note" }, "The records of the chosen runs come without views, which hold AP by distance."));
     return;
   }
-  const names = lines[0].distances.map((d) => (isNumber(d.to) ? `${d.from}–${d.to}` : `${d.from}+`));
-  const value = (row, i, name) => row.distances[i]?.ap[name][state.distanceMetric];
+  const ap = (row, i, name) => row.distances[i]?.ap[name][state.distanceMetric];
+  const kept = lines[0].distances.map((_, i) => i).filter((i) => lines.some((row) => CLASSES.some((name) => isNumber(ap(row, i, name)))));
+  const names = kept.map((i) => lines[0].distances[i]).map((d) => (isNumber(d.to) ? `${d.from}–${d.to}` : `${d.from}+`));
+  const value = (row, k, name) => ap(row, kept[k], name);
+  const cell = (row, k, name) => fixed(value(row, k, name), 1) + (isNumber(value(row, k, name)) && row.distances[kept[k]].bounded[name] ? "†" : "");
   const width = widthOf(figure);
   const side = width > 420; // the three panels side by side, or one below the other
   const [left, top, bottom, gap] = [34, 44, 26, 18];
@@ -343,13 +346,13 @@ function drawDistance() {
         );
       }),
     ),
-    el("figcaption", null, badge(), " Means over a row’s seeds. Where an interval holds no valid object there is no AP; † in the table: fewer than 41."),
+    el("figcaption", null, badge(), " Means over a row’s seeds. No valid object, no AP; † in the table below: fewer than 41."),
     plainTable(
       "Figures as a table",
       ["Run", ...CLASSES.flatMap((c) => names.map((n) => `${c} ${n} m`))],
       lines.map((row) => [
         titleOf(row),
-        ...CLASSES.flatMap((c) => names.map((_, i) => fixed(value(row, i, c), 1) + (row.distances[i]?.bounded[c] && isNumber(value(row, i, c)) ? "†" : ""))),
+        ...CLASSES.flatMap((c) => names.map((_, k) => cell(row, k, c))),
       ]),
     ),
   );

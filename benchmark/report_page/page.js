@@ -44,17 +44,16 @@ function drawSummary() {
     [count("better"), "better than none"],
     [count("worse"), "worse than none"],
     [count("same"), "not distinguishable from none"],
-    [count("open"), "without an interval"],
+    [count("undecided"), "without an interval"],
     [count("incomplete"), "incomplete"],
   ].filter(([n]) => n);
-  const many = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
   const verdicts = parts.map(([n, text]) => `${n} ${text}`).join(", ");
   byId("summary").replaceChildren(
     el(
       "p",
       { class: "lead" },
       `${many(methods.length, "distilled run")} of ${students().length === 1 ? "one student" : `${students().length} students`} of ${s.family}`,
-      verdicts ? `: ${verdicts}.` : ".",
+      s.wiring || !verdicts ? "." : `: ${verdicts}.`,
     ),
     facts([
       ["Data", `${s.data.name}, ${s.synthetic ? "synthetic" : "real frames"}`],
@@ -81,9 +80,16 @@ function compareSome() {
   state.compared = new Set(chosen.map((row) => row.id));
 }
 
+// A score that shows something: networks that trained briefly are sure of nothing.
+function startScore() {
+  const scores = section().rows.flatMap((row) => Object.values(row.view?.detections || {}).flat().map((box) => box.score));
+  state.score = scores.some((score) => score >= 0.3) ? 0.3 : 0.1;
+}
+
 function choose(index) {
   Object.assign(state, { section: index, sort: null, filter: "", student: "", loss: "total", sceneRow: null });
   compareSome();
+  startScore();
   drawSections();
   drawSummary();
   drawTableControls();

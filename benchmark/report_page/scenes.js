@@ -63,7 +63,7 @@ const key = (kind, text) =>
 function panel(row, scene, frame) {
   const boxes = (row.view.detections[frame] || []).filter((b) => b.score >= state.score);
   const name = row.role === "teacher" ? "Teacher" : row.role === "none" ? "Student alone" : row.method;
-  const text = `${scene.objects.length} objects, ${boxes.length} detections with a score of at least ${state.score.toFixed(2)}`;
+  const text = `${many(scene.objects.length, "object")}, ${many(boxes.length, "detection")} with a score of at least ${state.score.toFixed(2)}`;
   return el(
     "figure",
     { class: "panel" },

@@ -152,7 +152,7 @@ function drawTable() {
     el(
       "table",
       null,
-      el("caption", null, `${section().family} on ${section().data.name} `, badge()),
+      el("caption", null, el("div", null, `${section().family} on ${section().data.name} `, badge())),
       el("thead", null, over, el("tr", null, columns.map(header))),
       el(
         "tbody",

@@ -116,7 +116,7 @@ def test_outcomes_are_those_of_the_verdicts(tmp_path):
         "rdd": "incomplete",
     }  # fmt: skip
     one_seed = [r for r in matrix() if r["seed"] == 0]
-    assert rows(make_content(tmp_path, one_seed))["fitnet"]["outcome"] == "open"
+    assert rows(make_content(tmp_path, one_seed))["fitnet"]["outcome"] == "undecided"
 
 
 def test_every_row_leads_to_its_records(tmp_path):
@@ -386,7 +386,7 @@ def test_plots_follow_their_controls(shown):
     click(shown, ".chip", "crd")
     assert shown.execute_script(curves) == before + 1
     assert len(texts(shown, ".panel")) == 3
-    assert "1 objects, 1 detections" in texts(shown, ".panel figcaption")[0]
+    assert "1 object, 1 detection with" in texts(shown, ".panel figcaption")[0]
 
 
 def test_a_point_tells_what_it_is_on_focus_and_opens_with_a_key(shown):
