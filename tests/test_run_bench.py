@@ -84,6 +84,12 @@ def test_a_matrix_from_the_embedded_data_to_a_leaderboard(options, tmp_path, cap
     assert run_bench.main(["leaderboard", "--results", str(tmp_path / "results")]) == 0
     assert page.read_bytes() == made
 
+    assert run_bench.main(["report", "--results", str(tmp_path / "results")]) == 0
+    assert "report.html" in capfd.readouterr().out
+    report = (tmp_path / "results" / "report.html").read_text()
+    assert "of_a_stranger" in report
+    assert '"points":[' in report
+
 
 def test_the_same_on_real_kitti_frames(options, kitti_root, capsys):
     command = ["run", *options, "--data", str(kitti_root), "--methods", "none,point_distiller"]
@@ -179,6 +185,7 @@ def test_data_is_prepared_once_and_for_read_only_folders(tmp_path, capsys):
         (["show", "abc", "--results", "/nowhere"], "no finished cell 'abc'"),
         (["test", "/nowhere.pth", "--data", "synthetic"], "/nowhere.pth does not exist"),
         (["add-external", "no.yaml", "--results", "r", "--labels", "l"], "no.yaml"),
+        (["report", "--results", "/nowhere"], "holds no record"),
         (["evaluate", "--labels", "/nowhere", "--detections", "/nowhere"], "/nowhere"),
     ],
 )
