@@ -24,7 +24,6 @@ import numpy as np
 from benchmark.data.calibration import camera_to_lidar_boxes
 from benchmark.data.kitti import Frame, KittiDataset
 from benchmark.data.labels import Labels
-from benchmark.data.sample import frame_generator
 from benchmark.evaluation.detector import Findings
 from benchmark.evaluation.diagnostics import DISTANCES
 from benchmark.records import write_atomically
@@ -123,12 +122,11 @@ def load_frame(results: Path, fingerprint: str, frame: str) -> dict[str, Any] | 
     return scene
 
 
-def thin(points: np.ndarray, key: str) -> np.ndarray:
+def thin(points: np.ndarray) -> np.ndarray:
     """At most POINTS of the points (n, 4) as x, y (m, 2) rounded to cm, evenly over the ground."""
     _, first = np.unique(np.floor(points[:, :2] / RASTER), axis=0, return_index=True)
-    if len(first) > POINTS:
-        first = frame_generator("view", key).choice(first, POINTS, replace=False)
-    return points[np.sort(first), :2].astype(np.float64).round(2)
+    kept = np.unique(np.linspace(0, len(first) - 1, min(POINTS, len(first))).astype(int))
+    return points[first[kept], :2].astype(np.float64).round(2)
 
 
 def _shown(findings: Findings) -> list[int]:
@@ -140,7 +138,7 @@ def _shown(findings: Findings) -> list[int]:
 def _scene(frame: Frame) -> dict[str, Any]:
     return {
         "frame": frame.id,
-        "points": thin(frame.points, frame.id).ravel().tolist(),
+        "points": thin(frame.points).ravel().tolist(),
         "objects": _boxes(frame.labels, frame),
     }
 
