@@ -12,7 +12,6 @@ import html
 import json
 import math
 import re
-import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
@@ -22,10 +21,11 @@ from typing import Any
 
 from benchmark import plots
 from benchmark.evaluation import views
-from benchmark.evaluation.kitti_ap import CLASSES, ENOUGH_OBJECTS
-from benchmark.leaderboard import METRICS, MODERATE, Record, _comparable, _label, make_tables
-from benchmark.matrix import NONE
-from benchmark.records import write_atomically
+from benchmark.evaluation.kitti_ap import CLASSES, DIFFICULTIES, ENOUGH_OBJECTS
+from benchmark.leaderboard import Table, make_tables
+from benchmark.leaderboard.tables import METRICS, MODERATE, TEACHER, Record
+from benchmark.records import NONE, write_atomically
+from benchmark.show import reproduction
 
 SCRIPTS = ("base.js", "table.js", "charts.js", "scenes.js", "page.js")
 DIGITS = 4
@@ -52,14 +52,12 @@ def make_content(folder: Path, records: Iterable[Record]) -> Content:
     Raises:
         ViewError: a file of views is malformed.
     """
-    groups: dict[str, list[Record]] = defaultdict(list)
-    for record in sorted(records, key=lambda r: (r["seed"], r["cell"])):
-        groups[_comparable(record)].append(record)
-    sections = [_section(folder, group) for _, group in sorted(groups.items())]
+    found = {record["cell"]: record for record in records}
+    sections = [_section(folder, table, found) for table in make_tables(found.values())]
     return {
         "title": folder.resolve().name,
         "sections": sections,
-        "cells": {r["cell"]: _provenance(r) for group in groups.values() for r in group},
+        "cells": {cell: _provenance(found[cell], found) for cell in sorted(found)},
         "frames": _frames(folder, sections),
     }
 
@@ -93,108 +91,84 @@ def _inert(content: Content) -> str:
     return json.dumps(content, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def _section(folder: Path, records: Sequence[Record]) -> dict[str, Any]:
-    """What one leaderboard table shows; its records are ordered by seed."""
-    (table,) = make_tables(records)
-    by_row: dict[tuple[str, str], list[Record]] = defaultdict(list)
-    for record in records:
-        by_row[record["student"], _label(record)].append(record)
+def _section(folder: Path, table: Table, found: Mapping[str, Record]) -> dict[str, Any]:
+    """What one leaderboard table shows."""
+    cells: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for cell in table.cells:
+        cells[cell["student"], cell["method"]].append(cell)
     rows: list[dict[str, Any]] = []
     for described in table.rows.to_dict("records"):
-        student, teacher = described["student"], "@" not in described["student"]
-        found = by_row[student, NONE if teacher else described["method"]]
-        rows.append(_row(len(rows), described, found, folder))
-    first = records[0]
+        mine = cells[described["student"], described["method"]]
+        rows.append(_row(len(rows), described, mine, found, folder))
+    example = table.example
     return {
-        "family": first["student"].partition("@")[0],
-        "data": first["dataset"],
-        "synthetic": first["dataset"]["synthetic"],
-        "profile": first["profile"],
-        "wiring": first["profile"]["name"] == "smoke",
-        "precision": first["precision"],
-        "machines": sorted({record["provenance"]["machine"] for record in records}),
-        "versions": first["provenance"]["versions"],
+        "family": table.family,
+        "data": example["dataset"],
+        "synthetic": example["dataset"]["synthetic"],
+        "profile": example["profile"],
+        "wiring": example["profile"]["name"] == "smoke",
+        "precision": example["precision"],
+        "machines": table.machines,
+        "versions": example["provenance"]["versions"],
         "losses": ["total", *sorted({n for row in rows for n in row["losses"]} - {"total"})],
         "rows": rows,
     }
 
 
 def _row(
-    index: int, described: Mapping[str, Any], records: Sequence[Record], folder: Path
+    index: int,
+    described: Mapping[str, Any],
+    cells: Sequence[Mapping[str, Any]],
+    found: Mapping[str, Record],
+    folder: Path,
 ) -> dict[str, Any]:
     """A row of the leaderboard with what else the page shows of it."""
-    done = [record for record in records if record["status"] == "done"]
-    seen = {record["cell"]: views.load(folder, record["cell"]) for record in done}
+    done = [found[cell["cell"]] for cell in cells if cell["status"] == "done"]
+    seen = [views.load(folder, record["cell"]) for record in done]
     figures = {
         name: _plain(value)
         for name, value in described.items()
         if isinstance(value, (int, float)) and not isinstance(value, bool)
     }
-    role = "teacher" if "@" not in described["student"] else _role(records)
+    method = described["method"]
     return {
         "id": index,
         "student": described["student"],
-        "method": described["method"],
-        "role": role,
+        "method": method,
+        "role": {TEACHER: "teacher", NONE: "none"}.get(method, "method"),
         "seeds": described["seeds"],
-        "figures": figures | _costs(done),
+        "figures": figures,
         "verdict": described["verdict"],
-        "outcome": _outcome(figures, records) if role == "method" else "",
-        "details": _details(done),
+        "outcome": "" if method in (TEACHER, NONE) else _outcome(figures),
+        "details": _details(figures) if done else None,
         "losses": _losses(done),
-        "distances": _distances([seen[record["cell"]] for record in done]),
-        "view": next((_view(view) for view in seen.values() if view), None),
-        "cells": [record["cell"] for record in records],
+        "distances": _distances(seen),
+        "view": next((_view(view) for view in seen if view), None),
+        "cells": [cell["cell"] for cell in cells if cell["cell"]],
+        "missing": [cell["seed"] for cell in cells if not cell["cell"]],
     }
 
 
-def _role(records: Sequence[Record]) -> str:
-    return "none" if all(record["method"] == NONE for record in records) else "method"
-
-
-def _outcome(figures: Mapping[str, Any], records: Sequence[Record]) -> str:
+def _outcome(figures: Mapping[str, Any]) -> str:
     """The verdict in one word: better, worse, same, undecided (no interval) or incomplete."""
     low, high = figures["3D gain low"], figures["3D gain high"]
-    if any(record["status"] != "done" for record in records):
+    if figures["seeds"] < figures["of seeds"]:
         return "incomplete"
     if low is None:
         return "undecided"
     return "better" if low > 0 else "worse" if high < 0 else "same"
 
 
-def _costs(done: Sequence[Record]) -> dict[str, float | None]:
-    """Costs beyond the leaderboard's."""
-    cost: Mapping[str, Any] = done[0]["cost"] if done else {}
-    training = [record["training"] or {} for record in done]
-    activations = cost.get("activations")
-    return {
-        "activations (M)": None if activations is None else _plain(activations / 1e6),
-        "peak memory (MB)": _plain(cost.get("peak_memory_mb")),
-        "KD (s)": _mean([spent.get("seconds_method") for spent in training]),
-        "extra params": _mean([spent.get("extra_params") for spent in training]),
-    }
-
-
-def _details(done: Sequence[Record]) -> dict[str, Any] | None:
-    """AP by class, metric and difficulty, mean over the seeds; None where no seed is done."""
-    if not done:
-        return None
+def _details(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """AP by class, metric and difficulty, and which are bounded."""
     return {
         name: {
-            label: [
-                _mean([record["ap"][name][metric]["R40"][level] for record in done])
-                for level in range(3)
-            ]
-            for metric, label in METRICS.items()
+            label: [figures[f"{name} {label} {level}"] for level in DIFFICULTIES]
+            for label in METRICS.values()
         }
-        | {"bounded": _bounded([record["ap"][name] for record in done])}
+        | {"bounded": [figures[f"{name} objects {d}"] < ENOUGH_OBJECTS for d in DIFFICULTIES]}
         for name in CLASSES
     }
-
-
-def _bounded(figures: Sequence[Mapping[str, Any]]) -> list[bool]:
-    """By difficulty, whether a seed has too few valid objects."""
-    return [min(f["objects"][level] for f in figures) < ENOUGH_OBJECTS for level in range(3)]
 
 
 def _losses(done: Sequence[Record]) -> dict[str, list[float]]:
@@ -233,7 +207,10 @@ def _distances(seen: Sequence[Mapping[str, Any] | None]) -> list[dict[str, Any]]
                     }
                     for name in CLASSES
                 },
-                "bounded": {name: _bounded(ap[name])[MODERATE] for name in CLASSES},
+                "bounded": {
+                    name: min(f["objects"][MODERATE] for f in ap[name]) < ENOUGH_OBJECTS
+                    for name in CLASSES
+                },
             }
         )
     return found
@@ -262,9 +239,11 @@ def _frames(folder: Path, sections: Sequence[Mapping[str, Any]]) -> dict[str, di
     return found
 
 
-def _provenance(record: Record) -> dict[str, Any]:
+def _provenance(record: Record, found: Mapping[str, Record]) -> dict[str, Any]:
     """Where a record's figures come from."""
     training, provenance = record["training"] or {}, record["provenance"]
+    maker = found.get(record["settings"]["teacher"], record)  # of the teacher's weights
+    command, needs = reproduction(record, maker["settings"]["checkpoint"])
     named = re.fullmatch(r"[\w-]+", record["cell"])
     return {
         "cell": record["cell"],
@@ -274,7 +253,7 @@ def _provenance(record: Record) -> dict[str, Any]:
         "seed": record["seed"],
         "3D mAP": _plain(record["ap"]["mAP"]["3d"]["R40"][MODERATE]) if record["ap"] else None,
         "data": {key: record["dataset"][key] for key in ("name", "fingerprint")},
-        "teacher": record["settings"].get("teacher", ""),
+        "teacher": record["settings"]["teacher"],
         "weighting": record["weighting"],
         "precision": record["precision"],
         "hyperparameters": {
@@ -286,30 +265,9 @@ def _provenance(record: Record) -> dict[str, Any]:
         "versions": provenance["versions"],
         "weights_sha256": record["weights_sha256"],
         "losses_sha256": record["losses_sha256"],
-        "command": _command(record),
+        "command": command,
+        "needs": needs,
     }
-
-
-def _command(record: Record) -> str:
-    """The command that trains the cell; a teacher is trained before any of its students."""
-    student = record["student"]
-    options = {
-        "data": "synthetic" if record["dataset"]["synthetic"] else "DIR",
-        "profile": record["profile"]["name"],
-        "students": student if "@" in student else f"{student}@4",
-        "methods": record["method"],
-        "seeds": record["seed"],
-        "epochs": record["settings"].get("recipe", {}).get("epochs"),
-        "precision": record["precision"],
-        "weighting": record["weighting"],
-    }
-    words = [
-        word
-        for name, value in options.items()
-        if value is not None
-        for word in (f"--{name}", str(value))
-    ]
-    return shlex.join(["python", "run_bench.py", "run", *words])
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

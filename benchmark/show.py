@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from tabulate import tabulate
 
 from benchmark import records
 from benchmark.evaluation.kitti_ap import CLASSES, DIFFICULTIES, ENOUGH_OBJECTS, METRICS
-from benchmark.profiles import Profile, ProfileError, load_profile
+from benchmark.profiles import ProfileError, load_profile
 from kd_methods import MethodError, create
 
 Record = Mapping[str, Any]
@@ -106,15 +107,16 @@ def _profile(record: Record) -> tuple[str, int | None, list[str]]:
     family = record["student"].partition("@")[0]
     for epochs in (None, recipe["epochs"]):
         try:
-            if _recipe(load_profile(name, epochs), family) == recipe:
+            if _recipe(name, epochs, family) == recipe:
                 return name, epochs, []
         except ProfileError:
             break
     return f"{name}.yaml", None, [f"the profile {name}.yaml of whoever trained it"]
 
 
-def _recipe(profile: Profile, family: str) -> dict[str, Any]:
-    return profile.recipe(family).settings()
+@cache
+def _recipe(name: str, epochs: int | None, family: str) -> dict[str, Any]:
+    return load_profile(name, epochs).recipe(family).settings()
 
 
 def _identity(record: Record) -> dict[str, Any]:

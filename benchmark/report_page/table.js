@@ -30,6 +30,16 @@ const METHOD = {
   ],
 };
 const STUDENT = { key: "student", label: "Student", class: "wide", value: (row) => row.student, show: (row) => row.student };
+const RANK = {
+  key: "rank",
+  label: "Rank",
+  number: true,
+  value: (row) => row.figures.rank,
+  show: (row) => {
+    const [place, low, high] = ["rank", "rank low", "rank high"].map((name) => row.figures[name]);
+    return isNumber(place) ? [String(place), " ", el("span", { class: "interval" }, isNumber(low) ? `${low}–${high}` : "")] : "";
+  },
+};
 const SEEDS = { key: "seeds", label: "Seeds", number: true, value: (row) => row.seeds, show: (row) => row.seeds };
 const FOREST = { key: "forest", label: "", sortless: true, class: "glyph", show: (row) => forest(row, state.metric) };
 const VERDICT = {
@@ -61,8 +71,8 @@ const COLUMNS = {
     gain(state.metric),
     FOREST,
     VERDICT,
+    RANK,
     figure("GFLOPs", 2),
-    figure("latency (ms)", 1, "Latency (ms)"),
   ],
   "Per class": () => [METHOD, STUDENT, figure(`${state.metric} mAP`, 2), ...perClass()],
   Costs: () => [
@@ -76,8 +86,8 @@ const COLUMNS = {
     figure("peak memory (MB)", 0, "Peak memory (MB)"),
     figure("train alone (s)", 0, "Training alone (s)"),
     figure("train as run (s)", 0, "as run (s)"),
-    figure("KD (s)", 0, "of it KD (s)"),
-    figure("extra params", 0, "Params in training only"),
+    { ...figure("KD share", 0, "of it KD (%)"), show: (row) => fixed(isNumber(row.figures["KD share"]) ? 100 * row.figures["KD share"] : null, 0) },
+    figure("extra training params", 0, "Params in training only"),
   ],
 };
 
@@ -227,6 +237,7 @@ function openDetails(row) {
         ["Verdict", row.verdict],
       ]),
       el("h3", null, row.cells.length === 1 ? "The record behind this row" : `The ${row.cells.length} records behind this row`),
+      row.missing.length ? el("p", null, `No record of seed ${row.missing.join(", ")}.`) : null,
       row.cells.map((cell, i) => provenance(content.cells[cell], i === 0)),
     ),
   );
@@ -255,6 +266,6 @@ function provenance(cell, open) {
       ["Losses (SHA-256)", cell.losses_sha256 ? el("span", { class: "mono" }, cell.losses_sha256.slice(0, 16) + "…") : ""],
     ]),
     el("h3", null, "Run it again"),
-    el("pre", null, cell.command),
+    el("pre", null, [cell.command, ...cell.needs].join("\n")),
   );
 }
