@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"interrupted: {str(stop) or 'the same command goes on from here'}", file=sys.stderr)
         return CELLS_FAILED
     everything = records.read_all(workplace.results / "records")
-    print(leaderboard.write(workplace.results, everything, workplace.results.name))
+    print(leaderboard.write(workplace.results, everything))
     ended = [record for record in found if record["status"] not in ("done", "skipped")]
     for record in ended:
         name = f"{record['student']} {record['method']} seed {record['seed']}"
@@ -78,7 +78,65 @@ def show_leaderboard(options: argparse.Namespace) -> int:
     found = records.read_all(options.results / "records")
     if not found:
         raise records.RecordError(f"{options.results}/records holds no record; run a matrix first")
-    print(leaderboard.write(options.results, found, options.results.name))
+    print(leaderboard.write(options.results, found))
+    return DONE
+
+
+def show_cell(options: argparse.Namespace) -> int:
+    """Print everything behind one number."""
+    from benchmark.show import describe_cell
+
+    print(describe_cell(options.results, options.cell))
+    return DONE
+
+
+def score_network(options: argparse.Namespace) -> int:
+    """Evaluate a trained network; write its detections as KITTI result files."""
+    from benchmark.inference import find_network, score_network
+    from benchmark.training import choose_device
+
+    network = find_network(options.checkpoint, options.results, options.student)
+    device = choose_device(options.device)
+    print(score_network(network, options.data, options.cache, device, options.export))
+    return DONE
+
+
+def verify_records(options: argparse.Namespace) -> int:
+    """Check a set of records, for instance one to be contributed."""
+    from benchmark.verification import verify_records
+
+    problems = verify_records(options.results)
+    print("\n".join(problems) or f"{options.results}: no problem found")
+    return BAD_INPUT if problems else DONE
+
+
+def add_external(options: argparse.Namespace) -> int:
+    """Score the results of other code and put them into a leaderboard."""
+    from benchmark.leaderboard import external
+
+    path, table = external.add(options.card, options.results, options.labels, options.split)
+    print(f"{table}\n\nwrote {path}; next: run_bench.py leaderboard --results {options.results}")
+    return DONE
+
+
+def diagnose(options: argparse.Namespace) -> int:
+    """Print what works on this machine, and what to do about the rest."""
+    from benchmark.doctor import examine
+
+    findings = list(examine(options.data, options.cache))
+    print("\n".join(map(str, findings)))
+    return CELLS_FAILED if any(f.level == "problem" for f in findings) else DONE
+
+
+def write_report(options: argparse.Namespace) -> int:
+    """Make the report page and the plots of a results folder from its records and views."""
+    from benchmark import records, report
+
+    found = records.read_all(options.results / "records")
+    if not found:
+        raise records.RecordError(f"{options.results}/records holds no record; run a matrix first")
+    page, *plots = report.write(options.results, found)
+    print(f"wrote {page}, and {len(plots)} plots for papers beside it in {page.parent / 'plots'}")
     return DONE
 
 
@@ -285,9 +343,13 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("leaderboard", help="tables from the records of a folder")
     command.add_argument("--results", type=Path, required=True, metavar="DIR")
     command.set_defaults(command=show_leaderboard)
+    command = commands.add_parser("report", help="a page to explore, and plots for papers")
+    command.add_argument("--results", type=Path, required=True, metavar="DIR")
+    command.set_defaults(command=write_report)
     command = commands.add_parser("status", help="how far the cells of a folder have come")
     command.add_argument("--results", type=Path, required=True, metavar="DIR")
     command.set_defaults(command=show_status)
+    _add_show(commands)
     command = commands.add_parser("export", help="a trained network for plain mmdet3d")
     command.add_argument(
         "cell", metavar="CELL", help="as `status` prints it; its beginning is enough"
@@ -312,6 +374,38 @@ def _parser() -> argparse.ArgumentParser:
     _add_cost(commands)
     _add_data(commands)
     return parser
+
+
+def _add_show(commands: Any) -> None:
+    command = commands.add_parser("show", help="everything behind one number")
+    command.add_argument("cell", metavar="CELL", help="its beginning is enough")
+    command.add_argument("--results", type=Path, required=True, metavar="DIR")
+    command.set_defaults(command=show_cell)
+    command = commands.add_parser("test", help="evaluate a trained network")
+    command.set_defaults(command=score_network)
+    add = command.add_argument
+    add("checkpoint", metavar="CHECKPOINT", help="a .pth file, a folder that `export` wrote, or "
+        "with --results a cell")  # fmt: skip
+    add("--data", required=True, help="folder in KITTI's layout, or 'synthetic'")
+    add("--results", type=Path, metavar="DIR", help="of the cell")
+    add("--student", help="what a file of elsewhere is the weights of, e.g. second@4")
+    add("--export", type=Path, metavar="DIR", help="gets a KITTI result file for each frame")
+    add("--device", default="auto", help="auto (default), cpu, cuda, cuda:1")
+    _add_cache(command)
+    command = commands.add_parser("verify-records", help="is a set of records sound?")
+    command.add_argument("results", type=Path, metavar="DIR")
+    command.set_defaults(command=verify_records)
+    command = commands.add_parser("add-external", help="results of other code as a row")
+    command.set_defaults(command=add_external)
+    add = command.add_argument
+    add("card", type=Path, metavar="CARD", help="a .yaml file, see results/README.md")
+    add("--results", type=Path, required=True, metavar="DIR")
+    add("--labels", type=Path, required=True, metavar="DIR", help="label_2 of the ground truth")
+    add("--split", type=Path, metavar="FILE", help="list of frames; default: all labels")
+    command = commands.add_parser("doctor", help="what works on this machine")
+    command.add_argument("--data", type=Path, metavar="DIR", help="a KITTI folder to look at")
+    _add_cache(command)
+    command.set_defaults(command=diagnose)
 
 
 def _add_run(commands: Any) -> None:

@@ -19,7 +19,8 @@ from benchmark.cost import remembered_cost
 from benchmark.data.batches import TrainingFrames
 from benchmark.data.kitti import KittiDataset
 from benchmark.data.objects import load_objects
-from benchmark.evaluation.detector import ValidationFrames, evaluate_models
+from benchmark.evaluation import views
+from benchmark.evaluation.detector import Findings, ValidationFrames, detect_all
 from benchmark.evaluation.kitti_ap import Result
 from benchmark.journal import Journal
 from benchmark.matrix import Cell
@@ -47,7 +48,8 @@ class Workplace:
 
     Attributes:
         data: folder in KITTI's layout.
-        results: gets ``records``, ``checkpoints``, ``curves``, ``logs`` and the journal, ``work``.
+        results: gets ``records``, ``checkpoints``, ``statistics``, ``views``, ``curves``, ``logs``
+            and the journal, ``work``.
         cache: keeps teachers and model costs for other results folders.
         device: that trains and evaluates.
         plugins: files that register methods.
@@ -186,7 +188,7 @@ class _Cohort:
         self.setup.mark("records")
         if self.teacher is not None and state_hash(self.teacher) != before:
             raise TeacherError("a method changed the teacher's weights; nothing is published")
-        self._publish(learners, self._scores(learners))
+        self._publish(learners, self._findings(learners))
 
     def _learners(self) -> list[Learner]:
         if self.start == BEGINNING:
@@ -245,21 +247,21 @@ class _Cohort:
             )
         self.reported = time.monotonic()
 
-    def _scores(self, learners: Sequence[Learner]) -> dict[str, Result]:
-        """Results of the learners that finished; ends those that fail now."""
+    def _findings(self, learners: Sequence[Learner]) -> dict[str, Findings]:
+        """What the learners that finished detect; ends those that fail now."""
         finished = {learner.identity: learner for learner in learners if learner.status == "done"}
         models = {name: learner.model for name, learner in finished.items()}
-        scores = {}
-        for name, result in evaluate_models(models, self.setup, self.validation).items():
-            if isinstance(result, DivergedError):
-                finished[name].end("diverged", str(result))
-            elif isinstance(result, Exception):
-                finished[name].end("failed", f"{type(result).__name__}: {result}")
+        found = {}
+        for name, findings in detect_all(models, self.setup, self.validation).items():
+            if isinstance(findings, DivergedError):
+                finished[name].end("diverged", str(findings))
+            elif isinstance(findings, Exception):
+                finished[name].end("failed", f"{type(findings).__name__}: {findings}")
             else:
-                scores[name] = result
-        return scores
+                found[name] = findings
+        return found
 
-    def _publish(self, learners: Sequence[Learner], scores: Mapping[str, Result]) -> None:
+    def _publish(self, learners: Sequence[Learner], found: Mapping[str, Findings]) -> None:
         results = self.workplace.results
         for learner in learners:
             self.setup.mark(learner.identity)
@@ -269,13 +271,16 @@ class _Cohort:
                 "training": _training(learner),
             }
             if learner.status == "done":
-                score = scores[learner.identity]
-                record |= outcome_fields(
-                    learner.cell, learner.model, score, self.setup, self.validation, self.workplace
+                findings = found[learner.identity]
+                record |= save_outcome(
+                    learner.cell,
+                    learner.model,
+                    findings,
+                    self.setup,
+                    self.validation,
+                    self.workplace,
                 )
                 record["losses_sha256"] = learner.losses_hash()
-                save_checkpoint(results, record["cell"], learner.model)
-                save_statistics(results, record["cell"], score)
             records.publish(results / "records", record)
             self.journal.close(learner.cell)
             self.log.info("%s %s", summary(learner, Position(self.setup.epochs)), learner.reason)
@@ -397,15 +402,19 @@ def common_fields(cell: Cell, setup: Setup, validation: ValidationFrames) -> dic
     }
 
 
-def outcome_fields(
+def save_outcome(
     cell: Cell,
     model: nn.Module,
-    result: Result,
+    findings: Findings,
     setup: Setup,
     validation: ValidationFrames,
     workplace: Workplace,
 ) -> dict[str, Any]:
-    """The fields of a record that a trained model fills."""
+    """Write a trained model's weights, statistics and views; the fields of a record it fills."""
+    results, name, result = workplace.results, cell.identity(), findings.evaluate()
+    save_checkpoint(results, name, model)
+    save_statistics(results, name, result)
+    views.save(results, name, findings, validation.dataset, cell.data.fingerprint, setup.grid)
     costs = workplace.cache / "costs"
     return {
         "ap": result.as_json(),

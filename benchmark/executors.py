@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmark import records
 from benchmark.cohort import Job, TeacherError, Workplace
+from benchmark.evaluation import views
 from benchmark.isolation import supervise
 from benchmark.journal import Journal
 from benchmark.matrix import Cell, Matrix
@@ -105,7 +106,7 @@ def student_jobs(matrix: Matrix, workplace: Workplace, shard: Shard = WHOLE) -> 
 
 
 def publish_teacher(teacher: Cell, workplace: Workplace) -> None:
-    """Put a teacher's record beside its students'.
+    """Put a teacher's record and views beside its students'.
 
     Raises:
         TeacherError: it did not finish.
@@ -115,6 +116,7 @@ def publish_teacher(teacher: Cell, workplace: Workplace) -> None:
     if record["status"] != "done":
         raise TeacherError(f"teacher {teacher.student} {record['status']}: {record['reason']}")
     if not workplace.finished(teacher):  # or another runner does the same now
+        views.copy(place.results, workplace.results, teacher.identity())
         content = place.record_path(teacher).read_bytes()
         records.write_atomically(workplace.record_path(teacher), content)
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from benchmark import records
 from benchmark.training import state_hash
-from detectors import Grid, parse_student
+from detectors import parse_student, read_grid
 from detectors.checkpoints import CheckpointError, export, load_weights
 
 
 class ExportError(ValueError):
-    """A cell that is not there or has no network."""
+    """A cell that has no network."""
 
 
 def export_cell(results: Path, cell: str, folder: Path) -> dict[str, Any]:
@@ -24,35 +24,19 @@ def export_cell(results: Path, cell: str, folder: Path) -> dict[str, Any]:
         folder: gets the files.
 
     Raises:
-        ExportError: no such cell or several, or it did not finish.
+        RecordError: there is no such cell, or there are several.
+        ExportError: it did not finish.
         CheckpointError: its checkpoint is missing, damaged or another than its record says.
     """
-    record = find_record(results, cell)
+    record = records.find(results, cell)
     if record["status"] != "done":
         raise ExportError(f"cell {record['cell']} {record['status']}: {record['reason']}")
     family, ratio = parse_student(record["student"])
-    plain: dict[str, Any] = record["settings"]["grid"]
-    sides: dict[str, Any] = {k: tuple(v) for k, v in plain.items() if isinstance(v, list)}
-    grid = Grid(**(plain | sides))
+    grid = read_grid(record["settings"]["grid"])
     model = family.build(ratio, grid)
-    path = results / "checkpoints" / f"{record['cell']}.pth"
+    path = records.checkpoint_path(results, record["cell"])
     load_weights(model, path, record["student"])
     if state_hash(model) != record["weights_sha256"]:
         raise CheckpointError(f"checkpoint {path} is another than its record says")
     export(model, family, ratio, grid, folder)
     return record
-
-
-def find_record(results: Path, cell: str) -> dict[str, Any]:
-    """The record whose identity begins like this.
-
-    Raises:
-        ExportError: there is none, or there are several.
-    """
-    found = sorted((results / "records").glob(f"{cell}*.json"))
-    if len(found) != 1:
-        many = f"{len(found)} cells begin with" if found else "there is no finished cell"
-        raise ExportError(
-            f"{results}: {many} {cell!r}; `run_bench.py status --results {results}` lists them"
-        )
-    return records.read(found[0])

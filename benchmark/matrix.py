@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmark import records
 from benchmark.data.kitti import KittiDataset
 from benchmark.profiles import Profile
+from benchmark.records import NONE
 from detectors import grid_settings, parse_student, student_name
 from kd_methods import KDMethod, MethodError, create
-
-NONE = "none"
-"""The student trained alone."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +91,7 @@ class Cell:
 
     def identity(self) -> str:
         """16 hex digits that change with every setting that determines the result."""
-        text = json.dumps(self.settings(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return records.identity(self.settings())
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ LIMIT = 60.0
 """Seconds after which no further step is timed."""
 FRAMES = 3
 """Validation frames that are timed, after one to warm up."""
-REST = 80_000
-"""Bytes of a cell's record, statistics and curves, about."""
+REST = 100_000
+"""Bytes of a cell's record, statistics, views and curves, about."""
 
 
 @dataclass(frozen=True)

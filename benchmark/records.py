@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import gc
+import glob
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -11,10 +14,15 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+import orjson
 
+if TYPE_CHECKING:
+    import torch  # records are read without it
+
+NONE = "none"
+"""The method of a student trained alone."""
 STATUSES = ("pending", "running", "done", "failed", "diverged", "skipped")
 FIELDS = (
     "cell",
@@ -103,8 +111,8 @@ def read(path: Path) -> dict[str, Any]:
         RecordError: names the file and what is wrong with it.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        record = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
         raise RecordError(f"{path}: {error}; remove the file to run its cell again") from None
     missing = [f for f in FIELDS if f not in record] if isinstance(record, dict) else list(FIELDS)
     if missing:
@@ -114,9 +122,49 @@ def read(path: Path) -> dict[str, Any]:
     return record
 
 
+def find(results: Path, cell: str) -> dict[str, Any]:
+    """The record of a results folder whose cell's identity begins like this.
+
+    Raises:
+        RecordError: there is none, or there are several.
+    """
+    found = sorted((results / "records").glob(f"{glob.escape(cell)}*.json"))
+    if len(found) != 1:
+        many = f"{len(found)} cells begin with" if found else "there is no finished cell"
+        raise RecordError(
+            f"{results}: {many} {cell!r}; `run_bench.py status --results {results}` lists them"
+        )
+    return read(found[0])
+
+
+def identity(settings: Mapping[str, Any]) -> str:
+    """A cell's identity: 16 hex digits that change with every setting."""
+    text = json.dumps(settings, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def checkpoint_path(results: Path, cell: str) -> Path:
+    """Where the weights of a finished cell are."""
+    return results / "checkpoints" / f"{cell}.pth"
+
+
 def read_all(folder: Path) -> list[dict[str, Any]]:
     """Every record of a folder, by file name."""
-    return [read(path) for path in sorted(folder.glob("*.json"))]
+    with without_collection():
+        return [read(path) for path in sorted(folder.glob("*.json"))]
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """Let Python's collector rest while millions of plain values are made, which hold no cycles:
+    it would walk all of them again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -135,10 +183,12 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def provenance(device: torch.device) -> dict[str, Any]:
     """Versions, machine and threads behind a record."""
+    import torch
+
     from detectors.operators import sources
 
     return {
-        "versions": {tool: _version(tool) for tool in TOOLS},
+        "versions": {tool: tool_version(tool) for tool in TOOLS},
         "python": platform.python_version(),
         "machine": machine(device),
         "threads": torch.get_num_threads(),
@@ -149,6 +199,8 @@ def provenance(device: torch.device) -> dict[str, Any]:
 def machine(device: torch.device) -> str:
     """The processor that runs a device's work, and how many of it."""
     if device.type == "cuda":
+        import torch
+
         return torch.cuda.get_device_name(device)
     return f"{_processor()} ({os.cpu_count()} cores)"
 
@@ -163,7 +215,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _version(tool: str) -> str:
+def tool_version(tool: str) -> str:
     try:
         return importlib.metadata.version(tool)
     except importlib.metadata.PackageNotFoundError:

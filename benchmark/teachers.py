@@ -14,12 +14,10 @@ from benchmark.cohort import (
     common_fields,
     make_setup,
     make_validation,
-    outcome_fields,
-    save_checkpoint,
-    save_statistics,
+    save_outcome,
 )
 from benchmark.data.batches import evaluation_batch
-from benchmark.evaluation.detector import evaluate_models
+from benchmark.evaluation.detector import detect_all
 from benchmark.records import publish
 from benchmark.training import Setup
 from detectors import CLASSES, Grid, parse_student
@@ -54,16 +52,14 @@ def adopt(job: Job) -> None:
     except TeacherError as error:
         raise TeacherError(f"checkpoint {job.checkpoint}: {error}") from None
     validation = make_validation(cell, workplace)
-    result = evaluate_models({"teacher": model}, setup, validation)["teacher"]
-    if isinstance(result, Exception):
-        raise TeacherError(f"checkpoint {job.checkpoint} cannot be evaluated: {result}")
+    findings = detect_all({"teacher": model}, setup, validation)["teacher"]
+    if isinstance(findings, Exception):
+        raise TeacherError(f"checkpoint {job.checkpoint} cannot be evaluated: {findings}")
     record = common_fields(cell, setup, validation) | {
         "status": "done",
         "reason": f"weights of {job.checkpoint.name}",
-        **outcome_fields(cell, model, result, setup, validation, workplace),
+        **save_outcome(cell, model, findings, setup, validation, workplace),
     }
-    save_checkpoint(workplace.results, record["cell"], model)
-    save_statistics(workplace.results, record["cell"], result)
     publish(workplace.results / "records", record)
 
 

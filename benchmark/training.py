@@ -494,8 +494,13 @@ def _fast_bf16(device: torch.device) -> bool:
 
 def state_hash(module: nn.Module) -> str:
     """SHA-256 of a module's parameters and buffers, by name."""
+    return weights_hash(module.state_dict())
+
+
+def weights_hash(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors, by name."""
     digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
+    for name, value in sorted(weights.items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

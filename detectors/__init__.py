@@ -9,6 +9,7 @@ from detectors.family import (
     get_family,
     grid_settings,
     parse_student,
+    read_grid,
     student_name,
 )
 
@@ -21,5 +22,6 @@ __all__ = [
     "get_family",
     "grid_settings",
     "parse_student",
+    "read_grid",
     "student_name",
 ]

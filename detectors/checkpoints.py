@@ -12,8 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from detectors.family import CLASSES, Family, Grid, Model, installed_config
+from detectors.family import (
+    CLASSES,
+    Family,
+    Grid,
+    Model,
+    grid_settings,
+    installed_config,
+    read_grid,
+    student_name,
+)
 
+ORIGIN = "pointkd"
+"""Where the meta data of an exported checkpoint say what network it is of."""
 SHOWN = 8
 """Differences that an error message lists."""
 
@@ -30,20 +41,39 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
     Raises:
         CheckpointError: the file is missing, no checkpoint, or holds other objects.
     """
+    content = _read(path)
+    weights = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise CheckpointError(f"checkpoint {path} holds no state_dict of tensors")
+    return weights
+
+
+def read_origin(path: Path) -> tuple[str, Grid] | None:
+    """Student and grid of a checkpoint that :func:`export` wrote; None for any other.
+
+    Raises:
+        CheckpointError: the file is missing, no checkpoint, or holds other objects.
+    """
+    content = _read(path)
+    meta = content.get("meta") if isinstance(content, Mapping) else None
+    told = meta.get(ORIGIN) if isinstance(meta, Mapping) else None
+    try:
+        return (told["student"], read_grid(told["grid"])) if told else None
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"checkpoint {path}: wrong {ORIGIN} in meta: {error}") from None
+
+
+def _read(path: Path) -> Any:
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} does not exist")
     try:
         with _without_training_log():
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(
             f"checkpoint {path} cannot be read ({_reason(error)}); it must be complete and hold "
             "tensors and plain values only"
         ) from None
-    weights = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise CheckpointError(f"checkpoint {path} holds no state_dict of tensors")
-    return weights
 
 
 def load_weights(model: Model, path: Path, name: str) -> None:
@@ -83,7 +113,8 @@ def export(model: Model, family: Family, ratio: float, grid: Grid, folder: Path)
     config |= {"model": family.config(ratio, grid), "default_scope": "mmdet3d"}
     Config(config).dump(folder / "config.py")
     buffer = io.BytesIO()
-    meta = {"dataset_meta": {"classes": CLASSES}}
+    origin = {"student": student_name(family.name, ratio), "grid": grid_settings(grid)}
+    meta = {"dataset_meta": {"classes": CLASSES}, ORIGIN: origin}
     torch.save({"state_dict": model.state_dict(), "meta": meta}, buffer)
     (folder / "model.pth").write_bytes(buffer.getvalue())
 

@@ -6,7 +6,7 @@ import copy
 import importlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -341,6 +341,19 @@ def grid_settings(grid: Grid) -> dict[str, Any]:
         key: list(value) if isinstance(value, tuple) else value
         for key, value in asdict(grid).items()
     }
+
+
+def read_grid(settings: Mapping[str, Any]) -> Grid:
+    """The grid of :func:`grid_settings`.
+
+    Raises:
+        DetectorError: the settings are not those of a grid.
+    """
+    sides: dict[str, Any] = {k: tuple(v) for k, v in settings.items() if isinstance(v, list)}
+    try:
+        return Grid(**{**settings, **sides})
+    except TypeError as error:
+        raise DetectorError(f"grid {dict(settings)}: {error}") from None
 
 
 def wanted(needs: set[str]) -> set[str]:

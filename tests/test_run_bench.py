@@ -68,11 +68,27 @@ def test_a_matrix_from_the_embedded_data_to_a_leaderboard(options, tmp_path, cap
     assert "epoch" not in capfd.readouterr().out
     assert {path: path.read_bytes() for path in records} == before
 
+    results = ["--results", str(tmp_path / "results")]
+    assert run_bench.main(["verify-records", results[1]]) == run_bench.DONE
+    cell = records[0].stem
+    assert run_bench.main(["show", cell[:6], *results]) == run_bench.DONE
+    assert f"records/{cell}.json" in capfd.readouterr().out
+    records[0].write_text(before[records[0]].decode().replace('"seed": 0', '"seed": 1', 1))
+    assert run_bench.main(["verify-records", results[1]]) == run_bench.BAD_INPUT
+    assert f"{cell}.json: seed is 1, in settings 0" in capfd.readouterr().out
+    records[0].write_bytes(before[records[0]])
+
     page = tmp_path / "results" / "leaderboard.md"
     made = page.read_bytes()
     page.unlink()
     assert run_bench.main(["leaderboard", "--results", str(tmp_path / "results")]) == 0
     assert page.read_bytes() == made
+
+    assert run_bench.main(["report", "--results", str(tmp_path / "results")]) == 0
+    assert "report.html" in capfd.readouterr().out
+    report = (tmp_path / "results" / "report.html").read_text()
+    assert "of_a_stranger" in report
+    assert '"points":[' in report
 
 
 def test_the_same_on_real_kitti_frames(options, kitti_root, capsys):
@@ -166,6 +182,10 @@ def test_data_is_prepared_once_and_for_read_only_folders(tmp_path, capsys):
         (["run", "--precision", "fp8"], "--precision is 'fp8'"),
         (["run", "--plugin", "absent.py"], "absent.py does not exist"),
         (["leaderboard", "--results", "/nowhere"], "holds no record"),
+        (["show", "abc", "--results", "/nowhere"], "no finished cell 'abc'"),
+        (["test", "/nowhere.pth", "--data", "synthetic"], "/nowhere.pth does not exist"),
+        (["add-external", "no.yaml", "--results", "r", "--labels", "l"], "no.yaml"),
+        (["report", "--results", "/nowhere"], "holds no record"),
         (["evaluate", "--labels", "/nowhere", "--detections", "/nowhere"], "/nowhere"),
     ],
 )
@@ -178,6 +198,16 @@ def test_bad_input_ends_with_a_message_and_code_2(
     assert error.startswith("error: ")
     assert message in error
     assert "Traceback" not in error
+
+
+def test_a_leaderboard_needs_no_heavy_import(tmp_path):
+    (tmp_path / "records").mkdir()
+    code = (
+        f"import sys, run_bench; run_bench.main(['leaderboard', '--results', {str(tmp_path)!r}])\n"
+        "import benchmark.leaderboard; assert 'torch' not in sys.modules"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True)
 
 
 def test_lists(capsys):

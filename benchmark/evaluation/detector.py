@@ -12,6 +12,7 @@ from torch import nn
 from benchmark.data.batches import evaluation_batch
 from benchmark.data.kitti import Frame, KittiDataset, to_labels
 from benchmark.data.labels import Labels
+from benchmark.evaluation.diagnostics import by_distance
 from benchmark.evaluation.kitti_ap import Result, evaluate
 from benchmark.training import DivergedError, Setup
 from detectors import CLASSES, Inputs
@@ -45,10 +46,45 @@ class ValidationFrames:
         return (self.dataset.frame(frame_id) for frame_id in self.ids)
 
 
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What a model found in F validation frames.
+
+    Attributes:
+        ids: of the frames.
+        truth, found: their objects and the model's detections.
+        ignored, exempt: per frame masks of both that count neither for nor against.
+    """
+
+    ids: Sequence[str]
+    truth: Sequence[Labels]
+    found: Sequence[Labels]
+    ignored: Sequence[np.ndarray]
+    exempt: Sequence[np.ndarray]
+
+    def evaluate(self) -> Result:
+        """KITTI AP."""
+        return evaluate(self.truth, self.found, self.ignored, self.exempt)
+
+    def by_distance(self) -> list[Result]:
+        """KITTI AP at each of `diagnostics.DISTANCES`."""
+        return by_distance(self.truth, self.found, ignored=self.ignored, exempt=self.exempt)
+
+
 def evaluate_models(
     models: Mapping[str, nn.Module], setup: Setup, frames: ValidationFrames
 ) -> dict[str, Result | Exception]:
     """KITTI AP of several models of one family by name, or the error that a model ended with."""
+    return {
+        name: findings if isinstance(findings, Exception) else findings.evaluate()
+        for name, findings in detect_all(models, setup, frames).items()
+    }
+
+
+def detect_all(
+    models: Mapping[str, nn.Module], setup: Setup, frames: ValidationFrames
+) -> dict[str, Findings | Exception]:
+    """What several models of one family find, by name, or the error that a model ended with."""
     voxelize = setup.family.voxelizer(setup.grid, training=False)
     runs = {name: _Run(name, model.eval(), setup) for name, model in models.items()}
     truth: list[Labels] = []
@@ -62,7 +98,7 @@ def evaluate_models(
             run.add(frame, inputs, frames.reduced)
     setup.mark("average precision")
     return {
-        name: run.error or evaluate(truth, run.found, ignored, run.exempt)
+        name: run.error or Findings(frames.ids, truth, run.found, ignored, run.exempt)
         for name, run in runs.items()
     }
 

@@ -29,16 +29,21 @@ def by_distance(
     detections: Sequence[Labels],
     edges: Sequence[float] = DISTANCES,
     min_overlap: MinOverlap = STRICT,
+    ignored: Sequence[np.ndarray] | None = None,
+    exempt: Sequence[np.ndarray] | None = None,
 ) -> list[Result]:
     """One Result for each interval edges[i] <= distance < edges[i + 1].
 
     Distance is that of the box's centre from the camera on the ground, in metres.
+
+    Args:
+        ignored, exempt: what counts at no distance, as for `evaluate`.
     """
     return by_value(
         ground_truth,
         detections,
-        [_distance(frame) for frame in ground_truth],
-        [_distance(frame) for frame in detections],
+        _distances(ground_truth, ignored),
+        _distances(detections, exempt),
         edges,
         min_overlap,
     )
@@ -82,8 +87,8 @@ def by_value(
     """
     results = []
     for low, high in zip(edges[:-1], edges[1:], strict=True):
-        ignored = [(value < low) | (value >= high) for value in gt_values]
-        exempt = [(value < low) | (value >= high) for value in det_values]
+        ignored = [~((value >= low) & (value < high)) for value in gt_values]
+        exempt = [~((value >= low) & (value < high)) for value in det_values]
         results.append(evaluate(ground_truth, detections, ignored, exempt, min_overlap))
     return results
 
@@ -137,5 +142,9 @@ def write_curves_png(path: Path, result: Result) -> None:
     FigureCanvasAgg(figure).print_png(path)
 
 
-def _distance(labels: Labels) -> np.ndarray:
-    return np.hypot(labels.location[:, 0], labels.location[:, 2])
+def _distances(frames: Sequence[Labels], left_out: Sequence[np.ndarray] | None) -> list[np.ndarray]:
+    """(n,) per frame in metres; NaN, which lies in no interval, for what is left out."""
+    distances = [np.hypot(labels.location[:, 0], labels.location[:, 2]) for labels in frames]
+    if left_out is None:
+        return distances
+    return [np.where(out, np.nan, d) for d, out in zip(distances, left_out, strict=True)]

@@ -101,7 +101,7 @@ def test_cells_that_stand_elsewhere_are_brought_up_apart(matrix, workplace, unin
 def test_a_killed_evaluation_needs_no_training_again(matrix, workplace, uninterrupted, monkeypatch):
     job = job_of(matrix, workplace, ["none", "fitnet"])
     with monkeypatch.context() as context:
-        context.setattr("benchmark.cohort.evaluate_models", lambda *_: 1 / 0)
+        context.setattr("benchmark.cohort.detect_all", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run_cohort(job)
     monkeypatch.setattr("benchmark.training.train_epoch", lambda *_: pytest.fail("trained again"))

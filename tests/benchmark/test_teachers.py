@@ -7,8 +7,8 @@ import torch
 from in_process import run_matrix
 
 from benchmark.cohort import TeacherError, load_teacher
-from benchmark.export import ExportError, export_cell
-from benchmark.records import read_all
+from benchmark.export import export_cell
+from benchmark.records import RecordError, read_all
 from benchmark.teachers import check_classes, match
 from benchmark.training import state_hash
 from detectors import CLASSES, Grid
@@ -98,7 +98,7 @@ def test_objects_are_matched_to_the_nearest_detection_in_reach():
 
 def test_cells_that_cannot_be_exported_are_refused(tmp_path, exported):
     results = exported[0].parents[1] / "results"
-    with pytest.raises(ExportError, match="no finished cell 'xyz'"):
+    with pytest.raises(RecordError, match="no finished cell 'xyz'"):
         export_cell(results, "xyz", tmp_path)
-    with pytest.raises(ExportError, match="2 cells begin with ''"):
+    with pytest.raises(RecordError, match="2 cells begin with ''"):
         export_cell(results, "", tmp_path)

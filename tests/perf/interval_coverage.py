@@ -21,9 +21,11 @@ from kitti_cases import disturb, random_scenes, with_scores
 
 from benchmark.data.labels import Labels
 from benchmark.evaluation.intervals import (
+    compare_methods,
     crossed_gains,
     frame_interval,
     paired_gains,
+    rank_intervals,
     resample_frames,
 )
 from benchmark.evaluation.kitti_ap import FrameStatistics, match
@@ -32,9 +34,13 @@ SEEDS = (3, 5, 10)
 METHODS = 10
 
 
-def over_seeds(rng: np.random.Generator, n_seeds: int, world: str) -> list[bool]:
-    """One world of methods and seeds: for each method, whether its interval holds its gain."""
+def draw_world(
+    rng: np.random.Generator, n_seeds: int, world: str
+) -> tuple[dict[str, float], dict[str, dict[int, float]], int]:
+    """Methods and seeds: true gains, figures, and which method scatters most."""
     truth = np.concatenate([[0.0], rng.normal(0.5, 1.0, METHODS)])
+    if world == "no gain":
+        truth[:] = 0
     shape = (METHODS + 1, n_seeds)
     residual = (
         rng.standard_t(5, shape) / np.sqrt(5 / 3) if world == "tails" else rng.normal(size=shape)
@@ -47,15 +53,50 @@ def over_seeds(rng: np.random.Generator, n_seeds: int, world: str) -> list[bool]
         figures[1:][rng.random((METHODS, n_seeds)) < 0.2] = np.nan
     methods = ["none", *(f"method{i}" for i in range(METHODS))]
     values = {m: dict(enumerate(row.tolist())) for m, row in zip(methods, figures, strict=True)}
+    return dict(zip(methods, truth.tolist(), strict=True)), values, 1 + int(spread[1:].argmax())
+
+
+def over_seeds(rng: np.random.Generator, n_seeds: int, world: str) -> list[bool]:
+    """One world: for each method, whether its interval holds its gain."""
+    truth, values, noisiest = draw_world(rng, n_seeds, world)
     gains = paired_gains(values)
-    asked = (
-        [1 + int(spread[1:].argmax())] if world == "unequal, noisiest" else range(1, METHODS + 1)
-    )
+    asked = [list(values)[noisiest]] if world == "unequal, noisiest" else list(gains)
     return [
-        gains[methods[i]].low <= truth[i] <= gains[methods[i]].high
-        for i in asked
-        if gains[methods[i]].n_seeds > 0
+        gains[method].low <= truth[method] <= gains[method].high
+        for method in asked
+        if gains[method].n_seeds > 0
     ]
+
+
+def all_ranks(rng: np.random.Generator, n_seeds: int, world: str) -> list[bool]:
+    """One world: whether the intervals of all ranks hold all true places at once; methods of equal
+    truth may take any of their places."""
+    truth, values, _ = draw_world(rng, n_seeds, world)
+    ranks = rank_intervals(values, compare_methods(values), range(n_seeds))
+    return [
+        all(
+            rank.low <= 1 + sum(other > truth[method] for other in truth.values())
+            and rank.high >= sum(other >= truth[method] for other in truth.values())
+            for method, rank in ranks.items()
+        )
+    ]
+
+
+def rank_table(simulations: int) -> str:
+    """How often all ranks of a world are held at once."""
+    rng = np.random.default_rng(1)
+    worlds = {
+        "equal normal spread": "normal",
+        "no method gains anything": "no gain",
+        "heavy tails (t, 5 degrees of freedom)": "tails",
+        "spreads differing up to fourfold": "unequal",
+    }
+    rows = [
+        [name, *(coverage([all_ranks(rng, s, world) for _ in range(simulations)]) for s in SEEDS)]
+        for name, world in worlds.items()
+    ]
+    headers = ["all ranks at once", *(f"{s} seeds" for s in SEEDS)]
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
 
 
 def over_seeds_and_frames(rng: np.random.Generator, n_seeds: int, drives: int | None) -> list[bool]:
@@ -173,6 +214,9 @@ def main() -> None:
         rows.append([name, *row])
     headers = ["world", *(f"{s} seeds" for s in SEEDS)]
     print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
+    print()
+
+    print(rank_table(n))
     print()
 
     frames = Frames()

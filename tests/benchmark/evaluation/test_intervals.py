@@ -9,6 +9,7 @@ from benchmark.evaluation.intervals import (
     holm,
     paired_gains,
     pooled_spread,
+    rank_intervals,
     resample_frames,
 )
 
@@ -155,3 +156,28 @@ def test_crossed_intervals_need_two_seeds():
     one = {"none": {0: 50.0}, "a": {0: 51.0}}
     drawn = {m: {0: np.arange(10.0)} for m in one}
     assert np.isnan(crossed_gains(one, drawn, 100)["a"].low)
+
+
+def test_ranks_span_what_the_comparisons_leave_open():
+    seeds = range(4)
+    noise = np.array([0.0, 0.1, -0.1, 0.0])
+    means = {"a": 60.0, "b": 59.99, "c": 50.0, "d": 40.0}
+    values = {
+        name: dict(enumerate(mean + np.roll(noise, i)))
+        for i, (name, mean) in enumerate(means.items())
+    }
+    ranks = rank_intervals(values, compare_methods(values), seeds)
+    found = {name: (rank.place, rank.low, rank.high) for name, rank in ranks.items()}
+    assert found == {"a": (1, 1, 2), "b": (2, 1, 2), "c": (3, 3, 3), "d": (4, 4, 4)}
+    del values["b"][3]
+    ranks = rank_intervals(values, compare_methods(values), seeds)
+    assert {name: rank.place for name, rank in ranks.items()} == {"a": 1, "c": 2, "d": 3}
+    assert ranks["c"].low == ranks["c"].high == 2
+
+
+def test_equal_means_share_a_place():
+    values = {name: {0: figure} for name, figure in (("a", 5.0), ("b", 7.0), ("c", 5.0))}
+    ranks = rank_intervals(values, compare_methods(values), [0])
+    assert {name: rank.place for name, rank in ranks.items()} == {"a": 2, "b": 1, "c": 2}
+    assert {(rank.low, rank.high) for rank in ranks.values()} == {(1, 3)}
+    assert rank_intervals(values, compare_methods(values), []) == {}

@@ -1,0 +1,258 @@
+"""What works on this machine, and what to do about the rest."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from benchmark.records import TOOLS
+
+GIGA = 1e9
+LOW_DISK, NO_DISK = 10.0, 1.0
+"""Free gigabytes below which there is a warning, a problem."""
+SIZE = 1024
+"""Side of the matrices whose product is timed."""
+REPEATS = 5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the examination.
+
+    Attributes:
+        level: ``ok``; ``warning`` where something optional is missing; ``problem`` where the
+            benchmark cannot run, or not rightly.
+        subject: what was looked at.
+        told: what was found.
+        remedy: what to do; empty where all is well.
+    """
+
+    level: Literal["ok", "warning", "problem"]
+    subject: str
+    told: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        line = f"{self.level:8} {self.subject}: {self.told}"
+        return f"{line}\n{'':9}-> {self.remedy}" if self.remedy else line
+
+
+def examine(data: Path | None, cache: Path) -> Iterator[Finding]:
+    """Look at everything that a run needs.
+
+    Args:
+        data: folder in KITTI's layout to look at too.
+        cache: folder whose disk is looked at.
+    """
+    checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
+        ("Python", _python),
+        ("packages", _packages),
+        ("mmcv", _mmcv),
+        ("PyTorch", _torch),
+        ("spconv", _spconv),
+        ("operators", _operators),
+        ("precision", _precision),
+        ("detectors", _detectors),
+        ("Ray", _ray),
+        ("disk", lambda: _disk(cache)),
+    ]
+    if data is not None:
+        checks.append(("data", lambda: _data(data)))
+    for subject, check in checks:
+        try:
+            yield from check()
+        except Exception as error:  # whatever a broken installation raises is what is looked for
+            told = f"{type(error).__name__}: {error}".splitlines()[0]
+            yield Finding("problem", subject, told, "see the problems above, or install again")
+
+
+def _python() -> Iterator[Finding]:
+    fine = (3, 10) <= sys.version_info[:2] < (3, 13)
+    remedy = "" if fine else "use Python 3.10, 3.11 or 3.12"
+    yield Finding("ok" if fine else "problem", "Python", platform.python_version(), remedy)
+
+
+def _packages() -> Iterator[Finding]:
+    """The installed versions against those that the package asks for."""
+    from packaging.requirements import Requirement
+
+    try:
+        asked = importlib.metadata.requires(TOOLS[0]) or []
+    except importlib.metadata.PackageNotFoundError:
+        remedy = "pip install --editable . in the repository"
+        yield Finding("warning", "packages", f"{TOOLS[0]} is not installed", remedy)
+        return
+    wrong = []
+    for text in asked:
+        need = Requirement(text)
+        if need.marker is not None and not need.marker.evaluate({"extra": ""}):
+            continue
+        names = [need.name, *ALTERNATIVES.get(need.name, [])]
+        versions = [version for name in names if (version := _version(name))]
+        if not versions:
+            wrong.append(f"{need.name} is missing")
+        elif not any(need.specifier.contains(version, prereleases=True) for version in versions):
+            wrong.append(f"{need.name} is {versions[0]}, not {need.specifier}")
+    if wrong:
+        remedy = "pip install --constraint constraints.txt --editable ."
+        yield Finding("problem", "packages", "; ".join(wrong), remedy)
+    else:
+        yield Finding("ok", "packages", f"{len(asked)} requirements looked at")
+
+
+ALTERNATIVES = {
+    "mmcv-lite": ["mmcv"],
+    "spconv": [f"spconv-cu{version}" for version in (113, 114, 116, 117, 118, 120, 121, 124, 126)],
+}
+"""Distributions that take the place of a required one, in the same folder."""
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _installed(name: str) -> list[str]:
+    """The distributions of a library that are installed."""
+    return [found for found in (name, *ALTERNATIVES[name]) if _version(found)]
+
+
+def _mmcv() -> Iterator[Finding]:
+    found = _installed("mmcv-lite")
+    if len(found) > 1:
+        told = "mmcv and mmcv-lite share one folder, each over the other's files"
+        remedy = "pip uninstall --yes mmcv mmcv-lite, then install the one you want"
+        yield Finding("problem", "mmcv", told, remedy)
+    elif not found:
+        yield Finding("problem", "mmcv", "not installed", "pip install 'mmcv-lite>=2.0.0,<2.2'")
+    else:
+        kind = "compiled" if found == ["mmcv"] else "without compiled operators, which is enough"
+        yield Finding("ok", "mmcv", f"{found[0]} {_version(found[0])}, {kind}")
+
+
+def _torch() -> Iterator[Finding]:
+    import torch
+
+    told = f"{torch.__version__}, {torch.get_num_threads()} threads"
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        yield Finding("ok", "PyTorch", f"{told}, CUDA {torch.version.cuda}: {', '.join(names)}")
+    elif shutil.which("nvidia-smi"):
+        remedy = "install PyTorch's build for your CUDA (pytorch.org), or update the driver"
+        yield Finding("warning", "PyTorch", f"{told}; there is a GPU, but no CUDA", remedy)
+    else:
+        yield Finding("ok", "PyTorch", f"{told}, CPU")
+
+
+def _spconv() -> Iterator[Finding]:
+    import torch
+
+    found = _installed("spconv")
+    told = ", ".join(f"{name} {_version(name)}" for name in found)
+    if len(found) > 1:
+        remedy = f"pip uninstall --yes {' '.join(found)}, then install the one you want"
+        yield Finding("problem", "spconv", f"{told} share one folder", remedy)
+        return
+    importlib.import_module("spconv.pytorch")
+    if torch.cuda.is_available() and found == ["spconv"]:
+        remedy = "pip uninstall --yes spconv, then pip install spconv-cu120 or as your CUDA"
+        yield Finding("warning", "spconv", f"{told} has no CUDA: SECOND needs the CPU", remedy)
+    else:
+        yield Finding("ok", "spconv", told)
+
+
+def _operators() -> Iterator[Finding]:
+    from benchmark.training import choose_device
+    from detectors.operators import sources
+
+    device = choose_device("auto").type
+    serving = list(sources(device).values())
+    told = ", ".join(f"{serving.count(kind)} {kind}" for kind in sorted(set(serving)))
+    yield Finding("ok", "operators", f"{told} on {device}")
+
+
+def _precision() -> Iterator[Finding]:
+    """What ``--precision auto`` takes, and how fast bf16 is beside fp32."""
+    import torch
+    from torch.utils.benchmark import Timer
+
+    from benchmark.training import choose_device, choose_precision
+
+    device = choose_device("auto")
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        matrix = torch.ones(SIZE, SIZE, dtype=dtype, device=device)
+        timer = Timer("m @ m", globals={"m": matrix}, num_threads=torch.get_num_threads())
+        timer.timeit(1)
+        seconds[dtype] = min(timer.timeit(1).median for _ in range(REPEATS))
+    ratio = seconds[torch.float32] / seconds[torch.bfloat16]
+    chosen = choose_precision("auto", device)
+    told = f"auto is {chosen}; bf16 products are {ratio:.1f} times as fast as fp32's"
+    if chosen == "bf16" and ratio < 1:
+        remedy = "compare with --precision fp32 before a long run"
+        yield Finding("warning", "precision", told, remedy)
+    else:
+        yield Finding("ok", "precision", told)
+
+
+def _detectors() -> Iterator[Finding]:
+    """Whether a network of each family can be built and run."""
+    from benchmark.profiles import load_profile
+    from detectors import get_family
+    from detectors.family import FAMILIES
+
+    for name in FAMILIES:
+        family = get_family(name)
+        grid = load_profile("smoke").grid(family)
+        ratio = family.ratios[-1]
+        try:
+            family.dry_run(family.build(ratio, grid).eval(), grid)
+        except Exception as error:
+            told = f"{name} does not run: {type(error).__name__}: {error}".splitlines()[0]
+            yield Finding("problem", "detectors", told, "see packages, mmcv and spconv above")
+        else:
+            yield Finding("ok", "detectors", f"{name}@{ratio:g} runs")
+
+
+def _ray() -> Iterator[Finding]:
+    if version := _version("ray"):
+        yield Finding("ok", "Ray", version)
+    else:
+        remedy = f"only for --executor ray: pip install '{TOOLS[0]}[ray]'"
+        yield Finding("warning", "Ray", "not installed", remedy)
+
+
+def _disk(cache: Path) -> Iterator[Finding]:
+    folder = cache.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free / GIGA
+    level: Literal["ok", "warning", "problem"] = "ok" if free > LOW_DISK else "warning"
+    if free < NO_DISK:
+        level = "problem"
+    remedy = "" if level == "ok" else "free some space, or give --cache and --results elsewhere"
+    yield Finding(level, "disk", f"{free:.0f} GB free at {folder}", remedy)
+
+
+def _data(root: Path) -> Iterator[Finding]:
+    from benchmark.data.errors import DataError
+    from benchmark.data.kitti import KittiDataset
+
+    try:
+        splits = {split: KittiDataset(root, split) for split in ("train", "val")}
+        for dataset in splits.values():
+            dataset.frame(0)
+    except DataError as error:
+        yield Finding("problem", "data", str(error), f"run_bench.py data verify {root}")
+        return
+    counts = " and ".join(f"{len(dataset)} {split}" for split, dataset in splits.items())
+    yield Finding("ok", "data", f"{root}: {counts} frames, the first of each can be read")

@@ -1,0 +1,167 @@
+"""Results of other code: KITTI result files and a card that says whose they are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmark.records import TOOLS, tool_version, write_atomically
+
+FOLDER = "external"
+Problems = list[str]
+
+
+class CardError(ValueError):
+    """A card, or a stored external result, that cannot be used; lists all that is wrong."""
+
+
+def _costs(value: Any, path: str, problems: Problems) -> Mapping[str, Any]:
+    """Numbers by name."""
+    if not isinstance(value, Mapping) or not all(
+        isinstance(name, str) and type(number) in (int, float) for name, number in value.items()
+    ):
+        problems.append(f"{path} is {value!r}; it must be 'name: number' pairs")
+        return {}
+    return value
+
+
+def _url(value: Any, path: str, problems: Problems) -> str:
+    if not isinstance(value, str) or not value.startswith(("https://", "http://")):
+        problems.append(f"{path} is {value!r}; it must be a web address")
+        return ""
+    return value
+
+
+def _name(value: Any, path: str, problems: Problems) -> str:
+    """Also the name of a file."""
+    fine = isinstance(value, str) and value and not value.startswith(".")
+    if not fine or not all(c.isalnum() or c in "._+-" for c in value):
+        problems.append(f"{path} is {value!r}; use letters, digits and . _ + -")
+        return ""
+    return value
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the authors of results say of them, read from YAML.
+
+    Attributes:
+        name: of the row; also the file's.
+        paper: authors, venue, year.
+        url: of paper or code.
+        data: data set, e.g. KITTI.
+        split: e.g. val.
+        detector: e.g. ``SECOND with half the channels``.
+        detections: folder of the KITTI result files, as seen from the card.
+        notes: what a reader must know.
+        costs: as the authors state them, e.g. ``params (M): 1.3``.
+    """
+
+    paper: str
+    data: str
+    split: str
+    detector: str
+    name: str = field(metadata={"read": _name})
+    url: str = field(metadata={"read": _url})
+    detections: str = "."
+    notes: str = ""
+    costs: Mapping[str, float] = field(default_factory=dict, metadata={"read": _costs})
+
+
+def add(card_file: Path, results: Path, labels: Path, split: Path | None) -> tuple[Path, str]:
+    """Score the detections of a card and store them as ``external/NAME.json`` beside the records.
+
+    Args:
+        labels: folder of the ground truth's label files.
+        split: file that lists the frames; all label files without it.
+
+    Returns:
+        The file written, and the table of the evaluation.
+
+    Raises:
+        CardError: lists all that is wrong with the card.
+        LabelError, DataError: as ``evaluate``.
+    """
+    from benchmark.evaluation.command import evaluate_command
+
+    card = read_card(card_file)
+    detections = card_file.parent / card.detections
+    with tempfile.TemporaryDirectory() as folder:
+        scored = Path(folder) / "ap.json"
+        text = evaluate_command(labels, detections, split, scored)
+        ap = json.loads(scored.read_text())
+    frames = split.read_text().split() if split else sorted(p.stem for p in labels.glob("*.txt"))
+    record = {
+        "card": asdict(card),
+        "frames": len(frames),
+        "labels_sha256": _hash(labels, frames),
+        "detections_sha256": _hash(detections, frames),
+        "evaluator": f"{TOOLS[0]} {tool_version(TOOLS[0])}",
+        "ap": ap,
+    }
+    path = results / FOLDER / f"{card.name}.json"
+    write_atomically(path, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
+    return path, text
+
+
+def read_card(path: Path) -> Card:
+    """A card from YAML.
+
+    Raises:
+        CardError: lists all that is wrong with it.
+    """
+    from benchmark.profiles.reading import read_dataclass
+
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise CardError(f"{path}: {error}") from None
+    problems: Problems = []
+    card = read_dataclass(Card, fields, "", problems)
+    if problems:
+        raise CardError(f"{path}: {'; '.join(problems)}")
+    return card
+
+
+def read_all(results: Path) -> list[dict[str, Any]]:
+    """The external results of a folder, by name.
+
+    Raises:
+        CardError: a file is damaged.
+    """
+    return [read(path) for path in sorted((results / FOLDER).glob("*.json"))]
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A stored external result.
+
+    Raises:
+        CardError: it is damaged.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CardError(f"{path}: {error}; add the external result again") from None
+    try:
+        Card(**record["card"])
+        missing = {"frames", "ap"} - record.keys()
+    except (KeyError, TypeError) as error:
+        missing = {str(error)}
+    if missing:
+        raise CardError(f"{path}: {', '.join(missing)}; add the external result again")
+    return record
+
+
+def _hash(folder: Path, frames: list[str]) -> str:
+    """SHA-256 of the files of these frames."""
+    digest = hashlib.sha256()
+    for frame in frames:
+        digest.update(f"{frame}\n".encode() + (folder / f"{frame}.txt").read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,364 @@
+"""Records to tables of comparable figures; every figure comes from a record."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pandas as pd
+
+from benchmark.evaluation.intervals import (
+    Comparison,
+    Gain,
+    Rank,
+    compare_methods,
+    paired_gains,
+    rank_intervals,
+)
+from benchmark.evaluation.kitti_ap import CLASSES, DIFFICULTIES
+from benchmark.records import NONE
+
+MODERATE = 1
+METRICS = {"bev": "BEV", "3d": "3D"}
+HEADLINE = "3d"
+"""The metric of verdicts, ranks and pairs."""
+TEACHER = "teacher"
+MISSING = "missing"
+MEGA, GIGA = 1e6, 1e9
+Record = Mapping[str, Any]
+Rows = dict[tuple[str, str], list[Record]]
+"""Records by student and method."""
+Figures = dict[str, dict[int, float]]
+"""mAP by method and seed."""
+
+PER_CELL = ("student", "method", "seed", "hyperparameters", "weighting", "teacher", "checkpoint")
+"""Settings in which the cells of a table may differ; the teacher is compared by its identity."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The comparable records of one family.
+
+    Attributes:
+        example: one of the records, for what they have in common.
+        machines: processors behind the records.
+        seeds: that any student of the table has.
+        rows: one per student and method, the teacher first.
+        pairs: differences of every two methods of a student, 3D mAP.
+        cells: one per student, method and seed, the missing ones too.
+    """
+
+    example: Record
+    machines: Sequence[str]
+    seeds: Sequence[int]
+    rows: pd.DataFrame
+    pairs: pd.DataFrame
+    cells: Sequence[dict[str, Any]]
+
+    @property
+    def family(self) -> str:
+        return self.example["student"].partition("@")[0]
+
+    @property
+    def title(self) -> str:
+        """Family, data set, profile and precision."""
+        example = self.example
+        return (
+            f"{self.family} on {example['dataset']['name']}, "
+            f"profile {example['profile']['name']}, {example['precision']}"
+        )
+
+
+def make_tables(records: Iterable[Record]) -> list[Table]:
+    """One table for each set of records that may be compared: same family, teacher, data set,
+    profile, precision and tool versions."""
+    groups: dict[bytes, list[Record]] = defaultdict(list)
+    for record in records:
+        groups[_comparable(record)].append(record)
+    return [_table(group) for _, group in sorted(groups.items())]
+
+
+def _comparable(record: Record) -> bytes:
+    settings = record["settings"]
+    shared = {key: value for key, value in settings.items() if key not in PER_CELL}
+    teacher = settings.get("teacher") or record["cell"]
+    family = record["student"].partition("@")[0]
+    versions = record["provenance"]["versions"]
+    name = record["profile"]["name"]
+    return _key([family, name, shared, teacher, versions])
+
+
+def _table(records: Sequence[Record]) -> Table:
+    records = sorted(records, key=lambda record: (record["seed"], record["cell"]))
+    rows = _by_row(records)
+    seeds = sorted({r["seed"] for r in records if "@" in r["student"]})
+    figures = {
+        metric: {student: _figures(rows, student, metric) for student in _students(rows)}
+        for metric in METRICS
+    }
+    comparisons = {student: compare_methods(v) for student, v in figures[HEADLINE].items()}
+    ranks = {
+        (student, method): rank
+        for student, found in comparisons.items()
+        for method, rank in rank_intervals(figures[HEADLINE][student], found, seeds).items()
+    }
+    gains = {metric: _gains(of_students) for metric, of_students in figures.items()}
+    described = [
+        _row(key, group, {m: gains[m].get(key) for m in METRICS}, ranks.get(key), seeds)
+        for key, group in rows.items()
+    ]
+    described.sort(key=_order)
+    cells = [cell for row in described for cell in _cells(row, rows, seeds)]
+    return Table(
+        records[0],
+        sorted({record["provenance"]["machine"] for record in records}),
+        seeds,
+        pd.DataFrame(described),
+        pd.DataFrame(_pairs(comparisons), columns=PAIR_COLUMNS),
+        cells,
+    )
+
+
+def _by_row(records: Sequence[Record]) -> Rows:
+    """Records by student and method; a method of the table that a student lacks has none."""
+    grouped: Rows = defaultdict(list)
+    for record in records:
+        grouped[record["student"], _label(record)].append(record)
+    rows = {
+        (student, label + told): part
+        for (student, label), group in grouped.items()
+        for told, part in _by_hyperparameters(group)
+    }
+    methods = sorted({label for student, label in rows if "@" in student})
+    for student in _students(rows):
+        for method in methods:
+            rows.setdefault((student, method), [])
+    return rows
+
+
+def _label(record: Record) -> str:
+    """The method, with its weighting where that is not the source's."""
+    if "@" not in record["student"]:
+        return TEACHER
+    balanced = record["weighting"] != "source"
+    return record["method"] + (f" ({record['weighting']})" if balanced else "")
+
+
+def _by_hyperparameters(records: Sequence[Record]) -> Iterator[tuple[str, list[Record]]]:
+    """Records of equal values; where there are several sets, with the values that differ."""
+    sets: dict[bytes, list[Record]] = defaultdict(list)
+    for record in records:
+        sets[_key(record["hyperparameters"])].append(record)
+    for group in sets.values():
+        others = [other[0]["hyperparameters"] for other in sets.values()]
+        told = [
+            f"{name}={value}"
+            for name, value in group[0]["hyperparameters"].items()
+            if any(other.get(name) != value for other in others)
+        ]
+        yield (f" ({', '.join(told)})" if len(sets) > 1 else ""), group
+
+
+def _students(rows: Rows) -> list[str]:
+    return sorted({student for student, _ in rows if "@" in student})
+
+
+def _figures(rows: Rows, student: str, metric: str) -> Figures:
+    """mAP by method and seed of the cells that are done."""
+    return {
+        method: {r["seed"]: _mean_ap(r, metric) for r in group if r["status"] == "done"}
+        for (name, method), group in rows.items()
+        if name == student
+    }
+
+
+def _gains(of_students: Mapping[str, Figures]) -> dict[tuple[str, str], Gain]:
+    """Gain of every student and method over ``none`` of the same student."""
+    return {
+        (student, method): gain
+        for student, figures in of_students.items()
+        if any(math.isfinite(value) for value in figures.get(NONE, {}).values())
+        for method, gain in paired_gains(figures, NONE).items()
+    }
+
+
+def _row(
+    key: tuple[str, str],
+    records: Sequence[Record],
+    gains: Mapping[str, Gain | None],
+    rank: Rank | None,
+    seeds: Sequence[int],
+) -> dict[str, Any]:
+    done = [record for record in records if record["status"] == "done"]
+    student, method = key
+    of = 1 if method == TEACHER else len(seeds)
+    row: dict[str, Any] = {
+        "student": student,
+        "method": method,
+        "extrapolated": any((r["training"] or {}).get("extrapolated", False) for r in done),
+        "seeds": len(done),
+        "of seeds": of,
+    }
+    for metric, label in METRICS.items():
+        row[f"{label} mAP"] = _mean(_mean_ap(record, metric) for record in done)
+    for metric, label in METRICS.items():
+        gain = gains[metric]
+        row[f"{label} gain"] = gain.mean if gain else math.nan
+        row[f"{label} gain low"] = gain.low if gain else math.nan
+        row[f"{label} gain high"] = gain.high if gain else math.nan
+    row["verdict"] = _verdict(gains[HEADLINE], records, of)
+    row["rank"] = rank.place if rank else math.nan
+    row["rank low"] = rank.low if rank else math.nan
+    row["rank high"] = rank.high if rank else math.nan
+    return row | _ap_columns(done) | _cost_columns(done)
+
+
+def _ap_columns(done: Sequence[Record]) -> dict[str, float]:
+    """AP R40 of every class, metric and difficulty, and the fewest valid objects behind it."""
+    columns = {}
+    for name in CLASSES:
+        for i, difficulty in enumerate(DIFFICULTIES):
+            for metric, label in METRICS.items():
+                figures = [record["ap"][name][metric]["R40"][i] for record in done]
+                columns[f"{name} {label} {difficulty}"] = _mean(figures)
+            objects = [record["ap"][name]["objects"][i] for record in done]
+            columns[f"{name} objects {difficulty}"] = min(objects, default=math.nan)
+    return columns
+
+
+def _cost_columns(done: Sequence[Record]) -> dict[str, Any]:
+    """What the student costs as deployed, and what its training cost, mean over the seeds.
+
+    Latency and memory belong to a machine: they are undefined over several.
+    """
+    cost = done[0]["cost"] if done else {}
+    machines = sorted({record["provenance"]["machine"] for record in done})
+    timed = cost if len(machines) == 1 else {}
+    latency = timed.get("latency_ms") or {}
+    training = [record["training"] or {} for record in done]
+
+    def spent(name: str) -> float:
+        return _mean(seconds.get(name) for seconds in training)
+
+    return {
+        "params (M)": _number(cost.get("params")) / MEGA,
+        "extra training params": spent("extra_params"),
+        "GFLOPs": _number(cost.get("flops_paper")) / GIGA,
+        "GMACs": _number(cost.get("flops_full")) / GIGA,
+        "activations (M)": _number(cost.get("activations")) / MEGA,
+        "latency (ms)": _number(latency.get("median")),
+        "latency iqr (ms)": _number(latency.get("iqr")),
+        "peak memory (MB)": _number(timed.get("peak_memory_mb")),
+        "train alone (s)": spent("seconds_alone"),
+        "train as run (s)": spent("seconds_as_run"),
+        "KD share": spent("seconds_method") / (spent("seconds_alone") or math.nan),
+        "machine": ", ".join(machines),
+    }
+
+
+def _verdict(gain: Gain | None, records: Sequence[Record], of: int) -> str:
+    """In words what can be said of the gain, and how many seeds it rests on if some are missing."""
+    if not any(record["status"] == "done" for record in records):
+        return ", ".join(sorted({record["status"] for record in records})) or MISSING
+    if any(_mean_ap_missing(record) for record in records):
+        return "no mAP: a class has too few valid objects"
+    said = "" if gain is None else _significance(gain)
+    done = gain.n_seeds if gain else sum(record["status"] == "done" for record in records)
+    told = f"{done} of {of} seeds" if done < of else ""
+    return "; ".join(part for part in (said, told) if part)
+
+
+def _mean_ap_missing(record: Record) -> bool:
+    return record["status"] == "done" and record["ap"]["mAP"][HEADLINE]["R40"][MODERATE] is None
+
+
+def _significance(gain: Gain) -> str:
+    if not math.isfinite(gain.mean):
+        return "no seed in common with none"
+    if not math.isfinite(gain.low):
+        return "no interval: one seed" if gain.n_seeds == 1 else "no interval"
+    if not gain.distinguishable:
+        return "not distinguishable from none"
+    return "better than none" if gain.mean > 0 else "worse than none"
+
+
+def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Teacher, then students by ratio, each with its methods from the best 3D mAP down; those
+    with fewer seeds than the table come after the complete ones."""
+    family, _, ratio = row["student"].partition("@")
+    value = row["3D mAP"]
+    undefined = math.isnan(value)
+    fewer = row["seeds"] < row["of seeds"]
+    return family, float(ratio or 1), undefined, fewer, 0 if undefined else -value, row["method"]
+
+
+PAIR_COLUMNS = [
+    "student", "first", "second", "seeds", "difference", "low", "high", "p", "p (Holm)",
+    "distinguishable",
+]  # fmt: skip
+
+
+def _pairs(comparisons: Mapping[str, Sequence[Comparison]]) -> list[list[Any]]:
+    """Differences of 3D mAP, the better method first, the surest first."""
+    found = []
+    for student, pairs in comparisons.items():
+        lines = [_pair(student, pair) for pair in pairs if pair.gain.n_seeds]
+        found += sorted(lines, key=lambda line: (_last(line[7]), -line[4], line[1], line[2]))
+    return found
+
+
+def _pair(student: str, pair: Comparison) -> list[Any]:
+    gain, names = pair.gain, [pair.first, pair.second]
+    mean, low, high = gain.mean, gain.low, gain.high
+    if mean < 0:
+        mean, low, high, names = -mean, -high, -low, names[::-1]
+    p = [pair.p_value, pair.p_holm, pair.distinguishable]
+    return [student, *names, gain.n_seeds, mean, low, high, *p]
+
+
+def _cells(row: Mapping[str, Any], rows: Rows, seeds: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """Every cell of a row, by seed."""
+    key = row["student"], row["method"]
+    found = {record["seed"]: record for record in rows[key]}
+    for seed in found if row["method"] == TEACHER else seeds:
+        record = found.get(seed)
+        done = record is not None and record["status"] == "done"
+        yield {
+            "student": row["student"],
+            "method": row["method"],
+            "seed": seed,
+            "status": record["status"] if record else MISSING,
+            "reason": record["reason"] if record else "no record",
+            "cell": record["cell"] if record else "",
+            **{
+                f"{label} mAP": _mean_ap(record, metric) if record and done else math.nan
+                for metric, label in METRICS.items()
+            },
+        }
+
+
+def _mean_ap(record: Record, metric: str) -> float:
+    return _number(record["ap"]["mAP"][metric]["R40"][MODERATE])
+
+
+def _mean(values: Iterable[float | None]) -> float:
+    numbers = [_number(value) for value in values]
+    return sum(numbers) / len(numbers) if numbers else math.nan
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _key(value: Any) -> bytes:
+    """The same for equal plain values."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def _last(value: float) -> float:
+    """For sorting: undefined values come last."""
+    return math.inf if math.isnan(value) else value

@@ -1,0 +1,359 @@
+// Plots as SVG, drawn at the width they are shown at so that their text keeps its size.
+
+const COSTS = { GFLOPs: "GFLOPs", Latency: "latency (ms)", Parameters: "params (M)", GMACs: "GMACs" };
+
+const widthOf = (node) => Math.max(280, Math.floor(node.clientWidth));
+
+function linear([low, high], [from, to]) {
+  const scale = (v) => from + ((v - low) / (high - low || 1)) * (to - from);
+  scale.domain = [low, high];
+  return scale;
+}
+
+function logarithmic([low, high], range) {
+  const inner = linear([Math.log(low), Math.log(high)], range);
+  const scale = (v) => inner(Math.log(v));
+  scale.domain = [low, high];
+  return scale;
+}
+
+function ticks(low, high, about) {
+  const raw = (high - low) / about || 1;
+  const power = 10 ** Math.floor(Math.log10(raw));
+  const step = power * [1, 2, 5, 10].find((m) => m * power >= raw);
+  const first = Math.ceil(low / step - 1e-9);
+  const count = Math.floor(high / step + 1e-9) - first + 1;
+  return Array.from({ length: count }, (_, i) => Number(((first + i) * step).toPrecision(12)));
+}
+
+function logTicks(low, high) {
+  const found = [];
+  for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++) {
+    for (const m of [1, 2, 5]) found.push(Number((m * 10 ** power).toPrecision(6)));
+  }
+  return found.filter((t) => t >= low && t <= high);
+}
+
+// Slot of a compared row: 0 for the teacher, "none" grey, then six colours; dashes beyond them.
+function slot(row) {
+  if (row.role === "teacher") return { color: 0, dash: 1 };
+  if (row.role === "none") return { color: "none", dash: students().indexOf(row.student) % 3 };
+  const methods = [...state.compared].map((id) => section().rows[id]).filter((r) => r.role === "method");
+  const index = Math.max(0, methods.indexOf(row));
+  return { color: 1 + (index % 6), dash: Math.floor(index / 6) % 3 };
+}
+
+function markClass(row, compared = state.compared.has(row.id)) {
+  if (!compared) return "mark";
+  const { color, dash } = slot(row);
+  return `mark s${color} d${dash}`;
+}
+
+function shape(row, x, y, r = 5) {
+  if (row.role === "teacher") {
+    const d = r * 1.25;
+    return svg("path", { class: "shape filled", d: `M${x} ${y - d}L${x + d} ${y}L${x} ${y + d}L${x - d} ${y}Z` });
+  }
+  return svg("circle", { class: `shape ${row.role === "none" ? "hollow" : "filled"}`, cx: x, cy: y, r });
+}
+
+function axes(width, height, box, x, xTicks, y, yTicks, format = (v) => v) {
+  return [
+    yTicks.map((t) => [
+      svg("line", { class: "gridline", x1: box.left, x2: box.right, y1: y(t), y2: y(t) }),
+      svg("text", { x: box.left - 8, y: y(t) + 4, "text-anchor": "end" }, format(t)),
+    ]),
+    svg("line", { class: "axis", x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom }),
+    xTicks.map((t) => [
+      svg("line", { class: "axis", x1: x(t), x2: x(t), y1: box.bottom, y2: box.bottom + 4 }),
+      svg("text", { x: x(t), y: box.bottom + 18, "text-anchor": "middle" }, String(t)),
+    ]),
+  ];
+}
+
+function drawCost() {
+  const figure = byId("cost-figure");
+  byId("cost-controls").replaceChildren(
+    toggles("Cost", Object.keys(COSTS), state.cost, (v) => { state.cost = v; drawCost(); }),
+    toggles("Accuracy", ["3D", "BEV"], state.costMetric, (v) => { state.costMetric = v; drawCost(); }),
+  );
+  const [xKey, metric] = [COSTS[state.cost], state.costMetric];
+  const points = section()
+    .rows.map((row) => ({ row, cost: row.figures[xKey], map: row.figures[`${metric} mAP`], error: halfWidth(row, metric) }))
+    .filter((p) => isNumber(p.cost) && p.cost > 0 && isNumber(p.map));
+  if (!points.length) {
+    figure.replaceChildren(el("p", { class: "note" }, "No row has both a mAP and this cost."));
+    return;
+  }
+  const width = widthOf(figure);
+  const height = width < 560 ? 330 : 400;
+  const box = { left: 46, right: width - (width < 560 ? 12 : 150), top: 28, bottom: height - 46 };
+  const costs = points.map((p) => p.cost);
+  const x = logarithmic([Math.min(...costs) / 1.35, Math.max(...costs) * 1.35], [box.left, box.right]);
+  const low = Math.min(...points.map((p) => p.map - p.error));
+  const high = Math.max(...points.map((p) => p.map + p.error));
+  const pad = Math.max(0.06 * (high - low), 0.25);
+  const y = linear([Math.max(0, low - pad), high + pad], [box.bottom, box.top]);
+  dodge(points, x, box);
+  const front = paretoFront(points);
+  const steps = front.map((p, i) => (i ? `H${p.x}V${y(p.map)}` : `M${p.x} ${y(p.map)}`)).join("");
+  const named = points.filter((p) => state.compared.has(p.row.id));
+  const title = `${metric} mAP against ${xKey} of ${points.length} rows`;
+  figure.replaceChildren(
+    svg(
+      "svg",
+      { viewBox: `0 0 ${width} ${height}`, height, role: "group", "aria-label": `${title}. The Results table holds the same figures.` },
+      axes(width, height, box, x, logTicks(...x.domain), y, ticks(...y.domain, 6)),
+      svg("text", { x: box.left - 38, y: 12 }, `${metric} mAP (%)`),
+      svg("text", { x: box.right, y: height - 8, "text-anchor": "end" }, `${xKey}, logarithmic`),
+      svg("path", { class: "front", d: steps }),
+      points.map((p) => point(p, y, metric, xKey, figure)),
+      width < 560 ? null : labels(named, y, box),
+    ),
+    el(
+      "figcaption",
+      null,
+      badge(),
+      " Diamond: teacher; ring: student alone; dot: distilled student. Bars: half-width of the gain’s 95 % interval, where seeds allow one. Dotted: the Pareto front. Points of equal cost are set side by side. Colours are those chosen under Compare runs.",
+    ),
+  );
+}
+
+const halfWidth = (row, metric) => {
+  const [low, high] = [row.figures[`${metric} gain low`], row.figures[`${metric} gain high`]];
+  return isNumber(low) ? (high - low) / 2 : 0;
+};
+
+// Rows of one student cost the same: set them side by side, a few pixels apart.
+function dodge(points, x, box) {
+  const groups = new Map();
+  for (const p of points) {
+    const place = Math.round(x(p.cost) / 3);
+    groups.set(place, [...(groups.get(place) || []), p]);
+  }
+  for (const group of groups.values()) {
+    group.sort((a, b) => nameOf(a.row).localeCompare(nameOf(b.row))); // by name: no slope to misread
+    const gap = Math.min(13, (0.22 * (box.right - box.left)) / group.length);
+    group.forEach((p, i) => (p.x = Number((x(p.cost) + (i - (group.length - 1) / 2) * gap).toFixed(1))));
+  }
+}
+
+function paretoFront(points) {
+  let best = -Infinity;
+  return [...points]
+    .sort((a, b) => a.cost - b.cost || b.map - a.map)
+    .filter((p) => p.map > best && ((best = p.map), true));
+}
+
+function point(p, y, metric, xKey, figure) {
+  const gainText = p.row.role === "method" ? `gain ${signed(p.row.figures[`${metric} gain`], 2)} ${interval(p.row, metric)}` : "";
+  const lines = [`${metric} mAP ${fixed(p.map, 2)}`, gainText, `${xKey} ${fixed(p.cost, 3)}`, `seeds ${p.row.seeds}`, p.row.verdict].filter(Boolean);
+  const show = () => tip(figure, p.x, y(p.map), titleOf(p.row), lines);
+  const hide = () => figure.querySelector(".tip")?.remove();
+  const open = () => openDetails(p.row);
+  return svg(
+    "g",
+    {
+      class: `point ${markClass(p.row)}`,
+      tabindex: 0,
+      role: "button",
+      "aria-label": `${titleOf(p.row)}: ${lines.join(", ")}`,
+      onmouseenter: show,
+      onmouseleave: hide,
+      onfocus: show,
+      onblur: hide,
+      onclick: open,
+      onkeydown: (event) => {
+        if (event.key === "Enter" || event.key === " ") { event.preventDefault(); open(); }
+        if (event.key === "Escape") hide();
+      },
+    },
+    p.error ? svg("line", { class: "error", x1: p.x, x2: p.x, y1: y(p.map - p.error), y2: y(p.map + p.error) }) : null,
+    svg("circle", { class: "ring", cx: p.x, cy: y(p.map), r: 11 }),
+    shape(p.row, p.x, y(p.map)),
+  );
+}
+
+function tip(figure, x, y, title, lines) {
+  figure.querySelector(".tip")?.remove();
+  const box = el("div", { class: "tip", role: "tooltip" }, el("b", null, title), lines.map((line) => el("div", null, line)));
+  figure.append(box);
+  const room = figure.clientWidth - box.offsetWidth;
+  box.style.left = `${Math.max(0, Math.min(room, x + 14))}px`;
+  box.style.top = `${Math.max(0, y - box.offsetHeight - 10)}px`;
+}
+
+// Names of the compared points in a column at the right, in order of height, none above another.
+function labels(points, y, box) {
+  const order = [...points].sort((a, b) => b.map - a.map);
+  let last = -Infinity;
+  for (const p of order) last = p.labelY = Math.max(y(p.map), last + 16);
+  const over = Math.max(0, last - box.bottom);
+  return order.map((p) =>
+    svg(
+      "g",
+      { class: markClass(p.row), "aria-hidden": "true" },
+      svg("path", { d: `M${p.x + 8} ${y(p.map)}L${box.right + 4} ${p.labelY - over}`, fill: "none", "stroke-opacity": 0.35 }),
+      svg("text", { class: "label halo", x: box.right + 9, y: p.labelY - over + 4 }, shortened(p.row, 20)),
+    ),
+  );
+}
+
+function shortened(row, most) {
+  const text = nameOf(row);
+  return text.length > most ? text.slice(0, most - 1) + "…" : text;
+}
+
+const compared = () => [...state.compared].sort((a, b) => a - b).map((id) => section().rows[id]);
+
+function drawChips() {
+  const groups = [["Teacher", section().rows.filter((r) => r.role === "teacher")]];
+  for (const student of students()) {
+    groups.push([student, section().rows.filter((r) => r.student === student && r.role !== "teacher")]);
+  }
+  byId("chips").replaceChildren(
+    ...groups
+      .filter(([, rows]) => rows.length)
+      .map(([name, rows]) => el("div", { class: "chips", role: "group", "aria-label": name }, name, el("div", null, rows.map(chip)))),
+  );
+}
+
+function chip(row) {
+  const on = state.compared.has(row.id);
+  const toggle = () => {
+    on ? state.compared.delete(row.id) : state.compared.add(row.id);
+    drawComparison();
+    byId("chips").querySelector(`[data-row="${row.id}"]`).focus();
+  };
+  return el(
+    "button",
+    { type: "button", class: "chip", "aria-pressed": String(on), "data-row": row.id, onclick: toggle },
+    svg("svg", { viewBox: "0 0 26 12", "aria-hidden": "true", class: markClass(row) }, svg("path", { class: "curve", d: "M1 6H25" })),
+    nameOf(row),
+  );
+}
+
+function drawComparison() {
+  drawChips();
+  drawCurves();
+  drawDistance();
+  drawCost();
+}
+
+function drawCurves() {
+  const figure = byId("curves-figure");
+  const names = section().losses;
+  byId("curves-controls").replaceChildren(
+    ...(names.length > 1 ? [choice("Loss", names.map((n) => [n, n]), state.loss, (v) => { state.loss = v; drawCurves(); })] : []),
+  );
+  const lines = compared()
+    .map((row) => ({ row, values: row.losses[state.loss] }))
+    .filter((line) => line.values?.length);
+  if (!lines.length) {
+    figure.replaceChildren(el("p", { class: "note" }, "None of the chosen runs has this loss."));
+    return;
+  }
+  const width = widthOf(figure);
+  const height = 290;
+  const box = { left: 50, right: width - 10, top: 24, bottom: height - 42 };
+  const epochs = Math.max(...lines.map((l) => l.values.length));
+  const all = lines.flatMap((l) => l.values);
+  const [low, high] = [Math.min(...all), Math.max(...all)];
+  const pad = 0.06 * (high - low) || 0.1 * Math.abs(high) || 1;
+  const x = linear(epochs > 1 ? [1, epochs] : [0, 2], [box.left, box.right]);
+  const y = linear([low - pad, high + pad], [box.bottom, box.top]);
+  const xTicks = epochs > 1 ? ticks(1, epochs, 6).filter(Number.isInteger) : [1];
+  figure.replaceChildren(
+    svg(
+      "svg",
+      { viewBox: `0 0 ${width} ${height}`, height, role: "img", "aria-label": `Mean ${state.loss} loss per epoch of ${lines.map((l) => titleOf(l.row)).join(", ")}` },
+      axes(width, height, box, x, xTicks, y, ticks(...y.domain, 5)),
+      svg("text", { x: 4, y: 12 }, `${state.loss} (mean over an epoch)`),
+      svg("text", { x: box.right, y: height - 6, "text-anchor": "end" }, "epoch"),
+      lines.map(({ row, values }) =>
+        svg(
+          "g",
+          { class: markClass(row) },
+          svg("path", { class: "curve", d: values.map((v, i) => `${i ? "L" : "M"}${x(i + 1).toFixed(1)} ${y(v).toFixed(1)}`).join("") }),
+          values.length > 30 ? null : values.map((v, i) => svg("circle", { class: "filled", cx: x(i + 1), cy: y(v), r: 2.6 })),
+        ),
+      ),
+    ),
+    el("figcaption", null, badge(), " Means over a row’s seeds. A distilled student’s total holds its distillation losses, so totals of different methods are on different scales."),
+    plainTable(
+      "Figures as a table",
+      ["Run", ...Array.from({ length: epochs }, (_, i) => `epoch ${i + 1}`)],
+      lines.map(({ row, values }) => [titleOf(row), ...values.map((v) => fixed(v, 4))]),
+    ),
+  );
+}
+
+function drawDistance() {
+  const figure = byId("distance-figure");
+  byId("distance-controls").replaceChildren(
+    toggles("Metric", ["3D", "BEV"], state.distanceMetric, (v) => { state.distanceMetric = v; drawDistance(); }),
+  );
+  const lines = compared().filter((row) => row.distances);
+  if (!lines.length) {
+    figure.replaceChildren(el("p", { class: "note" }, "The records of the chosen runs come without views, which hold AP by distance."));
+    return;
+  }
+  const ap = (row, i, name) => row.distances[i]?.ap[name][state.distanceMetric];
+  const kept = lines[0].distances.map((_, i) => i).filter((i) => lines.some((row) => CLASSES.some((name) => isNumber(ap(row, i, name)))));
+  const names = kept.map((i) => lines[0].distances[i]).map((d) => (isNumber(d.to) ? `${d.from}–${d.to}` : `${d.from}+`));
+  const value = (row, k, name) => ap(row, kept[k], name);
+  const cell = (row, k, name) => fixed(value(row, k, name), 1) + (isNumber(value(row, k, name)) && row.distances[kept[k]].bounded[name] ? "†" : "");
+  const width = widthOf(figure);
+  const side = width > 420; // the three panels side by side, or one below the other
+  const [left, top, bottom, gap] = [34, 44, 26, 18];
+  const tall = side ? 222 : 130;
+  const broad = side ? (width - left - 2 * gap) / 3 : width - left;
+  const height = side ? top + tall + bottom : 3 * (top + tall + bottom);
+  const high = Math.max(5, ...lines.flatMap((row) => CLASSES.flatMap((c) => names.map((_, i) => value(row, i, c) || 0))));
+  const boxes = CLASSES.map((_, c) => {
+    const [x, y] = side ? [left + c * (broad + gap), top] : [left, top + c * (top + tall + bottom)];
+    return { left: x, right: x + broad, top: y, bottom: y + tall };
+  });
+  figure.replaceChildren(
+    svg(
+      "svg",
+      { viewBox: `0 0 ${width} ${height}`, height, role: "img", "aria-label": `${state.distanceMetric} AP by distance of ${lines.map(titleOf).join(", ")}` },
+      svg("text", { x: 0, y: 12 }, `${state.distanceMetric} AP (%) at Moderate, by distance (m)`),
+      CLASSES.map((name, c) => {
+        const box = boxes[c];
+        const x = linear([-0.45, names.length - 0.55], [box.left, box.right]);
+        const y = linear([0, Math.min(100, high * 1.08)], [box.bottom, box.top]);
+        return svg(
+          "g",
+          null,
+          ticks(...y.domain, side ? 5 : 3).map((t) => [
+            svg("line", { class: "gridline", x1: box.left, x2: box.right, y1: y(t), y2: y(t) }),
+            c && side ? null : svg("text", { x: box.left - 7, y: y(t) + 4, "text-anchor": "end" }, String(t)),
+          ]),
+          svg("line", { class: "axis", x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom }),
+          svg("text", { class: "label", x: (box.left + box.right) / 2, y: box.top - 10, "text-anchor": "middle" }, name),
+          names.map((text, i) => svg("text", { x: x(i), y: box.bottom + 17, "text-anchor": "middle" }, text)),
+          lines.map((row, k) => {
+            const shift = (k - (lines.length - 1) / 2) * Math.min(7, 30 / lines.length);
+            const dots = names.map((_, i) => [x(i) + shift, value(row, i, name)]).filter(([, v]) => isNumber(v));
+            return svg(
+              "g",
+              { class: markClass(row) },
+              svg("path", { class: "curve", "stroke-opacity": 0.55, d: dots.map(([px, v], i) => `${i ? "L" : "M"}${px.toFixed(1)} ${y(v).toFixed(1)}`).join("") }),
+              dots.map(([px, v]) => shape(row, px, y(v), 3.4)),
+            );
+          }),
+        );
+      }),
+    ),
+    el("figcaption", null, badge(), " Means over a row’s seeds. No valid object, no AP; † in the table below: fewer than 41."),
+    plainTable(
+      "Figures as a table",
+      ["Run", ...CLASSES.flatMap((c) => names.map((n) => `${c} ${n} m`))],
+      lines.map((row) => [
+        titleOf(row),
+        ...CLASSES.flatMap((c) => names.map((_, k) => cell(row, k, c))),
+      ]),
+    ),
+  );
+}

@@ -1,0 +1,130 @@
+// Puts the page together.
+
+function drawNotices() {
+  const synthetic = content.sections.some((s) => s.synthetic);
+  const real = content.sections.some((s) => !s.synthetic);
+  const wiring = content.sections.some((s) => s.wiring);
+  const notice = (title, text) => el("p", { class: "notice", role: "note" }, el("b", null, title), " ", text);
+  byId("notices").replaceChildren(
+    ...(synthetic
+      ? [notice("Synthetic data.", real
+          ? "Tables marked so come from generated frames and say nothing about KITTI."
+          : "Every figure on this page comes from generated frames and says nothing about KITTI.")]
+      : []),
+    ...(wiring ? [notice("Wiring check, numbers rank nothing.", "The smoke profile trains a reduced grid for a few epochs to show that everything is connected.")] : []),
+  );
+}
+
+function drawSections() {
+  if (content.sections.length < 2) return;
+  byId("sections").replaceChildren(
+    ...content.sections.map((s, i) =>
+      el(
+        "button",
+        {
+          type: "button",
+          "aria-current": String(i === state.section),
+          onclick: () => {
+            choose(i);
+            byId("sections").children[i].focus();
+          },
+        },
+        s.family,
+        el("small", null, `${s.data.name}, ${s.profile.name}, ${s.precision}`),
+      ),
+    ),
+  );
+}
+
+function drawSummary() {
+  const s = section();
+  const methods = s.rows.filter((row) => row.role === "method");
+  const count = (outcome) => methods.filter((row) => row.outcome === outcome).length;
+  const parts = [
+    [count("better"), "better than none"],
+    [count("worse"), "worse than none"],
+    [count("same"), "not distinguishable from none"],
+    [count("undecided"), "without an interval"],
+    [count("incomplete"), "incomplete"],
+  ].filter(([n]) => n);
+  const verdicts = parts.map(([n, text]) => `${n} ${text}`).join(", ");
+  byId("summary").replaceChildren(
+    el(
+      "p",
+      { class: "lead" },
+      `${many(methods.length, "distilled run")} of ${students().length === 1 ? "one student" : `${students().length} students`} of ${s.family}`,
+      s.wiring || !verdicts ? "." : `: ${verdicts}.`,
+    ),
+    facts([
+      ["Data", `${s.data.name}, ${s.synthetic ? "synthetic" : "real frames"}`],
+      ["Frames", `${s.data.train_frames} training, ${s.data.val_frames} validation`],
+      ["Fingerprint", el("span", { class: "mono" }, s.data.fingerprint)],
+      ["Profile", `${s.profile.name}: ${s.profile.purpose}`],
+      ["Grid", s.profile.reduced ? "reduced; objects outside it are ignored" : "full"],
+      ["Precision", s.precision],
+      ["Machine", s.machines.join("; ")],
+      ["Versions", `mmdet3d ${s.versions.mmdet3d}, torch ${s.versions.torch}`],
+    ]),
+  );
+}
+
+// The teacher, and the first student alone and with its three best methods.
+function compareSome() {
+  const rows = section().rows;
+  const mine = rows.filter((row) => row.student === students()[0]);
+  const best = mine
+    .filter((row) => row.role === "method" && isNumber(row.figures["3D mAP"]))
+    .sort((a, b) => b.figures["3D mAP"] - a.figures["3D mAP"])
+    .slice(0, 3);
+  const chosen = [teacherOf(), mine.find((row) => row.role === "none"), ...best].filter(Boolean);
+  state.compared = new Set(chosen.map((row) => row.id));
+}
+
+// A score that shows something: networks that trained briefly are sure of nothing.
+function startScore() {
+  const scores = section().rows.flatMap((row) => Object.values(row.view?.detections || {}).flat().map((box) => box.score));
+  state.score = scores.some((score) => score >= 0.3) ? 0.3 : 0.1;
+}
+
+function choose(index) {
+  Object.assign(state, { section: index, sort: null, filter: "", student: "", loss: "total", sceneRow: null });
+  compareSome();
+  startScore();
+  drawSections();
+  drawSummary();
+  drawTableControls();
+  drawTable();
+  drawComparison();
+  drawScenes();
+}
+
+function setUpTheme() {
+  const root = document.documentElement;
+  const stored = (() => {
+    try { return localStorage.getItem("pointkd-theme"); } catch { return null; } // refused for files by some browsers
+  })();
+  const dark = () => (root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  const label = () => (byId("theme").textContent = dark() ? "Light theme" : "Dark theme");
+  if (stored === "light" || stored === "dark") root.dataset.theme = stored;
+  byId("theme").addEventListener("click", () => {
+    root.dataset.theme = dark() ? "light" : "dark";
+    try { localStorage.setItem("pointkd-theme", root.dataset.theme); } catch { /* it lasts for this visit */ }
+    label();
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", label);
+  label();
+}
+
+function redrawOnResize() {
+  let width = window.innerWidth;
+  addEventListener("resize", () => {
+    if (window.innerWidth === width) return;
+    width = window.innerWidth;
+    drawComparison();
+  });
+}
+
+setUpTheme();
+drawNotices();
+choose(0);
+redrawOnResize();

@@ -1,0 +1,271 @@
+// The results table and the dialog behind each of its rows.
+
+const figure = (key, digits, label = key) => ({
+  key,
+  label,
+  number: true,
+  value: (row) => row.figures[key],
+  show: (row) => fixed(row.figures[key], digits),
+});
+
+const gain = (metric) => ({
+  key: `${metric} gain`,
+  label: `${metric} gain`,
+  number: true,
+  value: (row) => row.figures[`${metric} gain`],
+  show: (row) =>
+    row.role !== "method"
+      ? ""
+      : [signed(row.figures[`${metric} gain`], 2), " ", el("span", { class: "interval" }, interval(row, metric))],
+});
+
+const METHOD = {
+  key: "method",
+  label: "Method",
+  head: true,
+  value: nameOf,
+  show: (row) => [
+    el("button", { type: "button", class: "open", onclick: () => openDetails(row) }, nameOf(row)),
+    el("small", { class: "narrow" }, row.student), // where there is no room for its column
+  ],
+};
+const STUDENT = { key: "student", label: "Student", class: "wide", value: (row) => row.student, show: (row) => row.student };
+const RANK = {
+  key: "rank",
+  label: "Rank",
+  number: true,
+  value: (row) => row.figures.rank,
+  show: (row) => {
+    const [place, low, high] = ["rank", "rank low", "rank high"].map((name) => row.figures[name]);
+    return isNumber(place) ? [String(place), " ", el("span", { class: "interval" }, isNumber(low) ? `${low}–${high}` : "")] : "";
+  },
+};
+const SEEDS = { key: "seeds", label: "Seeds", number: true, value: (row) => row.seeds, show: (row) => row.seeds };
+const FOREST = { key: "forest", label: "", sortless: true, class: "glyph", show: (row) => forest(row, state.metric) };
+const VERDICT = {
+  key: "verdict",
+  label: "Verdict (3D)",
+  class: "wrap",
+  value: (row) => row.verdict,
+  show: (row) => el("span", { class: row.outcome }, { better: "▲ ", worse: "▼ " }[row.outcome] || "", row.verdict),
+};
+
+const perClass = () =>
+  CLASSES.flatMap((name) =>
+    DIFFICULTIES.map((difficulty, level) => ({
+      key: `${name} ${difficulty}`,
+      label: difficulty,
+      over: name,
+      number: true,
+      value: (row) => row.details?.[name][state.metric][level],
+      show: (row) => (row.details ? fixed(row.details[name][state.metric][level], 1) + (row.details[name].bounded[level] ? "†" : "") : "–"),
+    })),
+  );
+
+const COLUMNS = {
+  Overview: () => [
+    METHOD,
+    STUDENT,
+    SEEDS,
+    figure(`${state.metric} mAP`, 2),
+    gain(state.metric),
+    FOREST,
+    VERDICT,
+    RANK,
+    figure("GFLOPs", 2),
+  ],
+  "Per class": () => [METHOD, STUDENT, figure(`${state.metric} mAP`, 2), ...perClass()],
+  Costs: () => [
+    METHOD,
+    STUDENT,
+    figure("params (M)", 3, "Params (M)"),
+    figure("GFLOPs", 2),
+    figure("GMACs", 2),
+    figure("latency (ms)", 1, "Latency (ms)"),
+    figure("activations (M)", 1, "Activations (M)"),
+    figure("peak memory (MB)", 0, "Peak memory (MB)"),
+    figure("train alone (s)", 0, "Training alone (s)"),
+    figure("train as run (s)", 0, "as run (s)"),
+    { ...figure("KD share", 0, "of it KD (%)"), show: (row) => fixed(isNumber(row.figures["KD share"]) ? 100 * row.figures["KD share"] : null, 0) },
+    figure("extra training params", 0, "Params in training only"),
+  ],
+};
+
+// The gain's interval about zero, on one scale for all rows of a section.
+function forest(row, metric) {
+  const [mean, lowest, highest] = ["", " low", " high"].map((end) => `${metric} gain${end}`);
+  const value = row.figures[mean];
+  if (row.role !== "method" || !isNumber(value)) return "";
+  const reach = Math.max(
+    ...section().rows.flatMap((r) => [mean, lowest, highest].map((k) => Math.abs(r.figures[k] || 0))),
+    0.1,
+  );
+  const x = (v) => (60 + (v / reach) * 54).toFixed(1);
+  const [low, high] = [row.figures[lowest], row.figures[highest]];
+  return svg(
+    "svg",
+    { viewBox: "0 0 120 18", "aria-hidden": "true", class: low > 0 ? "better" : high < 0 ? "worse" : null },
+    svg("line", { class: "zero", x1: 60, x2: 60, y1: 0, y2: 18 }),
+    isNumber(low) ? svg("line", { class: "whisker", x1: x(low), x2: x(high), y1: 9, y2: 9 }) : null,
+    svg("circle", { class: "dot", cx: x(value), cy: 9, r: 3.2 }),
+  );
+}
+
+function matches(row) {
+  const text = `${nameOf(row)} ${row.student} ${row.verdict}`.toLowerCase();
+  const words = state.filter.toLowerCase().split(/\s+/).filter(Boolean);
+  return (!state.student || row.student === state.student) && words.every((word) => text.includes(word));
+}
+
+function sorted(rows, columns) {
+  const column = state.sort && columns.find((c) => c.key === state.sort.key);
+  if (!column) return rows;
+  const sign = state.sort.descending ? -1 : 1;
+  const missing = (value) => value === null || value === undefined || value === "";
+  return [...rows].sort((a, b) => {
+    const [x, y] = [column.value(a), column.value(b)];
+    if (missing(x) || missing(y)) return missing(x) - missing(y); // without a figure: always last
+    return sign * (column.number ? x - y : String(x).localeCompare(String(y)));
+  });
+}
+
+function header(column) {
+  const active = state.sort?.key === column.key;
+  const order = active ? (state.sort.descending ? "descending" : "ascending") : column.sortless ? null : "none";
+  const sort = () => {
+    state.sort = { key: column.key, descending: active ? !state.sort.descending : Boolean(column.number) };
+    drawTable();
+    byId("table").querySelector(`[data-key="${CSS.escape(column.key)}"]`).focus();
+  };
+  const arrow = el("span", { class: "arrow", "aria-hidden": "true" }, active ? (state.sort.descending ? "▼" : "▲") : "");
+  return el(
+    "th",
+    { scope: "col", class: column.class || (column.number ? "number" : null), "aria-sort": order },
+    column.sortless
+      ? null
+      : el("button", { type: "button", class: "sort", "data-key": column.key, onclick: sort }, column.label, arrow),
+  );
+}
+
+function drawTable() {
+  const columns = COLUMNS[state.columns]();
+  const rows = sorted(section().rows.filter(matches), columns);
+  const over = columns.some((column) => column.over)
+    ? el(
+        "tr",
+        null,
+        columns.filter((c) => !c.over).map((c) => el("td", { class: c.class })),
+        CLASSES.map((name) => el("th", { class: "span", colspan: 3, scope: "colgroup" }, `${name} (${state.metric} AP)`)),
+      )
+    : null;
+  byId("table").replaceChildren(
+    el(
+      "table",
+      null,
+      el("caption", null, el("div", null, `${section().family} on ${section().data.name} `, badge())),
+      el("thead", null, over, el("tr", null, columns.map(header))),
+      el(
+        "tbody",
+        null,
+        rows.map((row, i) =>
+          el(
+            "tr",
+            { class: [row.role === "method" ? "" : "reference", !state.sort && i && rows[i - 1].student !== row.student ? "group" : ""].join(" ").trim() || null },
+            columns.map((column) =>
+              el(
+                column.head ? "th" : "td",
+                { scope: column.head ? "row" : null, class: column.class || (column.number ? "number" : null) },
+                column.show(row),
+              ),
+            ),
+          ),
+        ),
+      ),
+    ),
+  );
+  byId("shown").textContent = `${rows.length} of ${section().rows.length} rows`;
+  const bounded = section().rows.some((row) => row.details && CLASSES.some((c) => row.details[c].bounded.includes(true)));
+  byId("table-note").textContent = [
+    state.columns === "Costs" ? "Costs are of the student as deployed; training seconds are means over seeds." : "",
+    bounded ? "† bounded: fewer than 41 valid objects." : "",
+  ].join(" ").trim();
+}
+
+function drawTableControls() {
+  const redraw = (change) => (value) => {
+    change(value);
+    drawTableControls();
+    drawTable();
+  };
+  const filter = el("input", {
+    type: "search",
+    id: "filter",
+    placeholder: "method, student, verdict",
+    value: state.filter,
+    oninput: (event) => {
+      state.filter = event.target.value;
+      drawTable();
+    },
+  });
+  byId("table-controls").replaceChildren(
+    toggles("Columns", Object.keys(COLUMNS), state.columns, redraw((v) => { state.columns = v; state.sort = null; })),
+    ...(state.columns === "Costs" ? [] : [toggles("Metric", ["3D", "BEV"], state.metric, redraw((v) => (state.metric = v)))]),
+    el("label", null, "Filter", filter),
+    ...(students().length > 1
+      ? [choice("Student", [["", "all"], ...students().map((s) => [s, s])], state.student, redraw((v) => (state.student = v)))]
+      : []),
+    el("output", { id: "shown", "aria-live": "polite" }),
+  );
+}
+
+const facts = (pairs) =>
+  el("dl", { class: "facts" }, pairs.filter(([, value]) => value !== null && value !== "").map(([name, value]) => el("div", null, el("dt", null, name), el("dd", null, value))));
+
+function openDetails(row) {
+  const dialog = byId("details");
+  const close = el("button", { type: "button", class: "quiet", onclick: () => dialog.close() }, "Close");
+  dialog.replaceChildren(
+    el(
+      "div",
+      null,
+      el("header", null, el("h2", { id: "details-title" }, titleOf(row)), close),
+      badge(),
+      facts([
+        ["3D mAP", fixed(row.figures["3D mAP"], 2)],
+        ["BEV mAP", fixed(row.figures["BEV mAP"], 2)],
+        ["3D gain", row.role === "method" ? `${signed(row.figures["3D gain"], 2)} ${interval(row, "3D")}` : ""],
+        ["Verdict", row.verdict],
+      ]),
+      el("h3", null, row.cells.length === 1 ? "The record behind this row" : `The ${row.cells.length} records behind this row`),
+      row.missing.length ? el("p", null, `No record of seed ${row.missing.join(", ")}.`) : null,
+      row.cells.map((cell, i) => provenance(content.cells[cell], i === 0)),
+    ),
+  );
+  dialog.showModal();
+  close.focus();
+}
+
+function provenance(cell, open) {
+  const versions = Object.entries(cell.versions).map(([tool, version]) => `${tool} ${version}`).join(", ");
+  const settings = Object.entries(cell.hyperparameters).map(([name, value]) => `${name} = ${value}`).join(", ");
+  return el(
+    "details",
+    { open },
+    el("summary", null, `Seed ${cell.seed} · ${cell.status} · 3D mAP ${fixed(cell["3D mAP"], 2)} · `, el("span", { class: "mono" }, cell.cell)),
+    cell.reason ? el("p", null, cell.reason) : null,
+    facts([
+      ["Record", cell.link ? el("a", { href: cell.link }, cell.link) : cell.cell],
+      ["Data", `${cell.data.name}, fingerprint ${cell.data.fingerprint}`],
+      ["Teacher's record", cell.teacher],
+      ["Hyper-parameters", settings + (cell.extrapolated ? " (extrapolated: no LiDAR source gives them)" : "")],
+      ["Weighting, factor", cell.weighting + (isNumber(cell.balance) ? `, ${cell.balance}` : "")],
+      ["Precision", cell.precision],
+      ["Machine", cell.machine],
+      ["Versions", versions],
+      ["Weights (SHA-256)", cell.weights_sha256 ? el("span", { class: "mono" }, cell.weights_sha256.slice(0, 16) + "…") : ""],
+      ["Losses (SHA-256)", cell.losses_sha256 ? el("span", { class: "mono" }, cell.losses_sha256.slice(0, 16) + "…") : ""],
+    ]),
+    el("h3", null, "Run it again"),
+    el("pre", null, [cell.command, ...cell.needs].join("\n")),
+  );
+}

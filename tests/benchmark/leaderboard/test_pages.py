@@ -1,0 +1,123 @@
+"""What the files of a leaderboard hold."""
+
+import csv
+import io
+import json
+import random
+import re
+
+import pandas as pd
+import pytest
+
+from benchmark.leaderboard import make_tables, to_csv, to_latex, write
+
+
+@pytest.fixture
+def page(tmp_path):
+    """The text of leaderboard.md."""
+
+    def make(records):
+        write(tmp_path, records)
+        return (tmp_path / "leaderboard.md").read_text()
+
+    return make
+
+
+def line(text, *words):
+    return next(found for found in text.splitlines() if all(word in found for word in words))
+
+
+def section(text, heading):
+    return text.partition(f"### {heading}")[2].partition("\n##")[0]
+
+
+def test_the_headline_comes_first_and_alone_on_a_terminal(record, tmp_path):
+    shown = write(tmp_path, [record(), record("fitnet", mean=51)])
+    text = (tmp_path / "leaderboard.md").read_text()
+    assert text.startswith(shown.partition("\n\nDetails")[0])
+    assert "## Details" not in shown
+    fitnet = line(shown, "| fitnet")
+    for words in ("51.00", "+1.00", "no interval: one seed", "1 [1–2]", "1.217", "8.91", "7.0"):
+        assert words in fitnet
+    assert "Fewer than 5 seeds" in shown
+
+
+def test_cells_that_did_not_finish_are_listed_with_their_reason(page, record):
+    failed = record("fitnet", status="failed", reason="IndexError: a | b <script> [x](http://y)")
+    text = page([record(), record(seed=1), failed])
+    listed = section(text, "Cells without a figure")
+    assert r"IndexError: a \| b script [x\](http://y)" in line(listed, "failed")
+    assert "no record" in line(listed, "fitnet", "missing")
+    assert "<script>" not in text
+
+
+def test_bounded_figures_are_marked(page, record, ap):
+    text = page([record(ap=ap(35.0, objects=15))])
+    assert r"35.00\*" in section(text, "3D AP by class and difficulty")
+    assert "no mAP: a class has too few valid objects" in line(text, "| none")
+
+
+def test_extrapolated_values_are_marked(page, record):
+    training = {**record()["training"], "extrapolated": True}
+    text = page([record(), record("fitnet", training=training)])
+    assert "| fitnet † " in text
+    assert "| none † " not in text
+
+
+def test_every_number_leads_to_its_record(page, record):
+    text = page([record(seed=s) for s in (0, 1)])
+    links = re.findall(r"\[\d\]\(records/([^)]+)\.json\)", section(text, "Records"))
+    assert links == ["pointpillars%404-none-0", "pointpillars%404-none-1"]
+
+
+def test_the_caption_says_what_the_data_are(page, record):
+    synthetic = {**record()["dataset"], "name": "the embedded set", "synthetic": True}
+    assert "the embedded set (synthetic data" in page([record(dataset=synthetic)])
+    text = page([record()])
+    assert "KITTI (real frames" in text
+    assert "a wiring check" in text
+
+
+def test_costs_of_training_are_shown(page, record):
+    found = line(section(page([record("fitnet")]), "Costs"), "fitnet")
+    assert [cell.strip() for cell in found.split("|")[4:-1]] == [
+        "1.217", "8.91", "8.98", "35.4", "7.0 (0.5)", "–", "6272", "100", "60", "25 %",
+    ]  # fmt: skip
+
+
+def test_files_do_not_depend_on_the_order_of_records(record, tmp_path):
+    records = [record(m, s, 50 + s) for m in ("none", "fitnet", "logit_kd") for s in (0, 1)]
+    write(tmp_path, records)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert sorted(before) == [f"leaderboard.{kind}" for kind in ("csv", "json", "md", "tex")]
+    random.Random(0).shuffle(records)
+    write(tmp_path, records)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_csv_keeps_full_precision_and_names_the_cells(record):
+    table = pd.read_csv(io.StringIO(to_csv(make_tables([record(mean=100 / 3)]))))
+    assert table["3D mAP"][0] == 100 / 3
+    assert table["cells"][0] == "0:pointpillars@4-none-0"
+    assert table["profile"][0] == "smoke"
+
+
+def test_json_has_null_where_there_is_no_figure(record, tmp_path):
+    write(tmp_path, [record(), record("fitnet", status="failed", reason="why")])
+    (table,) = json.loads((tmp_path / "leaderboard.json").read_text())["tables"]
+    none, fitnet = table["rows"]
+    assert none["3D mAP"] == 50
+    assert fitnet["3D mAP"] is None
+    assert table["cells"][1]["reason"] == "why"
+
+
+def test_latex_escapes_names(record):
+    text = to_latex(make_tables([record(), record("logit_kd")]))
+    assert r"logit\_kd" in text
+    assert text.count(r"\toprule") == 1
+    assert r"\caption{pointpillars on KITTI (real frames" in text
+
+
+def test_no_records_give_an_empty_page(page):
+    assert make_tables([]) == []
+    assert list(csv.reader(io.StringIO(to_csv([])))) == []

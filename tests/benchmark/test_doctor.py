@@ -1,0 +1,98 @@
+"""The doctor sees what is wrong with a machine, and says what to do."""
+
+import shutil
+from collections import namedtuple
+
+import pytest
+
+from benchmark import doctor
+
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Pretends that exactly these distributions are installed: ``installed(mmcv="2.1.0")``."""
+
+    def pretend(**versions):
+        found = {name.replace("_", "-"): version for name, version in versions.items()}
+        monkeypatch.setattr(doctor, "_version", lambda name: found.get(name, ""))
+
+    return pretend
+
+
+def test_both_mmcv_in_one_folder_are_a_problem(installed):
+    installed(mmcv="2.1.0", mmcv_lite="2.1.0")
+    (finding,) = doctor._mmcv()
+    assert finding.level == "problem"
+    assert "pip uninstall --yes mmcv mmcv-lite" in str(finding)
+
+
+@pytest.mark.parametrize(
+    ("versions", "level", "told"),
+    [
+        ({"mmcv": "2.1.0"}, "ok", "mmcv 2.1.0, compiled"),
+        ({"mmcv_lite": "2.1.0"}, "ok", "mmcv-lite 2.1.0, without compiled operators"),
+        ({}, "problem", "not installed"),
+    ],
+)
+def test_one_mmcv_is_enough(installed, versions, level, told):
+    installed(**versions)
+    (finding,) = doctor._mmcv()
+    assert finding.level == level
+    assert told in finding.told
+
+
+def test_two_builds_of_spconv_are_a_problem(installed):
+    installed(spconv="2.3.8", spconv_cu120="2.3.8")
+    (finding,) = doctor._spconv()
+    assert finding.level == "problem"
+    assert "spconv 2.3.8, spconv-cu120 2.3.8 share one folder" in finding.told
+
+
+def test_wrong_versions_are_named(installed, monkeypatch):
+    needs = ["torch>=2.1", "mmcv-lite>=2.0.0,<2.2", "absent>=1", 'ray>=2.9; extra == "ray"']
+    monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: needs)
+    installed(torch="1.13.0", mmcv="2.1.0")
+    (finding,) = doctor._packages()
+    assert finding.level == "problem"
+    assert finding.told == "torch is 1.13.0, not >=2.1; absent is missing"
+
+
+def test_ray_is_optional(installed):
+    installed()
+    (finding,) = doctor._ray()
+    assert finding.level == "warning"
+    assert "pip install 'pointkd-bench[ray]'" in finding.remedy
+
+
+@pytest.mark.parametrize(("free", "level"), [(50e9, "ok"), (5e9, "warning"), (0.5e9, "problem")])
+def test_a_full_disk_is_seen(monkeypatch, tmp_path, free, level):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(0, 0, free))
+    (finding,) = doctor._disk(tmp_path / "not" / "there")
+    assert finding.level == level
+    assert bool(finding.remedy) == (level != "ok")
+
+
+def test_a_data_folder_is_looked_at(synthetic_root, tmp_path):
+    (fine,) = doctor._data(synthetic_root)
+    assert (fine.level, "6 train and 4 val frames" in fine.told) == ("ok", True)
+    (wrong,) = doctor._data(tmp_path)
+    assert wrong.level == "problem"
+    assert str(tmp_path) in wrong.told
+
+
+def test_what_breaks_is_a_finding_and_the_rest_is_looked_at(monkeypatch, tmp_path):
+    for name in ("_packages", "_precision", "_detectors"):
+        monkeypatch.setattr(doctor, name, lambda: iter(()))
+
+    def broken():
+        raise ImportError("libcudart.so.11 is not there")
+        yield
+
+    monkeypatch.setattr(doctor, "_spconv", broken)
+    found = {finding.subject: finding for finding in doctor.examine(None, tmp_path)}
+    assert found["spconv"].level == "problem"
+    assert "libcudart" in found["spconv"].told
+    assert found["disk"].level in ("ok", "warning", "problem")
+    assert found["Python"].level == "ok"

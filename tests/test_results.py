@@ -1,0 +1,38 @@
+"""What lies in results/ is sound: contributed records, and published figures."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmark.leaderboard import published
+from benchmark.verification import verify_records
+from detectors import parse_student
+from kd_methods import create
+
+ROOT = Path(__file__).parents[1]
+CONTRIBUTED = sorted(path for path in (ROOT / "results" / "contributed").glob("*") if path.is_dir())
+
+
+@pytest.mark.parametrize("folder", CONTRIBUTED, ids=lambda path: path.name)
+def test_a_contributed_set_is_sound(folder):
+    assert verify_records(folder) == []
+
+
+def test_published_students_and_methods_are_ours():
+    printed = published.read()
+    assert len(printed) > 0
+    for student in set(printed["student"]) - {""}:
+        parse_student(student)
+    for method in set(printed["method"]) - {"", "none", "teacher"}:
+        create(method, "pointpillars@4")
+
+
+def test_published_costs_are_those_beside_measured_ones():
+    from benchmark.cost_table import PUBLISHED
+
+    printed = published.read()
+    zhang = printed[printed["table"].isin(["1", "2"]) & printed["params_m"].notna()]
+    for student, params, flops in zip(
+        zhang["student"], zhang["params_m"], zhang["gflops"], strict=True
+    ):
+        assert PUBLISHED[student] == (params, flops)
