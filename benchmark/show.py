@@ -107,7 +107,7 @@ def _profile(record: Record) -> tuple[str, int | None, list[str]]:
     family = record["student"].partition("@")[0]
     for epochs in (None, recipe["epochs"]):
         try:
-            if _recipe(name, epochs, family) == recipe:
+            if records.identity(_recipe(name, epochs, family)) == records.identity(recipe):
                 return name, epochs, []
         except ProfileError:
             break

@@ -14,6 +14,7 @@ import pandas as pd
 
 from benchmark.evaluation.kitti_ap import CLASSES, DIFFICULTIES
 from benchmark.leaderboard.tables import METRICS, Table
+from benchmark.records import identity
 
 PATH = Path(__file__).parents[2] / "results" / "published.csv"
 """Part of the repository, not of an installed package."""
@@ -117,7 +118,8 @@ def differences(table: Table) -> list[str]:
     if not odd:
         from benchmark.profiles import load_profile  # loads the detectors, so only where needed
 
-        if settings["recipe"] != load_profile("kitti").recipe(table.family).settings():
+        recipe = load_profile("kitti").recipe(table.family).settings()
+        if identity(settings["recipe"]) != identity(recipe):
             odd.append("another training than profile kitti's")
     return odd
 

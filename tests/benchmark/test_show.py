@@ -1,5 +1,6 @@
 """From a number to all that is behind it, and back."""
 
+import json
 import shlex
 
 import pytest
@@ -60,6 +61,7 @@ def test_the_command_of_a_profile_that_comes_along_gives_the_same_recipe(fitnet)
     from benchmark.profiles import load_profile
 
     recipe = load_profile("mini", epochs=3).recipe("pointpillars").settings()
+    recipe = json.loads(json.dumps(recipe))
     made = fitnet | {
         "profile": {**fitnet["profile"], "name": "mini"},
         "settings": {**fitnet["settings"], "recipe": recipe},

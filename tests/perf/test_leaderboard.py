@@ -1,8 +1,8 @@
 """How long a leaderboard of 10,000 records takes, from their files to four formats.
 
 ``pytest tests/perf/test_leaderboard.py --benchmark-only -s``. The records are those of 9 students,
-22 methods and 51 seeds with the losses of 40 epochs each. Seconds are printed; asserted is that all
-of it takes less than twice as long as parsing the same files with Python's json and dumping them.
+22 methods and 51 seeds with the losses of 40 epochs each. Processor seconds are printed; asserted
+is that it all takes less than twice what parsing and dumping the files with Python's json takes.
 """
 
 import copy
@@ -51,9 +51,10 @@ def make(folder):
     return found
 
 
+@pytest.mark.benchmark(timer=time.process_time)
 def test_from_records_to_pages(folder, benchmark):
     found = benchmark.pedantic(make, (folder,), rounds=3, warmup_rounds=1)
     assert len(found) == len(STUDENTS) * len(METHODS) * len(SEEDS)
-    start = time.perf_counter()
+    start = time.process_time()
     json.dumps([json.loads(path.read_text()) for path in (folder / "records").iterdir()])
-    assert benchmark.stats.stats.min < 2 * (time.perf_counter() - start)
+    assert benchmark.stats.stats.min < 2 * (time.process_time() - start)

@@ -1,5 +1,6 @@
 """Printed figures: the file's own checks, and how they stand beside measured ones."""
 
+import json
 import math
 
 import pandas as pd
@@ -12,7 +13,7 @@ from benchmark.profiles import load_profile
 @pytest.fixture
 def kitti(record):
     """A record on the papers' data by the papers' protocol."""
-    recipe = load_profile("kitti").recipe("pointpillars").settings()
+    recipe = json.loads(json.dumps(load_profile("kitti").recipe("pointpillars").settings()))
 
     def make(method="none", **changes):
         made = record(method, mean=60.0, **changes)
