@@ -17,6 +17,7 @@ from torch.utils import benchmark
 
 from benchmark.data.batches import evaluation_batch
 from benchmark.data.kitti import Frame
+from benchmark.energy import read_joules
 from benchmark.evaluation.detector import ValidationFrames
 from benchmark.records import provenance, write_atomically
 from benchmark.training import Setup
@@ -99,6 +100,7 @@ def model_cost(deployed: Deployed, frames: Sequence[Frame], timed: bool = True) 
         pairs) and linear layers, mean over the frames; ``latency_ms``, median and interquartile
         range from points to boxes on this machine; ``peak_memory_mb`` (10^6 bytes) of weights and
         forward pass on CUDA, None elsewhere, and in ``peak_memory_of`` what it is the memory of;
+        ``energy_j``, joules of the device per frame, None where no counter can be read;
         ``frames``, the ids of the frames.
 
     Raises:
@@ -119,6 +121,7 @@ def model_cost(deployed: Deployed, frames: Sequence[Frame], timed: bool = True) 
         "latency_ms": latency(deployed, batches) if timed else None,
         "peak_memory_mb": memory,
         "peak_memory_of": None if memory is None else "model",
+        "energy_j": energy(deployed, batches) if timed else None,
         "frames": [frame.id for frame in frames],
     }
 
@@ -136,6 +139,20 @@ def latency(deployed: Deployed, batches: Sequence[Batch]) -> dict[str, float]:
         times += [1000 * timer.timeit(1).median for _ in range(ROUNDS)]
     low, median, high = statistics.quantiles(times, n=4)
     return {"median": median, "iqr": high - low}
+
+
+def energy(deployed: Deployed, batches: Sequence[Batch]) -> float | None:
+    """Joules that the whole device uses per frame, from points to boxes; see :mod:`.energy`.
+
+    None where no counter can be read, or where it began anew in between.
+    """
+    before = read_joules(deployed.device)
+    for batch in batches:
+        deployed.detect(batch)
+    after = read_joules(deployed.device)
+    if before is None or after is None or after < before:
+        return None
+    return (after - before) / len(batches)
 
 
 def peak_memory(deployed: Deployed, batches: Sequence[Batch]) -> float | None:

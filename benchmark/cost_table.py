@@ -97,6 +97,7 @@ def _row(cost: dict[str, Any]) -> dict[str, Any]:
         "activations (M)": f"{cost['activations'] / MEGA:.1f}",
         "latency (ms)": time and f"{time['median']:.1f} (iqr {time['iqr']:.1f})",
         "peak memory (MB)": memory and f"{memory:.0f} ({cost['peak_memory_of']})",
+        "energy (J a frame)": cost["energy_j"] and f"{cost['energy_j']:.2f}",
     }
 
 
