@@ -12,6 +12,7 @@ COST = {
     "latency_ms": {"median": 7.04, "iqr": 0.26},
     "peak_memory_mb": None,
     "peak_memory_of": None,
+    "energy_j": None,
     "frames": ["000001", "000002"],
 }
 
