@@ -136,6 +136,7 @@ def _row(
         "student": described["student"],
         "method": method,
         "role": {TEACHER: "teacher", NONE: "none"}.get(method, "method"),
+        "extrapolated": described["extrapolated"],
         "seeds": described["seeds"],
         "figures": figures,
         "verdict": described["verdict"],

@@ -94,11 +94,19 @@ def _missing_method(record: Record) -> list[str]:
     """What is needed for a method that is not here, or whose values here are others."""
     if record["method"] == records.NONE:
         return []
-    try:
-        here = create(record["method"], record["student"]).hyperparameters()
-    except MethodError:
+    here = _values_here(record["method"], record["student"])
+    if here is None:
         return ["--plugin with the file that registers the method"]
     return [] if here == record["hyperparameters"] else [f"other hyper-parameters than {here}"]
+
+
+@cache
+def _values_here(method: str, student: str) -> dict[str, Any] | None:
+    """The hyper-parameters that a method has here; None where there is no such method."""
+    try:
+        return create(method, student).hyperparameters()
+    except MethodError:
+        return None
 
 
 def _profile(record: Record) -> tuple[str, int | None, list[str]]:

@@ -302,7 +302,7 @@ function drawDistance() {
   const kept = lines[0].distances.map((_, i) => i).filter((i) => lines.some((row) => CLASSES.some((name) => isNumber(ap(row, i, name)))));
   const names = kept.map((i) => lines[0].distances[i]).map((d) => (isNumber(d.to) ? `${d.from}–${d.to}` : `${d.from}+`));
   const value = (row, k, name) => ap(row, kept[k], name);
-  const cell = (row, k, name) => fixed(value(row, k, name), 1) + (isNumber(value(row, k, name)) && row.distances[kept[k]].bounded[name] ? "†" : "");
+  const cell = (row, k, name) => fixed(value(row, k, name), 1) + (isNumber(value(row, k, name)) && row.distances[kept[k]].bounded[name] ? "*" : "");
   const width = widthOf(figure);
   const side = width > 420; // the three panels side by side, or one below the other
   const [left, top, bottom, gap] = [34, 44, 26, 18];
@@ -346,7 +346,7 @@ function drawDistance() {
         );
       }),
     ),
-    el("figcaption", null, badge(), " Means over a row’s seeds. No valid object, no AP; † in the table below: fewer than 41."),
+    el("figcaption", null, badge(), " Means over a row’s seeds. No valid object, no AP; * in the table below: fewer than 41."),
     plainTable(
       "Figures as a table",
       ["Run", ...CLASSES.flatMap((c) => names.map((n) => `${c} ${n} m`))],

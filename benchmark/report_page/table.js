@@ -26,6 +26,7 @@ const METHOD = {
   value: nameOf,
   show: (row) => [
     el("button", { type: "button", class: "open", onclick: () => openDetails(row) }, nameOf(row)),
+    row.extrapolated ? " †" : null,
     el("small", { class: "narrow" }, row.student), // where there is no room for its column
   ],
 };
@@ -58,7 +59,7 @@ const perClass = () =>
       over: name,
       number: true,
       value: (row) => row.details?.[name][state.metric][level],
-      show: (row) => (row.details ? fixed(row.details[name][state.metric][level], 1) + (row.details[name].bounded[level] ? "†" : "") : "–"),
+      show: (row) => (row.details ? fixed(row.details[name][state.metric][level], 1) + (row.details[name].bounded[level] ? "*" : "") : "–"),
     })),
   );
 
@@ -187,8 +188,9 @@ function drawTable() {
   const bounded = section().rows.some((row) => row.details && CLASSES.some((c) => row.details[c].bounded.includes(true)));
   byId("table-note").textContent = [
     state.columns === "Costs" ? "Costs are of the student as deployed; training seconds are means over seeds." : "",
-    bounded ? "† bounded: fewer than 41 valid objects." : "",
-  ].join(" ").trim();
+    section().rows.some((row) => row.extrapolated) ? "† hyper-parameters without a LiDAR source (extrapolated)." : "",
+    bounded && state.columns === "Per class" ? "* bounded: fewer than 41 valid objects." : "",
+  ].filter(Boolean).join(" ");
 }
 
 function drawTableControls() {

@@ -111,6 +111,7 @@ def test_a_row_holds_the_means_of_its_records(tmp_path):
     assert fitnet["details"]["Car"]["BEV"] == pytest.approx([54 + 0.1 / 3] * 3, abs=1e-4)
     assert fitnet["losses"]["total"] == [3.0, 1.5, 1.0]
     assert fitnet["figures"]["KD share"] == 0.04
+    assert fitnet["extrapolated"] is True
 
 
 def test_outcomes_are_those_of_the_verdicts(tmp_path):
