@@ -96,7 +96,6 @@ def detect_all(
         ignored.append(_outside(frame, frame.labels, setup) & frames.reduced)
         for run in runs.values():
             run.add(frame, inputs, frames.reduced)
-    setup.mark("average precision")
     return {
         name: run.error or Findings(frames.ids, truth, run.found, ignored, run.exempt)
         for name, run in runs.items()

@@ -13,7 +13,7 @@ from benchmark.journal import Journal
 MOMENTS = {
     "in a step": lambda word: len(word) == 16,
     "in a checkpoint": lambda word: word == "checkpoint",
-    "before the records": lambda word: word == "average precision",
+    "in the evaluation": lambda word: word == "validation data",
 }
 
 

@@ -32,7 +32,7 @@ from benchmark.matrix import Matrix, describe_data  # noqa: E402
 from benchmark.training import make_deterministic  # noqa: E402
 
 METHODS = ["none", "fitnet", "point_distiller"]
-MOMENTS = ["checkpoint", "validation data", "average precision"]
+MOMENTS = ["checkpoint", "validation data"]
 STRETCH = 0.3
 """Part of the quiet run's working time within which a runner is killed anywhere."""
 DELAY = 0.1
