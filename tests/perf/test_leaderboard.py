@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1] / "benchmark" / "leaderboard"))
-from conftest import make_record
+sys.path.append(str(Path(__file__).parents[1] / "benchmark"))
+from made_records import make_record
 
 from benchmark import leaderboard, records
 
