@@ -75,9 +75,7 @@ def show_leaderboard(options: argparse.Namespace) -> int:
     """Make the leaderboard of a results folder from its records alone."""
     from benchmark import leaderboard, records
 
-    found = records.read_all(options.results / "records")
-    if not found:
-        raise records.RecordError(f"{options.results}/records holds no record; run a matrix first")
+    found = records.read_results(options.results)
     print(leaderboard.write(options.results, found))
     return DONE
 
@@ -132,9 +130,7 @@ def write_report(options: argparse.Namespace) -> int:
     """Make the report page and the plots of a results folder from its records and views."""
     from benchmark import records, report
 
-    found = records.read_all(options.results / "records")
-    if not found:
-        raise records.RecordError(f"{options.results}/records holds no record; run a matrix first")
+    found = records.read_results(options.results)
     page, *plots = report.write(options.results, found)
     print(f"wrote {page}, and {len(plots)} plots for papers beside it in {page.parent / 'plots'}")
     return DONE

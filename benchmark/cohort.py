@@ -188,9 +188,7 @@ class _Cohort:
         self.setup.mark("records")
         if self.teacher is not None and state_hash(self.teacher) != before:
             raise TeacherError("a method changed the teacher's weights; nothing is published")
-        found = self._findings(learners)
-        self.setup.mark("records")
-        self._publish(learners, found)
+        self._publish(learners, self._findings(learners))
 
     def _learners(self) -> list[Learner]:
         if self.start == BEGINNING:

@@ -12,10 +12,10 @@ from torch import nn
 
 from benchmark import records
 from benchmark.data import synthetic
-from benchmark.data.batches import TrainingFrames, evaluation_batch
+from benchmark.data.batches import TrainingFrames
 from benchmark.data.kitti import KittiDataset
 from benchmark.data.labels import write_labels
-from benchmark.evaluation.detector import ValidationFrames, detect, evaluate_models
+from benchmark.evaluation.detector import Findings, ValidationFrames, detect_all
 from benchmark.matrix import describe_data
 from benchmark.profiles import load_profile
 from benchmark.request import SYNTHETIC
@@ -92,29 +92,24 @@ def score_network(
     root = _data_root(network, data, cache)
     setup, frames = place_network(network, root, device)
     model = load_network(network, setup)
-    result = evaluate_models({network.student: model}, setup, frames)[network.student]
-    if isinstance(result, Exception):
-        raise result
-    ap = result.as_json()
+    findings = detect_all({network.student: model}, setup, frames)[network.student]
+    if isinstance(findings, Exception):
+        raise findings
+    ap = findings.evaluate().as_json()
     parts = [f"{network.student}, {len(frames.ids)} frames of {root}", ap_table(ap)]
     if network.record is not None:
         parts.append(_beside_record(network.record, ap, describe_data(root, False).fingerprint))
     if export is not None:
-        write_detections(model, setup, frames, export)
+        write_detections(findings, export)
         parts.append(f"wrote {len(frames.ids)} result files to {export}")
     return "\n\n".join(parts)
 
 
-@torch.no_grad()
-def write_detections(
-    model: nn.Module, setup: Setup, frames: ValidationFrames, folder: Path
-) -> None:
+def write_detections(findings: Findings, folder: Path) -> None:
     """A KITTI result file FRAME.txt for each frame; an empty one where nothing is detected."""
     folder.mkdir(parents=True, exist_ok=True)
-    voxelize = setup.family.voxelizer(setup.grid, training=False)
-    for frame in frames:
-        inputs = voxelize(evaluation_batch(frame, setup.grid, setup.device))
-        write_labels(folder / f"{frame.id}.txt", detect(model, setup, inputs, frame))
+    for frame_id, found in zip(findings.ids, findings.found, strict=True):
+        write_labels(folder / f"{frame_id}.txt", found)
 
 
 def _of_cell(results: Path, cell: str) -> Network:

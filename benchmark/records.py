@@ -148,6 +148,19 @@ def checkpoint_path(results: Path, cell: str) -> Path:
     return results / "checkpoints" / f"{cell}.pth"
 
 
+def read_results(results: Path) -> list[dict[str, Any]]:
+    """Every record of a results folder.
+
+    Raises:
+        RecordError: there is none, or one cannot be read.
+    """
+    folder = results / "records"
+    found = read_all(folder)
+    if not found:
+        raise RecordError(f"{folder} holds no record; run a matrix first")
+    return found
+
+
 def read_all(folder: Path) -> list[dict[str, Any]]:
     """Every record of a folder, by file name."""
     with without_collection():

@@ -8,7 +8,7 @@ import torch
 
 from benchmark.data.batches import evaluation_batch
 from benchmark.data.labels import read_labels
-from benchmark.evaluation.detector import detect
+from benchmark.evaluation.detector import detect, detect_all
 from benchmark.executors import run_matrix
 from benchmark.export import export_cell
 from benchmark.inference import (
@@ -64,7 +64,7 @@ def test_result_files_hold_the_detections(trained, tmp_path):
     setup, frames = place_network(network, workplace.data, CPU)
     model = load_network(network, setup)
     model.bbox_head.test_cfg.score_thr = 0.0  # so little trained, it is sure of nothing
-    write_detections(model, setup, frames, tmp_path)
+    write_detections(detect_all({"network": model}, setup, frames)["network"], tmp_path)
     voxelize = setup.family.voxelizer(setup.grid, training=False)
     for frame in frames:
         inputs = voxelize(evaluation_batch(frame, setup.grid, CPU))
