@@ -165,18 +165,16 @@ def pooled_spread(values: Values) -> Spread:
     variance of their paired differences. Methods and seeds with a single figure say nothing.
     """
     cells = [(m, s, x) for m, seeds in values.items() for s, x in seeds.items() if np.isfinite(x)]
-    methods, seeds = sorted({m for m, _, _ in cells}), sorted({s for _, s, _ in cells})
-    design = np.zeros((len(cells), len(methods) + len(seeds)))
-    for row, (m, s, _) in enumerate(cells):
-        design[row, methods.index(m)] = 1
-        design[row, len(methods) + seeds.index(s)] = 1
+    if not cells:
+        return Spread(np.nan, 0)
+    method, seed = (np.unique([cell[i] for cell in cells], return_inverse=True)[1] for i in (0, 1))
+    design = np.hstack([np.eye(method.max() + 1)[method], np.eye(seed.max() + 1)[seed]])
     figures = np.array([x for _, _, x in cells])
-    rank = int(np.linalg.matrix_rank(design)) if len(cells) else 0
-    df = len(cells) - rank
+    effects, _, rank, _ = np.linalg.lstsq(design, figures, rcond=None)
+    df = len(cells) - int(rank)
     if df <= 0:
         return Spread(np.nan, 0)
-    fit = design @ np.linalg.lstsq(design, figures, rcond=None)[0]
-    return Spread(float(((figures - fit) ** 2).sum() / df), df)
+    return Spread(float(((figures - design @ effects) ** 2).sum() / df), df)
 
 
 def resample_frames(

@@ -24,3 +24,11 @@ def batch(frames=2, points=1500, seed=0, side=10.24, height=3.0):
     ]
     boxes = torch.tensor([[5.0, 0, -1.7, 3.9, 1.6, 1.5, 0.3], [3.0, 3, -1.7, 0.8, 0.6, 1.7, 0.0]])
     return Batch([boxes] * frames, [torch.tensor([2, 0])] * frames, clouds, CLASSES)
+
+
+def capture(family, model, grid, frames, needs):
+    """Captured outputs, inputs and losses of one training pass."""
+    inputs = family.voxelizer(grid, training=True)(frames)
+    with family.capture(model.train(), needs, grid) as take:
+        losses = family.losses(model, inputs)
+    return take(inputs), inputs, losses

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from frames import GRIDS, batch
+from frames import GRIDS, batch, capture
 
 from detectors import CLASSES, DetectorError, Grid, get_family, parse_student, student_name
 from detectors.family import scaled
@@ -22,10 +22,7 @@ def model():
 
 @pytest.fixture
 def captured(model):
-    inputs = FAMILY.voxelizer(GRID, training=True)(batch())
-    with FAMILY.capture(model.train(), EVERYTHING, GRID) as take:
-        losses = FAMILY.losses(model, inputs)
-    return take(inputs), inputs, losses
+    return capture(FAMILY, model, GRID, batch(), EVERYTHING)
 
 
 def test_the_kitti_grid_is_mmdet3ds():

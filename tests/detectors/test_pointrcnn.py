@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from frames import GRIDS, batch
+from frames import GRIDS, batch, capture
 
 from detectors import CLASSES, DetectorError, Grid, get_family
 from kd_methods import Batch
@@ -26,10 +26,7 @@ def model():
 
 @pytest.fixture
 def captured(model):
-    inputs = FAMILY.voxelizer(GRID, training=True)(frames())
-    with FAMILY.capture(model.train(), EVERYTHING, GRID) as take:
-        losses = FAMILY.losses(model, inputs)
-    return take(inputs), inputs, losses
+    return capture(FAMILY, model, GRID, frames(), EVERYTHING)
 
 
 def test_the_kitti_grid_and_the_teachers_widths_are_mmdet3ds():

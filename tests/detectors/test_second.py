@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from frames import GRIDS, batch
+from frames import GRIDS, batch, capture
 
 from detectors import DetectorError, Grid, get_family
 
@@ -20,10 +20,7 @@ def model():
 
 @pytest.fixture
 def captured(model):
-    inputs = FAMILY.voxelizer(GRID, training=True)(batch())
-    with FAMILY.capture(model.train(), EVERYTHING, GRID) as take:
-        losses = FAMILY.losses(model, inputs)
-    return take(inputs), inputs, losses
+    return capture(FAMILY, model, GRID, batch(), EVERYTHING)
 
 
 def test_the_kitti_grid_and_encoder_are_mmdet3ds():
