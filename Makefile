@@ -22,7 +22,7 @@ bench-all: setup
 	$(BIN)/python run_bench.py run smoke-all --results results/bench-all
 
 test: setup
-	$(BIN)/python -m pytest tests --ignore tests/perf
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/perf -n auto --dist loadfile
 
 lint: setup
 	$(BIN)/ruff format --check .
