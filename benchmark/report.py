@@ -97,7 +97,7 @@ def _section(folder: Path, table: Table, found: Mapping[str, Record]) -> dict[st
     for cell in table.cells:
         cells[cell["student"], cell["method"]].append(cell)
     rows: list[dict[str, Any]] = []
-    for described in table.rows.to_dict("records"):
+    for described in table.rows:
         mine = cells[described["student"], described["method"]]
         rows.append(_row(len(rows), described, mine, found, folder))
     example = table.example

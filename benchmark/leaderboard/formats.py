@@ -20,7 +20,7 @@ def to_csv(tables: Sequence[Table]) -> str:
     """All rows with full precision, their cells' identities, and what each table is about; empty
     where there is no figure."""
     frames = [
-        table.rows.assign(
+        pd.DataFrame(table.rows).assign(
             cells=_cells(table),
             table=number,
             dataset=table.example["dataset"]["name"],
@@ -59,8 +59,7 @@ def _cells(table: Table) -> list[str]:
         if cell["cell"]:
             key = cell["student"], cell["method"]
             found.setdefault(key, []).append(f"{cell['seed']}:{cell['cell']}")
-    keys = zip(table.rows["student"], table.rows["method"], strict=True)
-    return [" ".join(found.get(key, [])) for key in keys]
+    return [" ".join(found.get((row["student"], row["method"]), [])) for row in table.rows]
 
 
 def _plain(table: Table) -> dict[str, Any]:
@@ -74,8 +73,8 @@ def _plain(table: Table) -> dict[str, Any]:
         "versions": example["provenance"]["versions"],
         "machines": table.machines,
         "seeds": table.seeds,
-        "rows": table.rows.to_dict("records"),
-        "pairs": table.pairs.to_dict("records"),
+        "rows": list(table.rows),
+        "pairs": list(table.pairs),
         "cells": table.cells,
     }
 

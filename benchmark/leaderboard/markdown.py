@@ -98,7 +98,7 @@ def caption(table: Table) -> str:
 
 def headline_rows(table: Table) -> list[dict[str, str]]:
     """The columns that people compare first, as text."""
-    return [_headline_row(row) for row in table.rows.to_dict("records")]
+    return [_headline_row(row) for row in table.rows]
 
 
 def _headline_row(row: Mapping[str, Any]) -> dict[str, str]:
@@ -115,7 +115,7 @@ def _headline_row(row: Mapping[str, Any]) -> dict[str, str]:
 
 def _details(number: int, table: Table, printed: pd.DataFrame) -> list[str]:
     """The sections behind one headline table."""
-    rows = table.rows.to_dict("records")
+    rows = table.rows
     parts = [f"## Details of table {number}"]
     for label in reversed(METRICS.values()):
         parts += [f"### {label} AP by class and difficulty (R40)"]
@@ -172,7 +172,7 @@ def _cost_row(row: Mapping[str, Any], table: Table) -> dict[str, str]:
 
 def _pairs(table: Table) -> list[str]:
     """Every pair that has an interval, and how many have none."""
-    lines = table.pairs.to_dict("records")
+    lines = table.pairs
     sure = [line for line in lines if not math.isnan(line["p"])]
     told = []
     if len(sure) < len(lines):

@@ -73,7 +73,7 @@ def beside(table: Table, printed: pd.DataFrame) -> pd.DataFrame:
     kitti = dict(list(printed[printed["data"] == KITTI].groupby(["student", "method"])))
     comparable = not differences(table)
     lines = []
-    for row in table.rows.to_dict("records"):
+    for row in table.rows:
         same = kitti.get((row["student"], row["method"]))
         for source, group in same.groupby("source") if same is not None else ():
             line = {key: row[key] for key in ("student", "method")} | {

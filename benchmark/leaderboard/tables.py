@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-import pandas as pd
 
 from benchmark.evaluation.intervals import (
     Comparison,
@@ -55,8 +54,8 @@ class Table:
     example: Record
     machines: Sequence[str]
     seeds: Sequence[int]
-    rows: pd.DataFrame
-    pairs: pd.DataFrame
+    rows: Sequence[dict[str, Any]]
+    pairs: Sequence[dict[str, Any]]
     cells: Sequence[dict[str, Any]]
 
     @property
@@ -117,8 +116,8 @@ def _table(records: Sequence[Record]) -> Table:
         records[0],
         sorted({record["provenance"]["machine"] for record in records}),
         seeds,
-        pd.DataFrame(described),
-        pd.DataFrame(_pairs(comparisons), columns=PAIR_COLUMNS),
+        described,
+        list(_pairs(comparisons)),
         cells,
     )
 
@@ -296,28 +295,33 @@ def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return family, float(ratio or 1), undefined, fewer, 0 if undefined else -value, row["method"]
 
 
-PAIR_COLUMNS = [
-    "student", "first", "second", "seeds", "difference", "low", "high", "p", "p (Holm)",
-    "distinguishable",
-]  # fmt: skip
-
-
-def _pairs(comparisons: Mapping[str, Sequence[Comparison]]) -> list[list[Any]]:
+def _pairs(comparisons: Mapping[str, Sequence[Comparison]]) -> Iterator[dict[str, Any]]:
     """Differences of 3D mAP, the better method first, the surest first."""
-    found = []
     for student, pairs in comparisons.items():
         lines = [_pair(student, pair) for pair in pairs if pair.gain.n_seeds]
-        found += sorted(lines, key=lambda line: (_last(line[7]), -line[4], line[1], line[2]))
-    return found
+        yield from sorted(
+            lines,
+            key=lambda line: (_last(line["p"]), -line["difference"], line["first"], line["second"]),
+        )
 
 
-def _pair(student: str, pair: Comparison) -> list[Any]:
-    gain, names = pair.gain, [pair.first, pair.second]
+def _pair(student: str, pair: Comparison) -> dict[str, Any]:
+    gain, names = pair.gain, (pair.first, pair.second)
     mean, low, high = gain.mean, gain.low, gain.high
     if mean < 0:
         mean, low, high, names = -mean, -high, -low, names[::-1]
-    p = [pair.p_value, pair.p_holm, pair.distinguishable]
-    return [student, *names, gain.n_seeds, mean, low, high, *p]
+    return {
+        "student": student,
+        "first": names[0],
+        "second": names[1],
+        "seeds": gain.n_seeds,
+        "difference": mean,
+        "low": low,
+        "high": high,
+        "p": pair.p_value,
+        "p (Holm)": pair.p_holm,
+        "distinguishable": pair.distinguishable,
+    }
 
 
 def _cells(row: Mapping[str, Any], rows: Rows, seeds: Sequence[int]) -> Iterator[dict[str, Any]]:

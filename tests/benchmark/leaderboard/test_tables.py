@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from benchmark.leaderboard import make_tables
@@ -10,7 +11,7 @@ from benchmark.leaderboard import make_tables
 
 def rows(records):
     (table,) = make_tables(records)
-    return table.rows.set_index(["student", "method"])
+    return pd.DataFrame(table.rows).set_index(["student", "method"])
 
 
 def test_figures_are_means_over_seeds_and_gains_are_paired(record):
@@ -83,7 +84,7 @@ def test_what_other_rows_have_is_shown_as_missing(record):
         ("pointpillars@16", "fitnet", 0),
         ("pointpillars@16", "fitnet", 1),
     }
-    row = table.rows.set_index(["student", "method"]).loc["pointpillars@16", "fitnet"]
+    row = pd.DataFrame(table.rows).set_index(["student", "method"]).loc["pointpillars@16", "fitnet"]
     assert row["verdict"] == "missing"
     assert row["seeds"] == 0
 
@@ -110,13 +111,13 @@ def test_pairs_carry_holms_correction(record):
         record(m, s, mean + rng.normal(0, 0.3)) for m, mean in means.items() for s in range(5)
     ]
     (table,) = make_tables(records)
-    pairs = table.pairs
+    pairs = pd.DataFrame(table.pairs)
     assert (pairs["difference"] >= 0).all()
     assert pairs.groupby("first").size()["crd"] == 2
     smallest = pairs.iloc[0]
     assert smallest["p (Holm)"] == pytest.approx(3 * smallest["p"])
     assert list(pairs["distinguishable"]) == [True, True, False]
-    ranks = table.rows.set_index("method")[["rank low", "rank high"]]
+    ranks = pd.DataFrame(table.rows).set_index("method")[["rank low", "rank high"]]
     assert tuple(ranks.loc["crd"]) == (1, 1)
     assert tuple(ranks.loc["none"]) == tuple(ranks.loc["fitnet"]) == (2, 3)
 
@@ -145,7 +146,7 @@ def test_an_adopted_teacher_is_in_the_table_of_its_students(record):
     teacher = record(student="pointpillars", training=None, reason="weights of epoch_80.pth")
     teacher["settings"]["checkpoint"] = "abc"
     (table,) = make_tables([record(), teacher])
-    assert list(table.rows["method"]) == ["teacher", "none"]
+    assert [row["method"] for row in table.rows] == ["teacher", "none"]
 
 
 def test_cells_of_other_values_are_rows_of_their_own(record):
