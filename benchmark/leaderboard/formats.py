@@ -73,8 +73,8 @@ def _plain(table: Table) -> dict[str, Any]:
         "versions": example["provenance"]["versions"],
         "machines": table.machines,
         "seeds": table.seeds,
-        "rows": list(table.rows),
-        "pairs": list(table.pairs),
+        "rows": table.rows,
+        "pairs": table.pairs,
         "cells": table.cells,
     }
 

@@ -21,7 +21,7 @@ from benchmark.evaluation.detector import evaluate_models
 from benchmark.evaluation.kitti_ap import evaluate
 from benchmark.matrix import NONE, Cell, describe_data
 from benchmark.profiles import load_profile
-from benchmark.records import read_all
+from benchmark.records import read_results
 from detectors import get_family
 
 CELL = 0.3
@@ -84,7 +84,7 @@ def row(name, ap):
 
 def main(results):
     torch.manual_seed(0)
-    found = [record for record in read_all(results / "records") if record["status"] == "done"]
+    found = [record for record in read_results(results) if record["status"] == "done"]
     profile = load_profile(found[0]["profile"]["name"])
     cache = Path(".cache/pointkd")
     root = synthetic.ensure(cache / "synthetic", **profile.synthetic)

@@ -6,7 +6,6 @@ Trains teacher and ``none`` (three seeds) under each variant and prints how far 
 (separation.py). What is finished is not run again. All variants are scored on the same frames.
 """
 
-import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -31,13 +30,11 @@ VARIANTS = {
 
 def profile(frames, changes):
     """Mini with other frames and another schedule."""
-    settings = copy.deepcopy(yaml.safe_load(MINI.read_text()))
+    settings = yaml.safe_load(MINI.read_text())
     settings["synthetic"] = WORLD
     settings["max_frames"] = {"train": frames, "val": WORLD["val"]}
-    settings["defaults"] |= changes
     for family in settings["families"].values():
-        for name in changes:
-            family.pop(name, None)
+        family.update(changes)
     return settings
 
 

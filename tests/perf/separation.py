@@ -13,11 +13,10 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from benchmark.leaderboard.tables import METRICS, MODERATE
 from benchmark.matrix import NONE
 from benchmark.records import read_results
 
-MODERATE = 1
-KINDS = ("bev", "3d")
 HEADERS = ["results", "student", "kind", "teacher", "none", "spread", "seeds", "gap / spread",
            "minutes: teacher", "none"]  # fmt: skip
 
@@ -38,19 +37,18 @@ def rows(results):
         family = student.partition("@")[0]
         teachers = [record for record in done if record["student"] == family]
         own = [record for record in alone if record["student"] == student]
-        for kind in KINDS:
+        for kind in METRICS:
             yield row(results.name, student, kind, teachers, own)
 
 
 def row(name, student, kind, teachers, own):
     teacher = statistics.mean(mean_ap(record, kind) for record in teachers)
     found = [mean_ap(record, kind) for record in own]
+    alone = statistics.mean(found)
     spread = statistics.stdev(found) if len(found) > 1 else float("nan")
-    gap = teacher - statistics.mean(found)
-    numbers = (teacher, statistics.mean(found), spread)
     return [
-        name, student, kind, *(f"{n:.2f}" for n in numbers), len(own), f"{gap / spread:.1f}",
-        f"{minutes(teachers):.1f}", f"{minutes(own):.1f}",
+        name, student, kind, *(f"{n:.2f}" for n in (teacher, alone, spread)), len(own),
+        f"{(teacher - alone) / spread:.1f}", f"{minutes(teachers):.1f}", f"{minutes(own):.1f}",
     ]  # fmt: skip
 
 
