@@ -13,6 +13,7 @@ import platform
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,7 +165,7 @@ def read_results(results: Path) -> list[dict[str, Any]]:
 def read_all(folder: Path) -> list[dict[str, Any]]:
     """Every record of a folder, by file name."""
     with without_collection():
-        return [read(path) for path in sorted(folder.glob("*.json"))]
+        return [read(path) for path in sorted(folder.glob("*.json"), key=attrgetter("name"))]
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmark import plots
 from benchmark.evaluation import views
-from benchmark.evaluation.kitti_ap import CLASSES, DIFFICULTIES, ENOUGH_OBJECTS
+from benchmark.evaluation.protocol import CLASSES, DIFFICULTIES, ENOUGH_OBJECTS
 from benchmark.leaderboard import Table, make_tables
 from benchmark.leaderboard.tables import METRICS, MODERATE, TEACHER, Record
 from benchmark.records import NONE, write_atomically

@@ -11,7 +11,7 @@ from typing import Any
 from tabulate import tabulate
 
 from benchmark import records
-from benchmark.evaluation.kitti_ap import CLASSES, DIFFICULTIES, ENOUGH_OBJECTS, METRICS
+from benchmark.evaluation.protocol import CLASSES, DIFFICULTIES, ENOUGH_OBJECTS, METRICS
 from benchmark.profiles import ProfileError, load_profile
 from kd_methods import MethodError, create
 

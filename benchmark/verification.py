@@ -13,7 +13,7 @@ import orjson
 from jsonschema import Draft202012Validator
 
 from benchmark import records
-from benchmark.evaluation.kitti_ap import CLASSES, ENOUGH_OBJECTS, METRICS, RECALLS
+from benchmark.evaluation.protocol import CLASSES, ENOUGH_OBJECTS, METRICS, RECALLS
 from benchmark.leaderboard import external, pages
 
 Record = Mapping[str, Any]

@@ -14,16 +14,8 @@ from benchmark.data.calibration import read_calibration
 from benchmark.data.errors import DataError
 from benchmark.data.labels import LabelError, Labels, read_labels
 from benchmark.evaluation import diagnostics
-from benchmark.evaluation.kitti_ap import (
-    CLASSES,
-    DIFFICULTIES,
-    ENOUGH_OBJECTS,
-    LOOSE,
-    METRICS,
-    STRICT,
-    Result,
-    evaluate,
-)
+from benchmark.evaluation.kitti_ap import LOOSE, STRICT, Result, evaluate
+from benchmark.evaluation.protocol import CLASSES, DIFFICULTIES, ENOUGH_OBJECTS, METRICS
 
 _SHOWN_ERRORS = 20
 

@@ -9,16 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.data.labels import Labels
-from benchmark.evaluation.kernels import RECALLS
-from benchmark.evaluation.kitti_ap import (
-    CLASSES,
-    DIFFICULTIES,
-    METRICS,
-    STRICT,
-    MinOverlap,
-    Result,
-    evaluate,
-)
+from benchmark.evaluation.kitti_ap import STRICT, MinOverlap, Result, evaluate
+from benchmark.evaluation.protocol import CLASSES, DIFFICULTIES, METRICS, RECALL_POSITIONS
 
 DISTANCES = (0.0, 30.0, 50.0, np.inf)  # metres
 POINT_COUNTS = (0, 10, 50, np.inf)
@@ -118,7 +110,9 @@ def write_curves_csv(path: Path, result: Result) -> None:
                 for level, difficulty in enumerate(DIFFICULTIES):
                     for k, value in enumerate(result.precision[c, m, level]):
                         if np.isfinite(value):
-                            writer.writerow([name, metric, difficulty, k / (RECALLS - 1), value])
+                            writer.writerow(
+                                [name, metric, difficulty, k / (RECALL_POSITIONS - 1), value]
+                            )
 
 
 def write_curves_png(path: Path, result: Result) -> None:
@@ -128,7 +122,7 @@ def write_curves_png(path: Path, result: Result) -> None:
 
     figure = Figure(figsize=(3 * len(METRICS), 2.6 * len(CLASSES)), layout="constrained")
     panels = figure.subplots(len(CLASSES), len(METRICS), sharex=True, sharey=True)
-    recalls = np.linspace(0, 1, RECALLS)
+    recalls = np.linspace(0, 1, RECALL_POSITIONS)
     for c, name in enumerate(CLASSES):
         for m, metric in enumerate(METRICS):
             for level, difficulty in enumerate(DIFFICULTIES):

@@ -17,7 +17,6 @@ from numba import njit
 VALID = 0
 IGNORED = 1
 OTHER = -1
-RECALLS = 41  # recall positions 0, 1/40, .., 1
 
 
 @njit(cache=True, nogil=True)
@@ -361,6 +360,7 @@ def sampled_precision(
         weights: (resamples, frames) whole numbers >= 0.
         precision: (resamples, 41) out; NaN where a resample holds no valid object.
     """
+    positions = precision.shape[1]
     for r in range(len(weights)):
         weight = weights[r]
         n_objects, n_first = 0, 0
@@ -385,10 +385,10 @@ def sampled_precision(
                 if seen < n_first and right - recall < recall - left:
                     continue
                 reached += 1
-                recall += 1.0 / (RECALLS - 1.0)
+                recall += 1.0 / (positions - 1.0)
             if reached > filled and (i + 1 == len(score) or score[i + 1] != score[i]):
                 value = summed_hits / summed_counted if summed_counted > 0 else 0.0
                 precision[r, filled:reached] = value
                 filled = reached
-        for k in range(RECALLS - 2, -1, -1):
+        for k in range(positions - 2, -1, -1):
             precision[r, k] = max(precision[r, k], precision[r, k + 1])

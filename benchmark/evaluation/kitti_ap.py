@@ -19,12 +19,14 @@ import numpy as np
 
 from benchmark.data.labels import LEAST_HEIGHT, MOST_OCCLUSION, MOST_TRUNCATION, Labels
 from benchmark.evaluation import kernels
-
-CLASSES = ("Car", "Pedestrian", "Cyclist")
-METRICS = ("bbox", "bev", "3d", "aos")
-DIFFICULTIES = ("easy", "moderate", "hard")
-RECALLS = {"R40": slice(1, None), "R11": slice(None, None, 4)}  # of the 41 recall positions
-ENOUGH_OBJECTS = kernels.RECALLS  # with fewer, no detector can reach AP 100
+from benchmark.evaluation.protocol import (
+    CLASSES,
+    DIFFICULTIES,
+    ENOUGH_OBJECTS,
+    METRICS,
+    RECALL_POSITIONS,
+    RECALLS,
+)
 
 _NEIGHBOUR = {"Car": "Van", "Pedestrian": "Person_sitting"}
 _MEASURED_BY = (0, 1, 2, 0)  # the overlap that decides each metric's matches
@@ -70,7 +72,7 @@ class ClassStatistics:
 
     def precision(self, metric: int, difficulty: int, weights: np.ndarray) -> np.ndarray:
         """Precision (R, 41) at the recall positions, frame f counted weights[r, f] times."""
-        precision = np.full((len(weights), kernels.RECALLS), np.nan)
+        precision = np.full((len(weights), RECALL_POSITIONS), np.nan)
         if self.measured[metric]:
             overlap = _MEASURED_BY[metric]
             kernels.sampled_precision(

@@ -27,9 +27,7 @@ def write(folder: Path, records: Sequence[Record]) -> str:
     page, contents = pages(folder, records)
     for name, text in contents.items():
         write_atomically(folder / name, text.encode())
-    return (
-        f"{page.headline()}\n\nDetails: {folder / 'leaderboard.md'}, and beside it .csv .tex .json"
-    )
+    return f"{page.headline}\n\nDetails: {folder / 'leaderboard.md'}, and beside it .csv .tex .json"
 
 
 def pages(folder: Path, records: Sequence[Record]) -> tuple[Page, dict[str, str]]:

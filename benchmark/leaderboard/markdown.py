@@ -7,13 +7,14 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
 from tabulate import tabulate
 
-from benchmark.evaluation.kitti_ap import CLASSES, DIFFICULTIES, ENOUGH_OBJECTS
+from benchmark.evaluation.protocol import CLASSES, DIFFICULTIES, ENOUGH_OBJECTS
 from benchmark.leaderboard import published
 from benchmark.leaderboard.tables import METRICS, MODERATE, Record, Table
 
@@ -59,8 +60,9 @@ class Page:
             for number, table in enumerate(self.tables, 1)
             for part in _details(number, table, self.printed)
         ]
-        return "\n\n".join([self.headline(), *details]) + "\n"
+        return "\n\n".join([self.headline, *details]) + "\n"
 
+    @cached_property
     def headline(self) -> str:
         """The legend and the first table of each family."""
         parts = [f"# {_escape(self.title)}", LEGEND]
@@ -323,6 +325,7 @@ def _is_figure(text: str) -> bool:
     return not text or text[0] in "+-–0123456789"
 
 
+@cache
 def _escape(text: str) -> str:
     """Plain text as Markdown: no table cells, emphasis, code, links or tags."""
     plain = " ".join(text.replace("<", " ").replace(">", " ").split())

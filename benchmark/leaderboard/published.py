@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.evaluation.kitti_ap import CLASSES, DIFFICULTIES
+from benchmark.evaluation.protocol import CLASSES, DIFFICULTIES
 from benchmark.leaderboard.tables import METRICS, Table
 from benchmark.records import identity
 

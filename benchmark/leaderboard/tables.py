@@ -18,7 +18,7 @@ from benchmark.evaluation.intervals import (
     paired_gains,
     rank_intervals,
 )
-from benchmark.evaluation.kitti_ap import CLASSES, DIFFICULTIES
+from benchmark.evaluation.protocol import CLASSES, DIFFICULTIES
 from benchmark.records import NONE
 
 MODERATE = 1

@@ -79,7 +79,7 @@ def test_the_command_of_a_profile_that_comes_along_gives_the_same_recipe(fitnet)
 
 
 def test_a_method_that_is_not_here_needs_its_plugin(fitnet):
-    _, needs = reproduction(fitnet | {"method": "of_a_stranger"})
+    _, needs = reproduction(fitnet | {"method": "registered_nowhere"})
     assert "needs --plugin with the file that registers the method" in needs
     _, needs = reproduction(fitnet | {"hyperparameters": {"weight": 123.0}})
     assert any("other hyper-parameters" in need for need in needs)

@@ -16,6 +16,13 @@ import yaml
 MINI = Path("benchmark/profiles/mini.yaml")
 WORLD = {"train": 1024, "val": 512, "max_range": 26.0, "seed": 0}
 SEEDS = "0,1,2"
+PASTED = {
+    "paste_objects": {
+        "counts": {"Car": 6, "Pedestrian": 6, "Cyclist": 6},
+        "min_points": {"Car": 5, "Pedestrian": 5, "Cyclist": 5},
+    }
+}
+STEPS = ["flip", "rotate", "scale", "crop_points", "crop_objects"]
 VARIANTS = {
     "few-frames": (256, {"epochs": 24}),
     "many-frames": (1024, {"epochs": 6}),
@@ -24,6 +31,7 @@ VARIANTS = {
     "half-the-rate": (1024, {"epochs": 6, "learning_rate": 0.0002}),
     "twice-the-rate": (1024, {"epochs": 6, "learning_rate": 0.0008}),
     "twice-the-steps": (1024, {"epochs": 12}),
+    "pasted-objects": (1024, {"epochs": 6, "augmentation": [PASTED, *STEPS]}),
 }
 """Training frames, and what differs from mini's schedule for all families."""
 

@@ -10,17 +10,8 @@ from hypothesis import strategies as st
 from kitti_cases import detect, disturb, random_scenes, with_scores
 
 from benchmark.data.labels import Labels
-from benchmark.evaluation.kitti_ap import (
-    CLASSES,
-    ENOUGH_OBJECTS,
-    LOOSE,
-    METRICS,
-    RECALLS,
-    STRICT,
-    FrameStatistics,
-    Result,
-    evaluate,
-)
+from benchmark.evaluation.kitti_ap import LOOSE, STRICT, FrameStatistics, Result, evaluate
+from benchmark.evaluation.protocol import CLASSES, ENOUGH_OBJECTS, METRICS, RECALLS
 
 seeds = st.integers(0, 10**6)
 
