@@ -9,6 +9,7 @@ memory), so a cell ends as ``failed`` only once a process died twice in its step
 from __future__ import annotations
 
 import faulthandler
+import gc
 import multiprocessing
 import os
 import signal
@@ -166,6 +167,7 @@ def _work(job: Job, marker: Path, sender: Connection) -> None:
         try:
             for plugin in job.workplace.plugins:
                 load_plugin(plugin)
+            gc.freeze()  # half a million objects of modules, not to be walked at every collection
             with telling_of_full_disk(job.workplace.results):
                 if job.checkpoint is None:
                     cohort.run_cohort(job, Marker(marker), stop)

@@ -1,11 +1,15 @@
 """PointPillars: mmdet3d's network at the paper's widths, and its outputs as methods read them."""
 
+import copy
+
 import pytest
 import torch
 from frames import GRIDS, batch, capture
+from mmdet3d.models.voxel_encoders.utils import PFNLayer
 
 from detectors import CLASSES, DetectorError, Grid, get_family, parse_student, student_name
 from detectors.family import scaled
+from detectors.pointpillars import PillarLayer
 from kd_methods import Batch
 from kd_methods.core.interface import MissingOutputError
 
@@ -149,3 +153,20 @@ def test_student_names_have_one_spelling():
 def test_a_grid_that_the_network_cannot_halve_is_refused():
     with pytest.raises(DetectorError, match="33 cells along x.*multiple of 2.56 m"):
         FAMILY.build(4, Grid((0, -5.12, -3, 10.56, 5.12, 1), (0.32, 0.32, 4), (300, 400)))
+
+
+def test_the_pillar_layer_is_mmdet3ds():
+    torch.manual_seed(0)
+    theirs = PFNLayer(10, 8, last_layer=True).double()
+    ours = copy.deepcopy(theirs)
+    ours.__class__ = PillarLayer
+    points = torch.randn(50, 6, 10, dtype=torch.double)
+    points[:, 4:] = 0  # as pillars are padded
+    found = [layer(points) for layer in (theirs, ours)]
+    torch.testing.assert_close(found[1], found[0])
+    weight = torch.randn_like(found[0])
+    for output in found:
+        (output * weight).sum().backward()
+    for ours_now, theirs_now in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(ours_now.grad, theirs_now.grad)
+    torch.testing.assert_close(dict(ours.named_buffers()), dict(theirs.named_buffers()))
