@@ -16,22 +16,12 @@ import yaml
 MINI = Path("benchmark/profiles/mini.yaml")
 WORLD = {"train": 1024, "val": 512, "max_range": 26.0, "seed": 0}
 SEEDS = "0,1,2"
-PASTED = {
-    "paste_objects": {
-        "counts": {"Car": 6, "Pedestrian": 6, "Cyclist": 6},
-        "min_points": {"Car": 5, "Pedestrian": 5, "Cyclist": 5},
-    }
-}
 STEPS = ["flip", "rotate", "scale", "crop_points", "crop_objects"]
 VARIANTS = {
-    "few-frames": (256, {"epochs": 24}),
-    "many-frames": (1024, {"epochs": 6}),
-    "half-the-steps": (1024, {"epochs": 3}),
-    "batches-of-4": (1024, {"epochs": 6, "batch_size": 4, "batch_norm_batch": 4}),
-    "half-the-rate": (1024, {"epochs": 6, "learning_rate": 0.0002}),
-    "twice-the-rate": (1024, {"epochs": 6, "learning_rate": 0.0008}),
-    "twice-the-steps": (1024, {"epochs": 12}),
-    "pasted-objects": (1024, {"epochs": 6, "augmentation": [PASTED, *STEPS]}),
+    "nothing-pasted": (1024, {"epochs": 6, "augmentation": STEPS}),
+    "few-frames": (256, {"epochs": 12}),
+    "three-epochs": (1024, {"epochs": 3}),
+    "six-epochs": (1024, {"epochs": 6}),
 }
 """Training frames, and what differs from mini's schedule for all families."""
 
