@@ -8,6 +8,7 @@ memory), so a cell ends as ``failed`` only once a process died twice in its step
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import gc
 import multiprocessing
@@ -42,6 +43,8 @@ SHARED_DEATHS = 3
 LOOK = 0.5
 """Seconds between two looks at a cohort's process."""
 WIDTH = 80
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Parameters of mallopt, from glibc's malloc.h."""
 
 
 class CohortError(RuntimeError):
@@ -159,6 +162,7 @@ def _work(job: Job, marker: Path, sender: Connection) -> None:
     """The cohort's process."""
     stop = _StopOnSignal()
     warnings.filterwarnings("ignore")
+    keep_freed_memory()
     torch.set_num_threads(job.threads)
     make_deterministic(job.workplace.device)
     job.log.parent.mkdir(parents=True, exist_ok=True)
@@ -178,6 +182,18 @@ def _work(job: Job, marker: Path, sender: Connection) -> None:
         except Exception as error:
             sender.send(f"{type(error).__name__}: {error}" if _unforeseen(error) else str(error))
             raise SystemExit(1) from error
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep what it frees for its next tensors, where its C library is glibc.
+
+    By default large blocks go back to the system, which clears every page anew when the next
+    tensor touches it: a tenth of PointRCNN's step, 40 % of its evaluation.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _adopt(job: Job) -> None:
