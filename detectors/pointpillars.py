@@ -35,7 +35,7 @@ class PointPillars(VoxelNet):
 
     def buildable(self, config: dict[str, Any]) -> dict[str, Any]:
         config["voxel_encoder"]["type"] = PillarEncoder.__name__
-        return config
+        return super().buildable(config)
 
     def encoder(self, model: Model) -> nn.Module:
         return model.voxel_encoder

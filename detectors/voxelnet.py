@@ -6,9 +6,12 @@ from abc import abstractmethod
 from typing import Any
 
 import torch
+from mmdet3d.models.dense_heads import Anchor3DHead
+from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
 from detectors.family import Family, Grid, Hooks, Inputs, Model, scale_widths, wanted
+from detectors.operators.per_batch import once, remembering
 from kd_methods.core.interface import Boxes, Dense, Detections, Layer, Points, Spec
 
 
@@ -58,6 +61,10 @@ class VoxelNet(Family):
         head = config["bbox_head"]
         head.update(in_channels=sum(fused), feat_channels=sum(fused))
         head["anchor_generator"] = _moved_anchors(head["anchor_generator"], grid)
+        return config
+
+    def buildable(self, config: dict[str, Any]) -> dict[str, Any]:
+        config["bbox_head"]["type"] = AnchorHead.__name__
         return config
 
     def place(self, model: Model, device: torch.device) -> Model:
@@ -142,6 +149,18 @@ def _count_points(inputs: Inputs, cells: Tensor, size: tuple[float, ...], grid: 
     return totals[tuple(cells.T)]
 
 
+@MODELS.register_module()
+class AnchorHead(Anchor3DHead):
+    """mmdet3d's head. Its targets depend on anchors and objects alone, so they are made once for
+    all networks that see a batch."""
+
+    def anchor_target_3d(self, anchors: Any, truth: Any, *others: Any, **settings: Any) -> Any:
+        objects = [tensor for one in truth for tensor in (one.bboxes_3d.tensor, one.labels_3d)]
+        make = super().anchor_target_3d
+        among = (*anchors[0], *objects)
+        return once("anchor targets", among, lambda: make(anchors, truth, *others, **settings))
+
+
 def _moved_anchors(generator: dict[str, Any], grid: Grid) -> dict[str, Any]:
     """An anchor generator's config with its ranges moved to the grid, heights kept."""
     x0, y0, x1, y1 = grid.extent
@@ -161,14 +180,15 @@ def _boxes(head: Model, raw: tuple[list[Tensor], ...], inputs: Inputs) -> Boxes:
 
     def assign() -> Tensor:
         samples = inputs.samples()
-        labels, weights = head.anchor_target_3d(
-            [[priors[0]] for _ in samples],
-            [sample.gt_instances_3d for sample in samples],
-            [sample.metainfo for sample in samples],
-            num_classes=head.num_classes,
-            label_channels=head.cls_out_channels,
-            sampling=head.sampling,
-        )[:2]
+        with remembering(inputs.searches):
+            labels, weights = head.anchor_target_3d(
+                [[priors[0]] for _ in samples],
+                [sample.gt_instances_3d for sample in samples],
+                [sample.metainfo for sample in samples],
+                num_classes=head.num_classes,
+                label_channels=head.cls_out_channels,
+                sampling=head.sampling,
+            )[:2]
         label = labels[0].masked_fill(labels[0] >= head.num_classes, -1)
         return label.masked_fill(weights[0] == 0, -2)
 

@@ -1,9 +1,12 @@
 """Searches are done once per batch, and only for equal points."""
 
+from dataclasses import replace
+
 import pytest
 import spconv.pytorch.ops as spconv
 import torch
 from frames import GRIDS, batch
+from mmdet3d.models.dense_heads import Anchor3DHead
 
 from detectors import get_family
 from detectors.operators import cpu_searches
@@ -52,27 +55,45 @@ SEARCH = {
 """What does a family's work, where a test can take it away."""
 
 
+def learn(family, grid, inputs):
+    """Losses and gradients of a student."""
+    torch.manual_seed(1)
+    student = family.build(16, grid).train()
+    losses = family.losses(student, inputs)
+    sum(losses.values()).backward()
+    return [*losses.values(), *(p.grad for p in student.parameters())]
+
+
+def refuse(*arguments, **settings):
+    raise AssertionError("searched again")
+
+
 @pytest.mark.parametrize("name", list(SEARCH))
 def test_students_use_what_the_teacher_found_and_learn_the_same(name, monkeypatch):
     family, grid = get_family(name), GRIDS[name]
     voxelize = family.voxelizer(grid, training=True)
-
-    def learn(inputs):
-        torch.manual_seed(1)
-        student = family.build(16, grid).train()
-        losses = family.losses(student, inputs)
-        sum(losses.values()).backward()
-        return [*losses.values(), *(p.grad for p in student.parameters())]
-
-    def refuse(*arguments):
-        raise AssertionError("searched again")
-
     frames = batch(points=grid.num_points or 1500)
-    alone, inputs = learn(voxelize(frames)), voxelize(frames)
+    alone, inputs = learn(family, grid, voxelize(frames)), voxelize(frames)
     with torch.no_grad():
         family.observe(family.build(4, grid).eval(), inputs)
     monkeypatch.setattr(*SEARCH[name], refuse)
-    together = learn(inputs)
+    together = learn(family, grid, inputs)
     assert all(map(torch.equal, alone, together))
     with pytest.raises(AssertionError, match="searched again"):
-        learn(voxelize(frames))
+        learn(family, grid, voxelize(frames))
+
+
+@pytest.mark.parametrize("name", ["pointpillars", "second"])
+def test_targets_are_made_once_for_equal_objects(name, monkeypatch):
+    family, grid = get_family(name), GRIDS[name]
+    inputs = family.voxelizer(grid, training=True)(batch())
+    model = family.build(4, grid).train()
+    with family.capture(model, {"head"}, grid) as take:
+        family.losses(model, inputs)
+    alone = learn(family, grid, replace(inputs, searches=Searches()))
+    monkeypatch.setattr(Anchor3DHead, "anchor_target_3d", refuse)
+    assert all(map(torch.equal, alone, learn(family, grid, inputs)))
+    assert take(inputs).head.positive.any()
+    moved = replace(inputs.batch, boxes=[boxes + 0.1 for boxes in inputs.batch.boxes])
+    with pytest.raises(AssertionError, match="searched again"):
+        learn(family, grid, inputs.with_targets(moved))
