@@ -60,7 +60,7 @@ def test_the_command_names_what_makes_the_cell(fitnet):
 def test_the_command_of_a_profile_that_comes_along_gives_the_same_recipe(fitnet):
     from benchmark.profiles import load_profile
 
-    recipe = load_profile("mini", epochs=3).recipe("pointpillars").settings()
+    recipe = load_profile("mini", epochs=4).recipe("pointpillars").settings()
     recipe = json.loads(json.dumps(recipe))
     made = fitnet | {
         "profile": {**fitnet["profile"], "name": "mini"},
@@ -69,7 +69,7 @@ def test_the_command_of_a_profile_that_comes_along_gives_the_same_recipe(fitnet)
     }
     command, needs = reproduction(made, "abc")
     found = options(command)
-    assert (found["--profile"], found["--epochs"]) == ("mini", "3")
+    assert (found["--profile"], found["--epochs"]) == ("mini", "4")
     assert found["--data"] == "FOLDER/kitti"
     assert found["--teacher"] == "pointpillars=FILE"
     assert [need.partition(" ")[2] for need in needs] == [
