@@ -112,7 +112,8 @@ def read(path: Path) -> dict[str, Any]:
         RecordError: names the file and what is wrong with it.
     """
     try:
-        record = orjson.loads(path.read_bytes())
+        with open(path, "rb", buffering=0) as file:
+            record = orjson.loads(file.read())
     except (OSError, orjson.JSONDecodeError) as error:
         raise RecordError(f"{path}: {error}; remove the file to run its cell again") from None
     missing = [f for f in FIELDS if f not in record] if isinstance(record, dict) else list(FIELDS)
