@@ -99,7 +99,7 @@ class Inputs:
     Attributes:
         batch: points and ground truth.
         voxels: mmdet3d's voxel dictionary.
-        searches: what depends on the points alone, found by the first network that asks.
+        searches: what depends on points and objects alone, found by the first network that asks.
     """
 
     batch: Batch
@@ -179,7 +179,7 @@ class Family(ABC):
         return model
 
     def buildable(self, config: dict[str, Any]) -> dict[str, Any]:
-        """The config with classes of ours where mmdet3d's fail on ordinary data."""
+        """The config with classes of ours where mmdet3d's fail or waste time."""
         return config
 
     def place(self, model: Model, device: torch.device) -> Model:

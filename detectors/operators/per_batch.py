@@ -1,8 +1,9 @@
-"""Searches among the points of a batch, done once for all networks that see it.
+"""What is searched in a batch, once for all networks that see it.
 
 Furthest points, neighbours within a radius, nearest points and the pairs of sparse cells depend
 on coordinates alone: teacher and students search the same. What they search among is compared,
-so a search among other points (the second stage's) is simply done.
+so a search among other points (the second stage's) is simply done. The same holds of anchors'
+targets, which depend on anchors and objects.
 """
 
 from __future__ import annotations

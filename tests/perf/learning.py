@@ -19,6 +19,7 @@ from benchmark.data import synthetic
 from benchmark.data.kitti import to_labels
 from benchmark.evaluation.detector import evaluate_models
 from benchmark.evaluation.kitti_ap import evaluate
+from benchmark.leaderboard.tables import METRICS, MODERATE
 from benchmark.matrix import NONE, Cell, describe_data
 from benchmark.profiles import load_profile
 from benchmark.records import read_results
@@ -79,7 +80,7 @@ def trivial_result(setup, validation):
 
 
 def row(name, ap):
-    return [name, *(f"{ap['Car'][kind]['R40'][1]:.1f}" for kind in ("bev", "3d"))]
+    return [name, *(f"{ap['Car'][kind]['R40'][MODERATE]:.1f}" for kind in METRICS)]
 
 
 def main(results):

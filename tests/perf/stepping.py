@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from timing import one_thread
 
 from benchmark.cohort import Workplace, make_setup
 from benchmark.data import synthetic
@@ -75,12 +76,8 @@ def time_steps(cells: Sequence[Cell], setup: Setup, steps: int = 10) -> Steps:
 
     On one thread: so ratios hardly depend on what else the machine does.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return _time_steps(cells, setup, steps)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _time_steps(cells: Sequence[Cell], setup: Setup, steps: int) -> Steps:

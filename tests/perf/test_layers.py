@@ -4,10 +4,11 @@
 """
 
 import copy
-import time
+from functools import partial
 
 import pytest
 import torch
+from timing import least_seconds, one_thread
 
 from detectors.pointpillars import PillarLayer
 
@@ -17,32 +18,26 @@ from mmdet3d.models.voxel_encoders.utils import PFNLayer
 ROUNDS = 6
 
 
-def least_seconds(layer, pillars, precision):
-    """Of a forward and backward pass."""
-    times = []
-    for _ in range(ROUNDS):
-        layer.zero_grad()
-        start = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            output = layer(pillars)
-        output.float().sum().backward()
-        times.append(time.perf_counter() - start)
-    return min(times)
+def learn(layer, pillars, precision):
+    """A forward and backward pass."""
+    layer.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        output = layer(pillars)
+    output.float().sum().backward()
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("width", [32, 64])
 def test_pillars(width, precision):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        theirs = PFNLayer(10, width, last_layer=True)
-        ours = copy.deepcopy(theirs)
-        ours.__class__ = PillarLayer
-        pillars = torch.randn(2500, 32, 10)
-        own, other = (least_seconds(layer, pillars, precision) for layer in (ours, theirs))
-    finally:
-        torch.set_num_threads(threads)
+    theirs = PFNLayer(10, width, last_layer=True)
+    ours = copy.deepcopy(theirs)
+    ours.__class__ = PillarLayer
+    pillars = torch.randn(2500, 32, 10)
+    with one_thread():
+        own, other = (
+            least_seconds(partial(learn, layer, pillars, precision), ROUNDS)
+            for layer in (ours, theirs)
+        )
     print(
         f"\n2,500 pillars, {width} channels, {precision}: {1000 * own:.0f} ms; "
         f"mmdet3d {1000 * other:.0f} ms; ratio {other / own:.1f}"

@@ -3,24 +3,21 @@
 Only ratios are asserted; `pytest tests/perf/test_operators.py -s` prints the milliseconds.
 """
 
-import time
-
 import detectors.operators  # noqa: F401  (before mmcv.ops)
 
 # isort: split
 import mmcv.ops
 import pytest
 import torch
+from timing import least_seconds, one_thread
 
 from kd_methods.core.geometry import close_pairs, rotated_iou
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -34,20 +31,11 @@ def scene():
     return points, points[:, chosen].contiguous()
 
 
-def seconds(work, rounds=3):
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
 def compare(benchmark, name, ours, plain, share=1.0):
     """Ratio of the plain time, `share` of which is measured, to ours."""
     ours()
     benchmark.pedantic(ours, rounds=3)
-    own, theirs = seconds(ours), seconds(plain, rounds=1) / share
+    own, theirs = least_seconds(ours), least_seconds(plain, rounds=1) / share
     print(f"\n{name}: {1000 * own:.0f} ms; plain PyTorch {1000 * theirs:.0f} ms; "
           f"ratio {theirs / own:.1f}")  # fmt: skip
     return theirs / own

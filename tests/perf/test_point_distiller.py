@@ -9,12 +9,12 @@ seconds and megabytes; ratios are asserted.
 
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+from timing import least_seconds
 from torch import nn
 
 from kd_methods import Batch, KDMethod, Layer, Outputs, Points, Spec, create
@@ -100,13 +100,9 @@ def edge_layer(channels):
 
 
 def seconds(work, repeats=3):
-    """Least of several."""
-    found = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        work()
-        found.append(time.perf_counter() - start)
-    return min(found[1:])
+    """Least of several, after one to warm up."""
+    work()
+    return least_seconds(work, repeats)
 
 
 @pytest.mark.parametrize("variant", ["paper", "released"])
