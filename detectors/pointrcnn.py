@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from mmdet3d.models.dense_heads import PointRPNHead
 from mmdet3d.registry import MODELS
+from mmengine.model import normal_init
 from torch import Tensor
 
 from detectors.family import (
@@ -31,6 +32,10 @@ YAW = 6
 """First column of the cosine and sine that the box code ends with."""
 COUNTED_POINTS = 40_000
 """Points of the frame on which mmdet3d counts FLOPs (tools/analysis_tools/get_flops.py)."""
+SMALL = 0.001
+"""Standard deviation of the second stage's fresh box weights, so that it begins by keeping the
+proposals. mmdet3d means to set it, but hands the weights themselves to a function that wants their
+layer and does nothing else with them (point_rcnn_bbox_head.py:211)."""
 NOWHERE = (0.0, 0.0, -1000.0, 1.0, 1.0, 1.0, 0.0)
 """A box that holds no point."""
 
@@ -70,7 +75,9 @@ class PointRCNN(Family):
 
     def build(self, ratio: float, grid: Grid) -> Model:
         model = super().build(ratio, grid)
-        model.roi_head.bbox_head.register_forward_hook(to_float)
+        head = model.roi_head.bbox_head
+        normal_init(head.conv_reg, std=SMALL)
+        head.register_forward_hook(to_float)
         return model
 
     def buildable(self, config: dict[str, Any]) -> dict[str, Any]:

@@ -161,6 +161,26 @@ def test_every_parameter_is_trained(model, precision):
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
+def test_a_fresh_second_stage_keeps_its_proposals(monkeypatch):
+    """What mmdet3d means by its normal_init, which does nothing: boxes moved by decimetres here."""
+    torch.manual_seed(0)
+    model = FAMILY.build(8, GRID).eval()
+    proposed = []
+    whole = model.rpn_head.predict
+
+    def keep(*arguments, **options):
+        proposed.extend(whole(*arguments, **options))
+        return proposed
+
+    monkeypatch.setattr(model.rpn_head, "predict", keep)
+    inputs = FAMILY.voxelizer(GRID, training=False)(frames(1))
+    (found,) = FAMILY.predict(model, inputs)
+    before = proposed[0].bboxes_3d.tensor
+    moved = (found.boxes[:, None] - before).abs().amax(2).amin(1)
+    assert len(found.boxes) > 0
+    assert moved.max() < 0.02
+
+
 def test_frames_do_not_share_proposals(model):
     """mmdet3d splits proposals evenly, also where suppression leaves frames with unequal ones."""
     model.eval()
