@@ -32,7 +32,7 @@ YAW = 6
 """First column of the cosine and sine that the box code ends with."""
 COUNTED_POINTS = 40_000
 """Points of the frame on which mmdet3d counts FLOPs (tools/analysis_tools/get_flops.py)."""
-SMALL = 0.001
+FRESH_BOX_STD = 0.001
 """Standard deviation of the second stage's fresh box weights, so that it begins by keeping the
 proposals. mmdet3d means to set it, but hands the weights themselves to a function that wants their
 layer and does nothing else with them (point_rcnn_bbox_head.py:211)."""
@@ -76,7 +76,7 @@ class PointRCNN(Family):
     def build(self, ratio: float, grid: Grid) -> Model:
         model = super().build(ratio, grid)
         head = model.roi_head.bbox_head
-        normal_init(head.conv_reg, std=SMALL)
+        normal_init(head.conv_reg, std=FRESH_BOX_STD)
         head.register_forward_hook(to_float)
         return model
 
