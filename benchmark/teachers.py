@@ -64,7 +64,10 @@ def adopt(job: Job) -> None:
 
 
 def check_classes(pairs: Iterable[tuple[int, int | None]]) -> None:
-    """Raise :class:`TeacherError` if detections take the objects of a class for another's.
+    """Raise :class:`TeacherError` if detections name the classes in another order, or find nothing.
+
+    A class that is mixed up with one that is found under its own name is a weakness, no other
+    order: a teacher may be poor at cyclists.
 
     Args:
         pairs: for each object its class index and that of the detection at its place, if any.
@@ -77,14 +80,15 @@ def check_classes(pairs: Iterable[tuple[int, int | None]]) -> None:
             f"it finds none of {total} objects in training frames; was it trained with mmdet3d "
             "below 1.0, whose coordinates are other ones, or on other classes?"
         )
-    taken = {}
-    for true, name in enumerate(CLASSES):
+    called = {}
+    for true in range(len(CLASSES)):
         votes = {guess: n for (truth, guess), n in found.items() if truth == true}
-        best = max(votes, key=lambda guess: votes[guess], default=true)
-        if sum(votes.values()) >= FEW and best != true:
-            taken[name] = CLASSES[best]
+        if sum(votes.values()) >= FEW:
+            called[true] = max(votes, key=lambda guess: votes[guess])
+    own = {true for true, name in called.items() if true == name}
+    taken = {true: name for true, name in called.items() if name not in own}
     if taken:
-        listed = ", ".join(f"{name} for {guess}" for name, guess in taken.items())
+        listed = ", ".join(f"{CLASSES[true]} for {CLASSES[name]}" for true, name in taken.items())
         raise TeacherError(
             f"its classes are in another order than {', '.join(CLASSES)}: it takes {listed}; "
             "use a checkpoint trained in this order"
@@ -102,12 +106,11 @@ def _pairs(model: nn.Module, setup: Setup) -> Iterable[tuple[int, int | None]]:
 
 
 def match(batch: Batch, found: Detections, grid: Grid) -> Iterable[tuple[int, int | None]]:
-    """For each object of a frame its class and the class of the nearest detection in reach."""
+    """For each object of a frame its class and that of the surest detection in reach, if any."""
     (boxes,), (labels,) = batch.boxes, batch.labels
     for box, label in zip(boxes, labels.tolist(), strict=True):
         if not grid.inside(box[None]).item():
             continue
         distance = torch.linalg.vector_norm(found.boxes[:, :2] - box[:2], dim=1)
-        near = distance.argmin() if len(distance) else None
-        hit = near is not None and distance[near] <= REACH
-        yield label, int(found.labels[near]) if hit else None
+        near = (distance <= REACH).nonzero()[:, 0]
+        yield label, int(found.labels[near[found.scores[near].argmax()]]) if len(near) else None

@@ -79,7 +79,12 @@ def test_classes_in_another_order_are_named():
         check_classes([(CAR, CYCLIST)] * 9 + [(PEDESTRIAN, CAR)] * 6)
 
 
-def test_objects_are_matched_to_the_nearest_detection_in_reach():
+def test_a_teacher_poor_at_a_class_is_taken():
+    right = [(CAR, CAR)] * 9 + [(PEDESTRIAN, PEDESTRIAN)] * 6
+    check_classes([*right, *[(CYCLIST, PEDESTRIAN)] * 8, *[(CYCLIST, CYCLIST)] * 5])
+
+
+def test_objects_are_matched_to_the_surest_detection_in_reach():
     grid = Grid((0, -10, -3, 20, 10, 1), (0.5, 0.5, 4), (100, 100))
     boxes = torch.tensor(
         [[5.0, 0, -1, 4, 2, 1, 0], [9, 3, -1, 1, 1, 2, 0], [50, 0, -1, 4, 2, 1, 0]]
@@ -88,10 +93,10 @@ def test_objects_are_matched_to_the_nearest_detection_in_reach():
     places = torch.tensor([[5.4, 0.1], [5.9, 0.0], [9.0, 4.5]])
     found = Detections(
         torch.cat([places, torch.zeros(3, 5)], dim=1),
-        torch.ones(3),
+        torch.tensor([0.3, 0.6, 0.9]),
         torch.tensor([PEDESTRIAN, CAR, CYCLIST]),
     )
-    assert list(match(batch, found, grid)) == [(CAR, PEDESTRIAN), (CYCLIST, None)]
+    assert list(match(batch, found, grid)) == [(CAR, CAR), (CYCLIST, None)]
     nothing = Detections(torch.zeros(0, 7), torch.zeros(0), torch.zeros(0))
     assert list(match(batch, nothing, grid)) == [(CAR, None), (CYCLIST, None)]
 
