@@ -19,11 +19,13 @@ WORLD = 0
 SEEDS = "0,1,2"
 STEPS = ["flip", "rotate", "scale", "crop_points", "crop_objects"]
 VARIANTS = {
-    "nothing-pasted": {"epochs": 6, "augmentation": STEPS},
-    "three-epochs": {"epochs": 3},
-    "six-epochs": {"epochs": 6},
+    "nothing-pasted": {"epochs": 6, "learning_rate": 0.0004, "augmentation": STEPS},
+    "three-epochs": {"epochs": 3, "learning_rate": 0.0004},
+    "six-epochs": {"epochs": 6, "learning_rate": 0.0004},
+    "three-epochs-half-rate": {"epochs": 3, "learning_rate": 0.0002},
+    "six-epochs-half-rate": {"epochs": 6, "learning_rate": 0.0002},
 }
-"""What differs from mini for all families."""
+"""What is set for all families; the rest is mini's."""
 
 
 def profile(changes):
