@@ -85,8 +85,7 @@ def check_classes(pairs: Iterable[tuple[int, int | None]]) -> None:
         votes = {guess: n for (truth, guess), n in found.items() if truth == true}
         if sum(votes.values()) >= FEW:
             called[true] = max(votes, key=lambda guess: votes[guess])
-    own = {true for true, name in called.items() if true == name}
-    taken = {true: name for true, name in called.items() if name not in own}
+    taken = {true: name for true, name in called.items() if called.get(name) != name}
     if taken:
         listed = ", ".join(f"{CLASSES[true]} for {CLASSES[name]}" for true, name in taken.items())
         raise TeacherError(
@@ -113,4 +112,5 @@ def match(batch: Batch, found: Detections, grid: Grid) -> Iterable[tuple[int, in
             continue
         distance = torch.linalg.vector_norm(found.boxes[:, :2] - box[:2], dim=1)
         near = (distance <= REACH).nonzero()[:, 0]
-        yield label, int(found.labels[near[found.scores[near].argmax()]]) if len(near) else None
+        surest = max(near.tolist(), key=found.scores.__getitem__, default=None)
+        yield label, None if surest is None else int(found.labels[surest])
