@@ -1,9 +1,9 @@
 """spconv's convolutions on the CPU.
 
-spconv 2.3.8's CPU build finds the pairs of cells correctly, but its sums are wrong with more than
-one thread, each time differently, and its backward asks for a CUDA stream. So the pairs are
-spconv's and the arithmetic is PyTorch's: per kernel offset a gather, a product and a scatter, in
-a fixed order.
+spconv 2.3.8 finds the pairs of cells correctly, but its sums are wrong with more than one thread,
+each time differently, and its backward asks for a CUDA stream. So the pairs are spconv's and the
+arithmetic is PyTorch's: per kernel offset a gather, a product and a scatter, in a fixed order. The
+CUDA builds choose implicit GEMM for a layer, which the CPU does not have; there it runs natively.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from detectors.operators.per_batch import once
 def install() -> None:
     """Let spconv's layers call this module for tensors on the CPU."""
     import spconv.pytorch.ops as ops
+    from spconv.pytorch.conv import SparseConvolution
+    from spconv.pytorch.core import ConvAlgo
 
+    apply = SparseConvolution._conv_forward
     find, forward, backward = ops.get_indice_pairs, ops.indice_conv, ops.indice_conv_backward
 
     def get_indice_pairs(indices: Tensor, *settings: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -33,6 +36,16 @@ def install() -> None:
     def indice_conv_backward(features: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         return (backward if features.is_cuda else convolve_backward)(features, *args, **kwargs)
 
+    def conv_forward(layer: Any, training: bool, cells: Any, *args: Any, **kwargs: Any) -> Any:
+        chosen = layer.algo
+        if not cells.features.is_cuda:
+            layer.algo = ConvAlgo.Native
+        try:
+            return apply(layer, training, cells, *args, **kwargs)
+        finally:
+            layer.algo = chosen
+
+    SparseConvolution._conv_forward = conv_forward
     ops.get_indice_pairs = get_indice_pairs
     ops.indice_conv, ops.indice_conv_backward = indice_conv, indice_conv_backward
 

@@ -19,7 +19,7 @@ def furthest_points(xyz: Tensor, count: int) -> Tensor:
             columns,
             chosen,
             n,
-            count,
+            COUNT=count,
             BLOCK=block,
             num_warps=min(16, max(1, block // 32)),
             enable_fp_fusion=False,
@@ -28,10 +28,10 @@ def furthest_points(xyz: Tensor, count: int) -> Tensor:
 
 
 @triton.jit
-def _sample(xyz, chosen, n, count, BLOCK: tl.constexpr):
-    """One frame: xyz (3, n), chosen (count,) zero. A lane without a point is never the furthest."""
+def _sample(xyz, chosen, n, COUNT: tl.constexpr, BLOCK: tl.constexpr):
+    """One frame: xyz (3, n), chosen (COUNT,) zero. A lane without a point is never the furthest."""
     xyz += tl.program_id(0) * 3 * n
-    chosen += tl.program_id(0) * count
+    chosen += tl.program_id(0) * COUNT
     lane = tl.arange(0, BLOCK)
     real = lane < n
     x = tl.load(xyz + lane, mask=real, other=0.0)
@@ -39,7 +39,7 @@ def _sample(xyz, chosen, n, count, BLOCK: tl.constexpr):
     z = tl.load(xyz + 2 * n + lane, mask=real, other=0.0)
     nearest = tl.where(real, float("inf"), -1.0)
     last = 0
-    for step in range(1, count):
+    for step in range(1, COUNT):
         dx = x - tl.load(xyz + last)
         dy = y - tl.load(xyz + n + last)
         dz = z - tl.load(xyz + 2 * n + last)

@@ -41,6 +41,17 @@ def test_a_layer_equals_a_dense_one(cells, kind, stride, bias):
         torch.testing.assert_close(one, other)
 
 
+def test_a_layer_of_a_cuda_build_runs_on_the_cpu(cells):
+    """CUDA builds give layers an algorithm that the CPU does not have."""
+    layer = spconv.SparseConv3d(2, 3, 3, stride=2, indice_key="d")
+    made = spconv.SparseConvTensor(torch.randn(len(cells), 2), cells, SHAPE, 2)
+    layer.algo = spconv.ConvAlgo.Native
+    expected = layer(made).features
+    layer.algo = spconv.ConvAlgo.MaskImplicitGemm
+    assert torch.equal(layer(made).features, expected)
+    assert layer.algo == spconv.ConvAlgo.MaskImplicitGemm  # as it was for CUDA
+
+
 def test_an_inverse_layer_has_the_gradients_of_differences(cells):
     down = spconv.SparseConv3d(2, 3, 3, stride=2, padding=1, bias=False, indice_key="d").double()
     up = spconv.SparseInverseConv3d(3, 2, 3, bias=False, indice_key="d").double()
