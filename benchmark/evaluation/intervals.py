@@ -162,7 +162,8 @@ def pooled_spread(values: Values) -> Spread:
     """The residual variance of figure = method + seed + residual, by least squares.
 
     With every seed present, twice this variance is the mean over all pairs of methods of the
-    variance of their paired differences. Methods and seeds with a single figure say nothing.
+    variance of their paired differences. Methods and seeds with a single figure say nothing. Ten
+    digits are kept: the last ones differ between processors' BLAS, the leaderboard must not.
     """
     cells = [(m, s, x) for m, seeds in values.items() for s, x in seeds.items() if np.isfinite(x)]
     if not cells:
@@ -174,7 +175,8 @@ def pooled_spread(values: Values) -> Spread:
     df = len(cells) - int(rank)
     if df <= 0:
         return Spread(np.nan, 0)
-    return Spread(float(((figures - design @ effects) ** 2).sum() / df), df)
+    variance = ((figures - design @ effects) ** 2).sum() / df
+    return Spread(float(f"{variance:.10g}"), df)
 
 
 def resample_frames(
