@@ -1,9 +1,9 @@
 """spconv's convolutions on the CPU.
 
-spconv 2.3.8 finds the pairs of cells correctly, but its sums are wrong with more than one thread,
-each time differently, and its backward asks for a CUDA stream. So the pairs are spconv's and the
-arithmetic is PyTorch's: per kernel offset a gather, a product and a scatter, in a fixed order. The
-CUDA builds choose implicit GEMM for a layer, which the CPU does not have; there it runs natively.
+spconv 2.3.8's CPU build finds the pairs of cells correctly, but its sums are wrong with more than
+one thread, each time differently, and its backward asks for a CUDA stream. So the pairs are
+spconv's and the arithmetic is PyTorch's: per kernel offset a gather, a product and a scatter, in
+a fixed order. CUDA builds give layers implicit GEMM, which the CPU lacks; there they run natively.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ def install() -> None:
 
     def conv_forward(layer: Any, training: bool, cells: Any, *args: Any, **kwargs: Any) -> Any:
         chosen = layer.algo
-        if not cells.features.is_cuda:
-            layer.algo = ConvAlgo.Native
+        if cells.features.is_cuda or chosen == ConvAlgo.Native:
+            return apply(layer, training, cells, *args, **kwargs)
+        layer.algo = ConvAlgo.Native
         try:
             return apply(layer, training, cells, *args, **kwargs)
         finally:
