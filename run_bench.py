@@ -37,13 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Train what is missing of a matrix and print its leaderboard."""
-    from benchmark import leaderboard, records
-    from benchmark.cohort import Interrupted
-    from benchmark.executors import make_executor, run_matrix
+    from benchmark import leaderboard
+    from benchmark.records import store
+    from benchmark.running.cohort import Interrupted
+    from benchmark.running.matrix_run import make_executor, run_matrix
 
     matrix, workplace = _prepare(options)
     if options.dry_run:
-        from benchmark.planning import describe_plan
+        from benchmark.running.planning import describe_plan
 
         print(describe_plan(matrix, workplace, options.shard))
         return DONE
@@ -54,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     except (Interrupted, KeyboardInterrupt) as stop:
         print(f"interrupted: {str(stop) or 'the same command goes on from here'}", file=sys.stderr)
         return CELLS_FAILED
-    everything = records.read_all(workplace.results / "records")
+    everything = store.read_all(workplace.results / "records")
     print(leaderboard.write(workplace.results, everything))
     ended = [record for record in found if record["status"] not in ("done", "skipped")]
     for record in ended:
@@ -65,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
 
 def show_status(options: argparse.Namespace) -> int:
     """Print every cell of a results folder with how far it has come."""
-    from benchmark.overview import describe_cells
+    from benchmark.running.status import describe_cells
 
     print(describe_cells(options.results))
     return DONE
@@ -73,16 +74,17 @@ def show_status(options: argparse.Namespace) -> int:
 
 def show_leaderboard(options: argparse.Namespace) -> int:
     """Make the leaderboard of a results folder from its records alone."""
-    from benchmark import leaderboard, records
+    from benchmark import leaderboard
+    from benchmark.records import store
 
-    found = records.read_results(options.results)
+    found = store.read_results(options.results)
     print(leaderboard.write(options.results, found))
     return DONE
 
 
 def show_cell(options: argparse.Namespace) -> int:
     """Print everything behind one number."""
-    from benchmark.show import describe_cell
+    from benchmark.report.cell import describe_cell
 
     print(describe_cell(options.results, options.cell))
     return DONE
@@ -90,8 +92,8 @@ def show_cell(options: argparse.Namespace) -> int:
 
 def score_network(options: argparse.Namespace) -> int:
     """Evaluate a trained network; write its detections as KITTI result files."""
-    from benchmark.inference import find_network, score_network
-    from benchmark.training import choose_device
+    from benchmark.device import choose_device
+    from benchmark.evaluation.checkpoint import find_network, score_network
 
     network = find_network(options.checkpoint, options.results, options.student)
     device = choose_device(options.device)
@@ -101,7 +103,7 @@ def score_network(options: argparse.Namespace) -> int:
 
 def verify_records(options: argparse.Namespace) -> int:
     """Check a set of records, for instance one to be contributed."""
-    from benchmark.verification import verify_records
+    from benchmark.leaderboard.verification import verify_records
 
     problems = verify_records(options.results)
     print("\n".join(problems) or f"{options.results}: no problem found")
@@ -128,17 +130,18 @@ def diagnose(options: argparse.Namespace) -> int:
 
 def write_report(options: argparse.Namespace) -> int:
     """Make the report page and the plots of a results folder from its records and views."""
-    from benchmark import records, report
+    from benchmark import report
+    from benchmark.records import store
 
-    found = records.read_results(options.results)
-    page, *plots = report.write(options.results, found)
+    found = store.read_results(options.results)
+    page, *plots = report.page.write(options.results, found)
     print(f"wrote {page}, and {len(plots)} plots for papers beside it in {page.parent / 'plots'}")
     return DONE
 
 
 def export_model(options: argparse.Namespace) -> int:
     """Write the network of a finished cell as a checkpoint and config of plain mmdet3d."""
-    from benchmark.export import export_cell
+    from benchmark.running.export import export_cell
 
     record = export_cell(options.results, options.cell, options.folder)
     print(f"wrote {record['student']} {record['method']} seed {record['seed']} to {options.folder}")
@@ -149,7 +152,7 @@ def list_methods(options: argparse.Namespace) -> int:
     """Print every method with its source, year and the outputs it reads."""
     from tabulate import tabulate
 
-    from benchmark.overview import describe_methods
+    from benchmark.commands.methods import describe_methods
     from kd_methods import load_plugin
 
     for plugin in options.plugin:
@@ -160,7 +163,7 @@ def list_methods(options: argparse.Namespace) -> int:
 
 def check_method(options: argparse.Namespace) -> int:
     """Run the conformance checks on a method and print a line for each."""
-    from benchmark.conformance import run_checks
+    from benchmark.conformance.checks import run_checks
     from kd_methods import create, load_plugin
 
     path = Path(options.method)
@@ -177,7 +180,7 @@ def check_method(options: argparse.Namespace) -> int:
 
 def new_method(options: argparse.Namespace) -> int:
     """Write a plugin and its test, ready to edit."""
-    from benchmark.scaffold import write_plugin
+    from benchmark.conformance.scaffold import write_plugin
 
     plugin, test = write_plugin(options.name, options.folder)
     print(f"wrote {plugin} and {test}; next: run_bench.py check-method {plugin}")
@@ -187,7 +190,7 @@ def new_method(options: argparse.Namespace) -> int:
 def list_detectors(options: argparse.Namespace) -> int:
     """Print every detector family with the paper's compression ratios."""
     from detectors import get_family
-    from detectors.family import FAMILIES
+    from detectors.core.family import FAMILIES
 
     for name in FAMILIES:
         ratios = ", ".join(f"{name}@{ratio}" for ratio in get_family(name).ratios)
@@ -219,8 +222,8 @@ def show_cost(options: argparse.Namespace) -> int:
     """Print what a student costs, or all that the paper has, beside the paper's figures."""
     import json
 
-    from benchmark.cost_table import ALL, describe_costs, measure_students
-    from benchmark.training import choose_device
+    from benchmark.costs.table import ALL, describe_costs, measure_students
+    from benchmark.device import choose_device
 
     costs = measure_students(
         options.student,
@@ -249,7 +252,7 @@ def verify_data(options: argparse.Namespace) -> int:
 
 def synthesize_data(options: argparse.Namespace) -> int:
     """Write an embedded data set into a folder."""
-    from benchmark.data.synthetic import generate
+    from benchmark.data.synthetic.generator import generate
 
     generate(options.data, options.seed, options.train, options.val, options.max_range)
     print(f"wrote {options.train} + {options.val} synthetic frames to {options.data}")
@@ -284,9 +287,9 @@ def compare_data(options: argparse.Namespace) -> int:
 
 
 def _prepare(options: argparse.Namespace) -> tuple[Any, Any]:
-    from benchmark.cohort import Workplace
-    from benchmark.request import FIELDS, read_request, resolve
-    from benchmark.training import choose_device
+    from benchmark.config.request import FIELDS, read_request, resolve
+    from benchmark.device import choose_device
+    from benchmark.running.workplace import Workplace
 
     given = {name: getattr(options, name) for name in FIELDS}
     request = read_request(options.matrix, given)
@@ -305,7 +308,7 @@ def _prepare(options: argparse.Namespace) -> tuple[Any, Any]:
 
 
 def _shard(text: str) -> Any:
-    from benchmark.executors import Shard
+    from benchmark.running.matrix_run import Shard
 
     index, _, shards = text.partition("/")
     if not (index.isdigit() and shards.isdigit() and 1 <= int(index) <= int(shards)):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from benchmark.records import TOOLS
+from benchmark.records.provenance import TOOLS
 
 GIGA = 1e9
 LOW_DISK, NO_DISK = 10.0, 1.0
@@ -171,7 +171,7 @@ def _spconv() -> Iterator[Finding]:
 
 
 def _operators() -> Iterator[Finding]:
-    from benchmark.training import choose_device
+    from benchmark.device import choose_device
     from detectors.operators import sources
 
     device = choose_device("auto").type
@@ -185,7 +185,7 @@ def _precision() -> Iterator[Finding]:
     import torch
     from torch.utils.benchmark import Timer
 
-    from benchmark.training import choose_device, choose_precision
+    from benchmark.device import choose_device, choose_precision
 
     device = choose_device("auto")
     seconds = {}
@@ -206,9 +206,9 @@ def _precision() -> Iterator[Finding]:
 
 def _detectors() -> Iterator[Finding]:
     """Whether a network of each family can be built and run."""
-    from benchmark.profiles import load_profile
+    from benchmark.config.profile import load_profile
     from detectors import get_family
-    from detectors.family import FAMILIES
+    from detectors.core.family import FAMILIES
 
     for name in FAMILIES:
         family = get_family(name)

@@ -1,6 +1,6 @@
 """Detector families: mmdet3d's own models at any width and grid, and how to read their outputs."""
 
-from detectors.family import (
+from detectors.core.family import (
     CLASSES,
     DetectorError,
     Family,

@@ -9,8 +9,8 @@ from mmdet3d.models.voxel_encoders.utils import PFNLayer
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
-from detectors.family import Grid, Inputs, Model, scaled
-from detectors.voxelnet import VoxelNet, count_points
+from detectors.core.family import Grid, Inputs, Model, scaled
+from detectors.core.voxelnet import VoxelNet, count_points
 from kd_methods.core.interface import Points
 
 

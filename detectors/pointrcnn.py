@@ -12,7 +12,7 @@ from mmdet3d.registry import MODELS
 from mmengine.model import normal_init
 from torch import Tensor
 
-from detectors.family import (
+from detectors.core.family import (
     CLASSES,
     DetectorError,
     Family,

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from detectors.family import DetectorError, Grid, Inputs, Model, scale_widths, scaled
-from detectors.voxelnet import VoxelNet, count_points
+from detectors.core.family import DetectorError, Grid, Inputs, Model, scale_widths, scaled
+from detectors.core.voxelnet import VoxelNet, count_points
 from kd_methods.core.interface import Points
 
 STRIDE = 8

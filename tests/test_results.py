@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.leaderboard import published
-from benchmark.verification import verify_records
+from benchmark.leaderboard.verification import verify_records
 from detectors import parse_student
 from kd_methods import create
 
@@ -39,7 +39,7 @@ def test_published_students_and_methods_are_ours():
 
 
 def test_published_costs_are_those_beside_measured_ones():
-    from benchmark.cost_table import PUBLISHED
+    from benchmark.costs.table import PUBLISHED
 
     printed = published.read()
     zhang = printed[printed["table"].isin(["1", "2"]) & printed["params_m"].notna()]

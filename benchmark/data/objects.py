@@ -20,7 +20,7 @@ from benchmark.data.errors import DataError
 from benchmark.data.kitti import KittiDataset
 from benchmark.data.labels import LEAST_HEIGHT, MOST_OCCLUSION, MOST_TRUNCATION, Labels
 from benchmark.data.sample import Sample
-from benchmark.records import write_atomically
+from benchmark.files import write_atomically
 from detectors import CLASSES
 
 _FIELDS = ("points", "ends", "boxes", "labels", "difficulty", "frames")

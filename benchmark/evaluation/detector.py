@@ -14,7 +14,8 @@ from benchmark.data.kitti import Frame, KittiDataset, to_labels
 from benchmark.data.labels import Labels
 from benchmark.evaluation.diagnostics import by_distance
 from benchmark.evaluation.kitti_ap import Result, evaluate
-from benchmark.training import DivergedError, Setup
+from benchmark.training.learner import DivergedError
+from benchmark.training.setup import Setup
 from detectors import CLASSES, Inputs
 
 FAR = 1000.0

@@ -26,7 +26,7 @@ from benchmark.data.kitti import Frame, KittiDataset
 from benchmark.data.labels import Labels
 from benchmark.evaluation.detector import Findings
 from benchmark.evaluation.diagnostics import DISTANCES
-from benchmark.records import write_atomically
+from benchmark.files import write_atomically
 from detectors import CLASSES, Grid
 
 FRAMES = 3

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmark.files import without_collection, write_atomically
 from benchmark.leaderboard import external, published
 from benchmark.leaderboard.formats import to_csv, to_json, to_latex
 from benchmark.leaderboard.markdown import Page
 from benchmark.leaderboard.tables import Record, Table, make_tables
-from benchmark.records import without_collection, write_atomically
 
 __all__ = ["Page", "Table", "make_tables", "pages", "to_csv", "to_json", "to_latex", "write"]
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from benchmark.records import TOOLS, tool_version, write_atomically
+from benchmark.files import write_atomically
+from benchmark.records.provenance import TOOLS, tool_version
 
 FOLDER = "external"
 Problems = list[str]
@@ -117,7 +118,7 @@ def read_card(path: Path) -> Card:
     Raises:
         CardError: lists all that is wrong with it.
     """
-    from benchmark.profiles.reading import read_dataclass
+    from benchmark.config.reading import read_dataclass
 
     try:
         fields = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ import pandas as pd
 
 from benchmark.evaluation.protocol import CLASSES, DIFFICULTIES
 from benchmark.leaderboard.tables import METRICS, Table
-from benchmark.records import identity
+from benchmark.records.store import identity
 
 PATH = Path(__file__).parents[2] / "results" / "published.csv"
 """Part of the repository, not of an installed package."""
@@ -116,7 +116,7 @@ def differences(table: Table) -> list[str]:
     if example["profile"]["reduced"]:
         odd.append("a reduced grid")
     if not odd:
-        from benchmark.profiles import load_profile  # loads the detectors, so only where needed
+        from benchmark.config.profile import load_profile
 
         recipe = load_profile("kitti").recipe(table.family).settings()
         if identity(settings["recipe"]) != identity(recipe):

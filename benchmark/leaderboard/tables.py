@@ -19,7 +19,7 @@ from benchmark.evaluation.intervals import (
     rank_intervals,
 )
 from benchmark.evaluation.protocol import CLASSES, DIFFICULTIES
-from benchmark.records import NONE
+from benchmark.records.store import NONE
 
 MODERATE = 1
 METRICS = {"bev": "BEV", "3d": "3D"}

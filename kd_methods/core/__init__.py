@@ -1,0 +1,1 @@
+"""What method authors read: the interface, the registry, shared layers and geometry."""

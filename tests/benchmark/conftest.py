@@ -8,11 +8,12 @@ import pytest
 import torch
 from mmengine import Config
 
-from benchmark.cohort import Workplace
+from benchmark.config.matrix import Matrix, describe_data
+from benchmark.config.profile import Profile
+from benchmark.config.recipe import Recipe
 from benchmark.data import synthetic
-from benchmark.matrix import Matrix, describe_data
-from benchmark.profiles import Profile, Recipe
-from benchmark.training import make_deterministic
+from benchmark.device import make_deterministic
+from benchmark.running.workplace import Workplace
 from detectors import Grid
 
 GRID = Grid((0, -7.68, -3, 15.36, 7.68, 1), (0.32, 0.32, 4), (2000, 2000))

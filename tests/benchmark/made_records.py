@@ -1,6 +1,6 @@
 """Records as a run would leave them, without a run."""
 
-from benchmark.records import FIELDS
+from benchmark.records.store import FIELDS
 
 VERSIONS = {"pointkd-bench": "0.1.0", "mmdet3d": "1.4.0", "torch": "2.13.0"}
 METRICS = ("bbox", "bev", "3d", "aos")

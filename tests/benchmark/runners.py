@@ -6,9 +6,9 @@ import signal
 import time
 from contextlib import suppress
 
-from benchmark.executors import run_matrix
-from benchmark.journal import Journal
-from benchmark.records import read_all
+from benchmark.records.store import read_all
+from benchmark.running.journal import Journal
+from benchmark.running.matrix_run import run_matrix
 
 
 def start(matrix, workplace):

@@ -8,7 +8,7 @@ from frames import GRIDS, batch, capture
 from mmdet3d.models.voxel_encoders.utils import PFNLayer
 
 from detectors import CLASSES, DetectorError, Grid, get_family, parse_student, student_name
-from detectors.family import scaled
+from detectors.core.family import scaled
 from detectors.pointpillars import PillarLayer
 from kd_methods import Batch
 from kd_methods.core.interface import MissingOutputError

@@ -26,10 +26,10 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmark"))
 from conftest import PROFILE  # noqa: E402
 from runners import await_work, doing, kill, results, start  # noqa: E402
 
-from benchmark.cohort import Workplace  # noqa: E402
-from benchmark.data import synthetic  # noqa: E402
-from benchmark.matrix import Matrix, describe_data  # noqa: E402
-from benchmark.training import make_deterministic  # noqa: E402
+from benchmark.config.matrix import Matrix, describe_data
+from benchmark.data import synthetic
+from benchmark.device import make_deterministic
+from benchmark.running.workplace import Workplace
 
 METHODS = ["none", "fitnet", "point_distiller"]
 MOMENTS = ["checkpoint", "validation data"]

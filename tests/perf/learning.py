@@ -14,15 +14,16 @@ import torch
 from scipy import ndimage
 from tabulate import tabulate
 
-from benchmark.cohort import Workplace, make_setup, make_validation
+from benchmark.config.matrix import Cell, describe_data
+from benchmark.config.profile import load_profile
 from benchmark.data import synthetic
 from benchmark.data.kitti import to_labels
 from benchmark.evaluation.detector import evaluate_models
 from benchmark.evaluation.kitti_ap import evaluate
 from benchmark.leaderboard.tables import METRICS, MODERATE
-from benchmark.matrix import NONE, Cell, describe_data
-from benchmark.profiles import load_profile
-from benchmark.records import read_results
+from benchmark.records.store import NONE, read_results
+from benchmark.running.cohort import make_setup, make_validation
+from benchmark.running.workplace import Workplace
 from detectors import get_family
 
 CELL = 0.3

@@ -13,7 +13,7 @@ from pathlib import Path
 import separation
 import yaml
 
-MINI = Path("benchmark/profiles/mini.yaml")
+MINI = Path("benchmark/config/profiles/mini.yaml")
 WORLD = 0
 """Seed of the embedded frames; mini itself has another."""
 SEEDS = "0,1,2"

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from benchmark.records import read_all
+from benchmark.records.store import read_all
 
 GPUS = (1, 2, 4, 8, 16, 32, 64)
 SIZES = (4, 8, 16, 1000)

@@ -14,8 +14,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from benchmark.leaderboard.tables import METRICS, MODERATE
-from benchmark.matrix import NONE
-from benchmark.records import read_results
+from benchmark.records.store import NONE, read_results
 
 HEADERS = ["results", "student", "kind", "teacher", "none", "spread", "seeds", "gap / spread",
            "minutes: teacher", "none"]  # fmt: skip

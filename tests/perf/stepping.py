@@ -12,11 +12,15 @@ from typing import Any
 import torch
 from timing import one_thread
 
-from benchmark.cohort import Workplace, make_setup
+from benchmark.config.matrix import Cell, Matrix, describe_data
+from benchmark.config.profile import load_profile
 from benchmark.data import synthetic
-from benchmark.matrix import Cell, Matrix, describe_data
-from benchmark.profiles import load_profile
-from benchmark.training import Learner, Setup, make_deterministic, train
+from benchmark.device import make_deterministic
+from benchmark.running.cohort import make_setup
+from benchmark.running.workplace import Workplace
+from benchmark.training.learner import Learner
+from benchmark.training.lockstep import train
+from benchmark.training.setup import Setup
 from detectors import parse_student
 
 KINDS = ("own", "method", "data", "teacher")

@@ -8,12 +8,12 @@ import time
 import numpy as np
 import pytest
 
+from benchmark.config.profile import load_profile
 from benchmark.data.augment import PasteObjects, Surroundings, augment
 from benchmark.data.box_geometry import first_box
 from benchmark.data.kitti import KittiDataset
 from benchmark.data.objects import load_objects
 from benchmark.data.sample import Sample
-from benchmark.profiles import load_profile
 from detectors import get_family
 
 POINTS = 120_000

@@ -17,7 +17,8 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "benchmark"))
 from made_records import make_record
 
-from benchmark import leaderboard, records
+from benchmark import leaderboard
+from benchmark.records import store
 
 FAMILIES = ("pointpillars", "pointrcnn", "second")
 STUDENTS = [f"{family}@{ratio}" for family in FAMILIES for ratio in (4, 8, 16)]
@@ -46,7 +47,7 @@ def folder(tmp_path_factory):
 
 def make(folder):
     """What the command does."""
-    found = records.read_all(folder / "records")
+    found = store.read_all(folder / "records")
     leaderboard.write(folder, found)
     return found
 

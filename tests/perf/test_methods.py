@@ -9,8 +9,8 @@ import pytest
 from stepping import make_cohort, time_steps
 from tabulate import tabulate
 
-from benchmark.matrix import NONE
-from benchmark.request import every_method
+from benchmark.config.request import every_method
+from benchmark.records.store import NONE
 
 GRIDS = [
     ("pointpillars@4", "smoke", {}, 10),

@@ -11,9 +11,9 @@ import torch
 from stepping import make_cohort, time_steps
 from tabulate import tabulate
 
-import detectors.family
-from benchmark.matrix import NONE
-from benchmark.training import choose_precision
+import detectors.core.family
+from benchmark.device import choose_precision
+from benchmark.records.store import NONE
 
 FRAMES = 2
 SPEEDUP = {"pointpillars@4": 1.1, "pointpillars@16": 0.8, "second@4": 1.0, "pointrcnn@8": 0.8}
@@ -46,7 +46,7 @@ def test_searches_shared_by_a_cohort(student, tmp_path, monkeypatch):
     """A student's step when the teacher has searched before it, and when it searches itself."""
     cells, setup = make_cohort(tmp_path, student, [NONE, "fitnet"])
     shared = time_steps(cells, setup).cells[0]["own"]
-    monkeypatch.setattr(detectors.family, "remembering", lambda searches: nullcontext())
+    monkeypatch.setattr(detectors.core.family, "remembering", lambda searches: nullcontext())
     apart = time_steps(cells, setup).cells[0]["own"]
     print(
         f"\n{student}: {apart:.3f} s a step with its own searches, {shared:.3f} s with the batch's"

@@ -7,6 +7,7 @@ import pytest
 from shapely.affinity import rotate, translate
 from shapely.geometry import box as rectangle
 
+from benchmark.config.profile import load_profile
 from benchmark.data.augment import (
     STEPS,
     CropObjects,
@@ -22,7 +23,6 @@ from benchmark.data.augment import (
 from benchmark.data.kitti import KittiDataset
 from benchmark.data.objects import Objects, load_objects
 from benchmark.data.sample import Sample, frame_generator
-from benchmark.profiles import load_profile
 from detectors import CLASSES, Grid, operators
 
 GRID = Grid((0, -40, -3, 70.4, 40, 1))

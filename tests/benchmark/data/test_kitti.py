@@ -220,7 +220,7 @@ def test_conversion_agrees_with_mmdet3d():
     operators.install()
     from mmdet3d.structures import Box3DMode, CameraInstance3DBoxes, LiDARInstance3DBoxes
 
-    from benchmark.data.synthetic import calibration
+    from benchmark.data.synthetic.generator import calibration
 
     camera, rng = calibration(), np.random.default_rng(0)
     boxes = np.column_stack(

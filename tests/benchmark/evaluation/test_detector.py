@@ -7,7 +7,7 @@ import torch
 
 from benchmark.data.kitti import KittiDataset
 from benchmark.evaluation.detector import FAR, detect
-from benchmark.training import DivergedError
+from benchmark.training.learner import DivergedError
 from kd_methods.core.interface import Detections
 
 

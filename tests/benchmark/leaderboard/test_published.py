@@ -6,8 +6,8 @@ import math
 import pandas as pd
 import pytest
 
+from benchmark.config.profile import load_profile
 from benchmark.leaderboard import make_tables, published
-from benchmark.profiles import load_profile
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""What to run: request, matrix of cells, profile, recipe, and the YAML files that come along."""

@@ -1,0 +1,177 @@
+"""What to run: students, methods and seeds as cells, and cells as cohorts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmark.config.profile import Profile
+from benchmark.data.kitti import KittiDataset
+from benchmark.records import store
+from benchmark.records.store import NONE
+from detectors import grid_settings, parse_student, student_name
+from kd_methods import KDMethod, MethodError, create
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set as far as it determines results.
+
+    Attributes:
+        name: ``KITTI`` layout folder's name or ``synthetic``.
+        synthetic: whether it is generated.
+        fingerprint: of the training and the validation split.
+    """
+
+    name: str
+    synthetic: bool
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run; two cells with equal settings have equal identity.
+
+    Attributes:
+        student: e.g. ``pointpillars@4``; a teacher is a student without ratio.
+        method: written form, ``none`` for the student alone.
+        seed: of initial weights, order and augmentation.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+        teacher: identity of the teacher's cell, empty where there is none.
+        checkpoint: hash of the file whose weights it takes, empty where it is trained.
+    """
+
+    data: Data
+    profile: Profile
+    student: str
+    method: str
+    seed: int
+    precision: str
+    teacher: str = ""
+    weighting: str = "source"
+    checkpoint: str = ""
+
+    @property
+    def family(self) -> str:
+        return self.student.partition("@")[0]
+
+    def new_method(self) -> KDMethod | None:
+        """The method, not yet built; None for the student alone."""
+        return None if self.method == NONE else create(self.method, self.student)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """The method's, resolved; empty where the method cannot be made."""
+        try:
+            method = self.new_method()
+        except MethodError:
+            return {}
+        return method.hyperparameters() if method else {}
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that determines the result, as plain values."""
+        family, ratio = parse_student(self.student)
+        profile = self.profile
+        return {
+            "data": self.data.fingerprint,
+            "recipe": profile.recipe(family.name).settings(),
+            "max_frames": dict(profile.max_frames),
+            "grid": grid_settings(profile.grid(family)),
+            "student": student_name(family.name, ratio),
+            "method": self.method,
+            "hyperparameters": self.hyperparameters(),
+            "weighting": self.weighting,
+            "precision": self.precision,
+            "seed": self.seed,
+            "teacher": self.teacher,
+            "checkpoint": self.checkpoint,
+        }
+
+    def identity(self) -> str:
+        """16 hex digits that change with every setting that determines the result."""
+        return store.identity(self.settings())
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Cells that share data, profile, family, teacher and seed, and train in lockstep."""
+
+    cells: Sequence[Cell]
+
+    def __post_init__(self) -> None:
+        shared = {
+            (c.data, c.profile.name, c.family, c.teacher, c.seed, c.precision) for c in self.cells
+        }
+        if len(shared) != 1:
+            raise ValueError("the cells of a cohort must share data, profile, family and seed")
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Every student with every method and seed.
+
+    Attributes:
+        checkpoints: teachers made elsewhere, by family.
+        cohort_size: most cells of a cohort; 0 sets no limit.
+    """
+
+    data: Data
+    profile: Profile
+    students: Sequence[str]
+    methods: Sequence[str]
+    seeds: Sequence[int]
+    precision: str
+    weighting: str = "source"
+    checkpoints: Mapping[str, Path] = field(default_factory=dict)
+    cohort_size: int = 0
+
+    def teacher(self, family: str) -> Cell:
+        """The teacher's cell of a family; its seed is always 0."""
+        file = self.checkpoints.get(family)
+        made = hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file else ""
+        return Cell(self.data, self.profile, family, NONE, 0, self.precision, checkpoint=made)
+
+    def families(self) -> list[str]:
+        """The students' families."""
+        return list(dict.fromkeys(student.partition("@")[0] for student in self.students))
+
+    def cohorts(self) -> list[Cohort]:
+        """The cells of each family and seed, in one cohort or in several of at most its size."""
+        return [
+            Cohort(cells[i : i + (self.cohort_size or len(cells))])
+            for family in self.families()
+            for seed in self.seeds
+            for cells in [self._cells(family, seed)]
+            for i in range(0, len(cells), self.cohort_size or len(cells))
+        ]
+
+    def _cells(self, family: str, seed: int) -> list[Cell]:
+        teacher = self.teacher(family).identity()
+        return [
+            Cell(
+                self.data,
+                self.profile,
+                student,
+                method,
+                seed,
+                self.precision,
+                teacher=teacher,
+                weighting="source" if method == NONE else self.weighting,
+            )
+            for student in self.students
+            if student.partition("@")[0] == family
+            for method in self.methods
+        ]
+
+
+def describe_data(root: Path, synthetic: bool) -> Data:
+    """The data set in a folder in KITTI's layout."""
+    prints = [KittiDataset(root, split).fingerprint() for split in ("train", "val")]
+    name = "the embedded set" if synthetic else root.resolve().name
+    digest = hashlib.sha256("".join(prints).encode()).hexdigest()[:16]
+    return Data(name, synthetic, digest)
+
+
+WEIGHTINGS = ("source", "balanced")

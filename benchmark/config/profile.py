@@ -1,0 +1,173 @@
+"""How long and how large to train."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmark.config.reading import Problems, read_dataclass
+from benchmark.config.recipe import Recipe
+from detectors import Family, Grid
+from detectors.core.family import FAMILIES
+from kd_methods.core.interface import suggestion
+
+__all__ = ["Profile", "ProfileError", "load_profile", "profile_names"]
+
+
+class ProfileError(ValueError):
+    """A profile that does not exist or cannot be used; lists all that is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A profile, read from YAML.
+
+    Attributes:
+        name: file name without its ending.
+        purpose: what it is good for, printed under every table.
+        recipes: how each family is trained; in the file ``defaults`` and, over them, ``families``.
+        synthetic: how many frames the embedded data set has (``train``, ``val``), how far its
+            objects stand (``max_range``, metres) and its ``seed``.
+        max_frames: at most so many frames of a split are used, the first of its list.
+    """
+
+    name: str
+    purpose: str
+    recipes: Mapping[str, Recipe]
+    synthetic: Mapping[str, Any]
+    max_frames: Mapping[str, int] = field(default_factory=dict)
+
+    def recipe(self, family: str) -> Recipe:
+        """How a family is trained.
+
+        Raises:
+            ProfileError: the profile does not say.
+        """
+        if family not in self.recipes:
+            raise ProfileError(
+                f"profile {self.name} has no recipe for {family}, only for "
+                f"{', '.join(self.recipes)}; choose another profile or add families.{family}"
+            )
+        return self.recipes[family]
+
+    def grid(self, family: Family) -> Grid:
+        """The grid of a family."""
+        return self.recipe(family.name).grid or family.default_grid()
+
+    def reduced(self, family: Family) -> bool:
+        """Whether the family sees less than on mmdet3d's own grid."""
+        return self.recipe(family.name).grid is not None
+
+
+def profile_names() -> list[str]:
+    """The profiles that come with the benchmark."""
+    names = (Path(entry.name) for entry in files(__package__).joinpath("profiles").iterdir())
+    return sorted(name.stem for name in names if name.suffix == ".yaml")
+
+
+def load_profile(name: str, epochs: int | None = None) -> Profile:
+    """A profile by name, or from a YAML file of one's own.
+
+    Args:
+        epochs: instead of the file's, for every family.
+
+    Raises:
+        ProfileError: no such profile, or fields that are unknown, missing or of a wrong type.
+    """
+    title, text = _find(name)
+    try:
+        fields = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ProfileError(f"profile {name}: {error}") from None
+    problems: Problems = []
+    written = read_dataclass(_Written, fields, "", problems)
+    recipes = _recipes(fields, epochs, problems) if isinstance(fields, dict) else {}
+    if problems:
+        raise ProfileError(f"profile {name}: " + "; ".join(dict.fromkeys(problems)))
+    limits = {key: value for key, value in asdict(written.max_frames).items() if value}
+    return Profile(title, written.purpose, recipes, asdict(written.synthetic), limits)
+
+
+@dataclass(frozen=True)
+class _Limits:
+    train: int | None = field(default=None, metadata={"least": 1})
+    val: int | None = field(default=None, metadata={"least": 1})
+
+
+@dataclass(frozen=True)
+class _Synthetic:
+    train: int = field(metadata={"least": 1})
+    val: int = field(metadata={"least": 1})
+    max_range: float = field(metadata={"above": 0})
+    seed: int = field(metadata={"least": 0})
+
+
+def _pairs(value: Any, path: str, problems: Problems) -> Mapping[str, Any]:
+    """A mapping as it is; nothing stands for an empty one."""
+    if not isinstance(value, Mapping | None):
+        problems.append(f"{path} is {value!r}; it must be 'field: value' pairs")
+        return {}
+    return value or {}
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A profile file, its recipes not yet read."""
+
+    purpose: str
+    synthetic: _Synthetic
+    max_frames: _Limits = _Limits()
+    defaults: Mapping[str, Any] = field(default_factory=dict, metadata={"read": _pairs})
+    families: Mapping[str, Any] = field(default_factory=dict, metadata={"read": _pairs})
+
+
+def _find(name: str) -> tuple[str, str]:
+    """Title and text of a profile."""
+    own = Path(name)
+    if own.suffix in (".yaml", ".yml"):
+        if not own.is_file():
+            raise ProfileError(f"profile file {own} does not exist")
+        return own.stem, own.read_text(encoding="utf-8")
+    known = profile_names()
+    if name not in known:
+        raise ProfileError(
+            f"no profile {name!r}{suggestion(name, known)}; there are {', '.join(known)}, "
+            "or give the path of a .yaml file"
+        )
+    return name, files(__package__).joinpath("profiles", f"{name}.yaml").read_text("utf-8")
+
+
+def _recipes(fields: Mapping[str, Any], epochs: int | None, problems: Problems) -> dict[str, Any]:
+    """The recipes of the families that a profile names, or of all if it names none."""
+    ignored: Problems = []  # reported by the reader of the file as a whole
+    defaults = dict(_pairs(fields.get("defaults"), "defaults", ignored))
+    families = _pairs(fields.get("families"), "families", ignored) or dict.fromkeys(FAMILIES)
+    problems += [
+        f"families.{name} is no detector{suggestion(str(name), FAMILIES)}; there are "
+        f"{', '.join(FAMILIES)}"
+        for name in families
+        if name not in FAMILIES
+    ]
+    recipes = {}
+    for name, own in families.items():
+        own = dict(_pairs(own, f"families.{name}", problems))
+        if epochs is not None:
+            own.pop("epochs", None)
+            defaults["epochs"] = epochs
+        found: Problems = []
+        recipes[name] = read_dataclass(Recipe, {**defaults, **own}, "", found)
+        problems += [_located(problem, name, own) for problem in found]
+    return recipes
+
+
+def _located(problem: str, family: str, own: Mapping[str, Any]) -> str:
+    """A recipe's problem with its path in the file."""
+    place = re.match(r"\w*", problem)
+    inside = place is not None and place[0] in own
+    return f"families.{family}.{problem}" if inside else f"defaults.{problem}"

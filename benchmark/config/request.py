@@ -1,0 +1,334 @@
+"""A request for a matrix: a YAML file, options of the command line, or both.
+
+Fields and options are the same, and an option wins over the file. Everything that is wrong is
+told at once, each with its path in the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from benchmark.config.matrix import WEIGHTINGS, Matrix, describe_data
+from benchmark.config.profile import Profile, ProfileError, load_profile
+from benchmark.data import synthetic
+from benchmark.device import choose_precision
+from benchmark.records.store import NONE
+from detectors import DetectorError, parse_student, student_name
+from detectors.core.family import FAMILIES
+from kd_methods import MethodError, create, load_plugin, method_names, written_forms
+from kd_methods.core.interface import suggestion
+
+SYNTHETIC = "synthetic"
+"""The data set that is generated."""
+
+
+class RequestError(ValueError):
+    """A request that cannot be run; lists all that is wrong with it."""
+
+
+Reader = Callable[[Any, str, list[str]], Any]
+"""Reads a field's value; appends what is wrong, each with its path."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to run and how.
+
+    Attributes:
+        data: folder in KITTI's layout, or ``synthetic``.
+        profile: how long and how large to train.
+        students: e.g. ``pointpillars@4``.
+        methods: written forms; ``none`` is the student alone.
+        seeds: of initial weights, order and augmentation.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        weighting: ``source`` or ``balanced``.
+        teachers: checkpoints made elsewhere, by family.
+        plugins: files that register methods.
+        cohort_size: most cells that train in lockstep; 0 sets no limit.
+        results: folder for records and tables.
+    """
+
+    profile: Profile
+    data: str = SYNTHETIC
+    students: Sequence[str] = ("pointpillars@4",)
+    methods: Sequence[str] = ()
+    seeds: Sequence[int] = (0,)
+    precision: str = "auto"
+    weighting: str = WEIGHTINGS[0]
+    teachers: Mapping[str, Path] = field(default_factory=dict)
+    plugins: Sequence[Path] = ()
+    cohort_size: int = 0
+    results: Path = Path("results/run")
+
+
+def matrix_names() -> list[str]:
+    """The matrices that come with the benchmark."""
+    entries = (Path(entry.name) for entry in files(__package__).joinpath("matrices").iterdir())
+    return sorted(entry.stem for entry in entries if entry.suffix == ".yaml")
+
+
+def read_request(matrix: str | None, options: Mapping[str, Any]) -> Request:
+    """A request from a matrix file and options; either may be missing.
+
+    Plugins are loaded, as methods may come from them.
+
+    Args:
+        matrix: path of a YAML file, or the name of a matrix that comes with the benchmark.
+        options: fields given on the command line; None means not given.
+
+    Raises:
+        RequestError: lists every field that is wrong, with its path.
+        OSError: the file cannot be read.
+    """
+    origin, folder, fields = _load(matrix)
+    given = {name: value for name, value in options.items() if value is not None}
+    if matrix is not None:
+        fields.setdefault("results", str(Path("results") / Path(matrix).stem))
+    problems = [
+        f"{name} is no field{suggestion(str(name), FIELDS)}; there are {', '.join(FIELDS)}"
+        for name in fields
+        if name not in FIELDS
+    ]
+    values: dict[str, Any] = {}
+    for name in FIELDS:  # plugins come first: methods may be theirs
+        if name in given:
+            values[name] = FIELDS[name](given[name], _option(name), problems)
+        elif name in fields:
+            value = fields[name]
+            if name in ("plugins", "teachers"):
+                value = _from_folder(value, folder)
+            values[name] = FIELDS[name](value, name, problems)
+    epochs = values.pop("epochs", None)
+    values["profile"] = _profile(values.get("profile", "smoke"), epochs, problems)
+    if "methods" not in values:
+        values["methods"] = every_method()
+    if problems:
+        raise RequestError(f"{origin}: " + "; ".join(problems))
+    return Request(**values)
+
+
+def _option(name: str) -> str:
+    """The option of a field; those that may be given again are in the singular."""
+    singular = {"plugins": "plugin", "teachers": "teacher"}
+    return "--" + singular.get(name, name).replace("_", "-")
+
+
+def _load(matrix: str | None) -> tuple[str, Path, dict[str, Any]]:
+    """Where a request comes from, the folder of its relative paths, its fields."""
+    if matrix is None:
+        return "options", Path(), {}
+    path = Path(matrix)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise RequestError(f"matrix file {path} does not exist")
+        text, folder = path.read_text(encoding="utf-8"), path.parent
+    elif matrix in matrix_names():
+        text = files(__package__).joinpath("matrices", f"{matrix}.yaml").read_text("utf-8")
+        folder = Path()
+    else:
+        raise RequestError(
+            f"no matrix {matrix!r}{suggestion(matrix, matrix_names())}; there are "
+            f"{', '.join(matrix_names())}, or give the path of a .yaml file"
+        )
+    try:
+        fields = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RequestError(f"matrix {matrix}: {error}") from None
+    if not isinstance(fields, dict):
+        raise RequestError(f"matrix {matrix} must be a list of 'field: value'")
+    return f"matrix {matrix}", folder, fields
+
+
+def _from_folder(value: Any, folder: Path) -> Any:
+    """Paths as seen from the folder of the file that names them."""
+    if isinstance(value, dict):
+        return {key: _from_folder(item, folder) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_from_folder(item, folder) for item in value]
+    return str(folder / value) if isinstance(value, str) else value
+
+
+def _profile(name: Any, epochs: int | None, problems: list[str]) -> Any:
+    try:
+        return load_profile(name, epochs=epochs)
+    except ProfileError as error:
+        problems.append(str(error))
+        return None
+
+
+def _text(value: Any, path: str, problems: list[str]) -> str:
+    if not isinstance(value, str) or not value:
+        problems.append(f"{path} is {value!r}; it must be text")
+        return ""
+    return value
+
+
+def _folder(value: Any, path: str, problems: list[str]) -> str:
+    if value != SYNTHETIC and not Path(_text(value, path, problems)).is_dir():
+        problems.append(
+            f"{path}: folder {value} does not exist; give --data with a folder in KITTI's layout"
+        )
+    return value
+
+
+def _choice(*choices: str) -> Reader:
+    def read(value: Any, path: str, problems: list[str]) -> Any:
+        if value not in choices:
+            near = suggestion(str(value), choices)
+            problems.append(f"{path} is {value!r}{near}; use one of {', '.join(choices)}")
+        return value
+
+    return read
+
+
+def _whole(least: int) -> Reader:
+    def read(value: Any, path: str, problems: list[str]) -> Any:
+        if type(value) is not int or value < least:
+            problems.append(f"{path} is {value!r}; it must be a whole number of at least {least}")
+        return value
+
+    return read
+
+
+def _items(value: Any, path: str, problems: list[str]) -> list[tuple[str, Any]]:
+    """Each item of a list, or of comma-separated text, with its path."""
+    if isinstance(value, str):
+        words = [word.strip() for word in value.split(",") if word.strip()]
+        items = [(path, word) for word in words]
+    elif isinstance(value, list):
+        items = [(f"{path}[{i}]", item) for i, item in enumerate(value)]
+    else:
+        items = [(path, value)]
+    if not items:
+        problems.append(f"{path}: the list is empty")
+    return items
+
+
+def _students(value: Any, path: str, problems: list[str]) -> list[str]:
+    students = []
+    for where, item in _items(value, path, problems):
+        try:
+            family, ratio = parse_student(str(item))
+        except DetectorError as error:
+            problems.append(f"{where}: {error}")
+            continue
+        if ratio == 1:
+            problems.append(f"{where}: student {item!r} has no ratio; write e.g. {item}@4")
+        students.append(student_name(family.name, ratio))
+    return list(dict.fromkeys(students))
+
+
+def _methods(value: Any, path: str, problems: list[str]) -> list[str]:
+    methods: list[str] = []
+    for where, item in _items(value, path, problems):
+        if item == "all":
+            methods += every_method()
+            continue
+        methods.append(str(item))
+        if item != NONE:
+            try:
+                create(str(item), "pointpillars@4")
+            except MethodError as error:
+                problems.append(f"{where}: {error}")
+    return list(dict.fromkeys(methods))
+
+
+def _seeds(value: Any, path: str, problems: list[str]) -> list[int]:
+    seeds = []
+    for where, item in _items(value, path, problems):
+        if str(item).isdigit() and not isinstance(item, bool):
+            seeds.append(int(item))
+        else:
+            problems.append(f"{where}: seed {item!r} is no whole number >= 0")
+    return list(dict.fromkeys(seeds))
+
+
+def _paths(value: Any, path: str, problems: list[str]) -> list[Path]:
+    paths = [(where, Path(str(item))) for where, item in _items(value, path, problems)]
+    problems += [
+        f"{where}: file {item} does not exist" for where, item in paths if not item.is_file()
+    ]
+    return [item for _, item in paths]
+
+
+def _plugins(value: Any, path: str, problems: list[str]) -> list[Path]:
+    plugins = _paths(value, path, problems) if value else []
+    for plugin in plugins:
+        if plugin.is_file():
+            try:
+                load_plugin(plugin)
+            except MethodError as error:
+                problems.append(f"{path}: {error}")
+    return plugins
+
+
+def _teachers(value: Any, path: str, problems: list[str]) -> dict[str, Path]:
+    """Checkpoints by family from pairs, or from FAMILY=FILE as options give them."""
+    if isinstance(value, list):
+        pairs = dict(str(item).partition("=")[::2] for item in value)
+    elif isinstance(value, dict):
+        pairs = value
+    else:
+        problems.append(f"{path} is {value!r}; it must be 'family: file' pairs")
+        return {}
+    for family in pairs:
+        if family not in FAMILIES:
+            near = suggestion(str(family), FAMILIES)
+            problems.append(
+                f"{path}: {family!r} is no detector{near}; write FAMILY=FILE with one of "
+                f"{', '.join(FAMILIES)}"
+            )
+    return {f: _paths([p], f"{path}.{f}", problems)[0] for f, p in pairs.items()}
+
+
+def every_method() -> list[str]:
+    """``none`` and every method, each of its variants by itself."""
+    return [NONE, *(form for name in method_names() for form in written_forms(name))]
+
+
+def resolve(request: Request, cache: Path, device: torch.device) -> tuple[Matrix, Path]:
+    """The matrix of a request and the folder of its data, which is generated if need be."""
+    generated = request.data == SYNTHETIC
+    if generated:
+        root = synthetic.ensure(cache / "synthetic", **request.profile.synthetic)
+    else:
+        root = Path(request.data)
+    matrix = Matrix(
+        describe_data(root, generated),
+        request.profile,
+        request.students,
+        request.methods,
+        request.seeds,
+        choose_precision(request.precision, device),
+        request.weighting,
+        request.teachers,
+        request.cohort_size,
+    )
+    return matrix, root
+
+
+FIELDS: dict[str, Reader] = {
+    "plugins": _plugins,
+    "data": _folder,
+    "profile": _text,
+    "epochs": _whole(1),
+    "students": _students,
+    "methods": _methods,
+    "seeds": _seeds,
+    "precision": _choice("auto", "fp32", "bf16", "fp16"),
+    "weighting": _choice(*WEIGHTINGS),
+    "teachers": _teachers,
+    "cohort_size": _whole(0),
+    "results": lambda value, path, problems: Path(_text(value, path, problems)),
+}
+"""What a matrix file may hold, in the order in which it is read."""
+
+assert {field.name for field in dataclasses.fields(Request)} == FIELDS.keys() - {"epochs"}

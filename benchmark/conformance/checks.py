@@ -1,0 +1,495 @@
+"""The checks that every method must pass, ours and a stranger's.
+
+In another package's tests::
+
+    from benchmark.conformance import method_checks
+
+    @method_checks("my_kd", expected_failures={"bf16": "needs double precision"})
+    def test_my_kd(check):
+        check()
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import random
+import tempfile
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmark.config.matrix import Cell, Data
+from benchmark.config.profile import Profile, load_profile
+from benchmark.config.recipe import Recipe
+from benchmark.data import synthetic
+from benchmark.data.batches import TrainingFrames
+from benchmark.data.kitti import KittiDataset
+from benchmark.data.sample import draw_points, frame_generator
+from benchmark.device import make_deterministic
+from benchmark.records.store import NONE
+from benchmark.training.learner import Learner
+from benchmark.training.lockstep import SharedBatch, train
+from benchmark.training.randomness import RandomStream
+from benchmark.training.setup import Clock, Position, Setup
+from detectors import CLASSES, get_family, parse_student
+from detectors.core.checkpoints import state_hash
+from detectors.core.family import FAMILIES
+from kd_methods import Batch, method_class
+
+CHEAP = 0.25
+"""Share of the student's own step up to which a method counts as cheap."""
+
+Checked = Callable[["Workbench", str], str]
+"""A check: takes a workbench and a method, returns a remark, raises CheckError on failure."""
+
+
+class CheckError(AssertionError):
+    """A method that does not do what the interface asks for."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Result of one check on one student.
+
+    Attributes:
+        status: ``passed``, ``failed`` or ``skipped`` (the method does not suit the family).
+        remark: what was found.
+    """
+
+    check: str
+    student: str
+    status: str
+    remark: str
+
+
+class Workbench:
+    """A small data set, a student and its untrained teacher, on the CPU.
+
+    The heads start without the low prior that a focal loss gives them, so that both networks are
+    sure of many boxes and methods that look at confident ones have something to do.
+    """
+
+    def __init__(self, student: str, precision: str = "fp32") -> None:
+        make_deterministic(torch.device("cpu"))
+        self.student = student
+        family = parse_student(student)[0]
+        profile = _profile()
+        self._cell = Cell(Data("checks", True, "checks"), profile, student, NONE, 0, precision)
+        recipe, grid = profile.recipe(family.name), profile.grid(family)
+        dataset = KittiDataset(_small_set(), "train")
+        frames = TrainingFrames(
+            dataset, None, grid, recipe.augmentation, None, 2, 1, 0, torch.device("cpu")
+        )
+        with RandomStream("teacher"):
+            teacher = _without_prior(family.build(1, grid)).eval().requires_grad_(False)
+        self.setup = Setup(family, grid, frames, teacher, recipe, precision)
+
+    def learner(self, method: str) -> Learner:
+        """The student with a method, ready to train.
+
+        Raises:
+            CheckError: the method cannot be built.
+        """
+        learner = _running(Learner(replace(self._cell, method=method), self.setup))
+        _without_prior(learner.model)
+        return learner
+
+    def batch(self) -> Batch:
+        """The first training batch."""
+        return next(self.setup.frames.epoch(0))
+
+    def share(self, learner: Learner, batch: Batch) -> SharedBatch:
+        """The batch as a learner sees it."""
+        return SharedBatch(self.setup, batch, learner.needs, Clock(self.setup.device))
+
+    def distil(self, method: str, batch: Batch) -> tuple[Learner, dict[str, Tensor]]:
+        """A fresh learner and the method's losses on a batch."""
+        learner = self.learner(method)
+        shared = self.share(learner, batch)
+        return learner, learner.losses_on(shared.inputs, shared.teacher)[1]
+
+
+@cache
+def workbench(student: str, precision: str = "fp32") -> Workbench:
+    """The workbench of a student, made once."""
+    return Workbench(student, precision)
+
+
+def run_checks(method: str, students: list[str] | None = None) -> Iterator[Outcome]:
+    """Every check on every student; by default one student of each family.
+
+    Args:
+        method: written form of a registered method.
+    """
+    for student in students or default_students():
+        bench = workbench(student)
+        reason = _unsuited(bench, method)
+        for name in CHECKS:
+            if reason:
+                yield Outcome(name, student, "skipped", reason)
+            else:
+                yield _outcome(bench, method, name)
+
+
+def method_checks(
+    method: str,
+    students: list[str] | None = None,
+    expected_failures: Mapping[str, str] | None = None,
+) -> Any:
+    """Decorator that gives a pytest function one ``check`` after the other.
+
+    Args:
+        method: written form of a method.
+        expected_failures: reason by name of a check that is known to fail.
+    """
+    import pytest
+
+    known = expected_failures or {}
+    unknown = sorted(known.keys() - CHECKS.keys())
+    if unknown:
+        raise ValueError(f"no check {unknown[0]!r}; there are {', '.join(CHECKS)}")
+    cases = [
+        pytest.param(
+            lambda student=student, name=name: _one_check(method, student, name),
+            id=f"{student}-{name}",
+            marks=[pytest.mark.xfail(reason=known[name], strict=True)] if name in known else [],
+        )
+        for student in students or default_students()
+        for name in CHECKS
+    ]
+    return pytest.mark.parametrize("check", cases)
+
+
+def default_students() -> list[str]:
+    """One student of each family: the paper's first ratio."""
+    return [f"{name}@{get_family(name).ratios[0]}" for name in FAMILIES]
+
+
+def _outcome(bench: Workbench, method: str, name: str) -> Outcome:
+    """Run one check; whatever it raises is the method's failure."""
+    try:
+        with _keeping_dtype():
+            return Outcome(name, bench.student, "passed", CHECKS[name](bench, method))
+    except CheckError as error:
+        return Outcome(name, bench.student, "failed", str(error))
+    except Exception as error:
+        return Outcome(name, bench.student, "failed", f"{type(error).__name__}: {error}")
+
+
+@contextmanager
+def _keeping_dtype() -> Iterator[None]:
+    """Undo a method's change of the default dtype, which would break what runs after it."""
+    before = torch.get_default_dtype()
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _one_check(method: str, student: str, name: str) -> None:
+    import pytest
+
+    bench = workbench(student)
+    if reason := _unsuited(bench, method):
+        pytest.skip(reason)
+    CHECKS[name](bench, method)
+
+
+def is_documented(bench: Workbench, method: str) -> str:
+    """The class says in its docstring what it does and where it comes from."""
+    cls = method_class(method.partition(":")[0].partition("+")[0])
+    _require("Source:" in (cls.__doc__ or ""), "the docstring has no 'Source: ...'")
+    return f"{cls.paper} ({cls.year})"
+
+
+def has_finite_losses(bench: Workbench, method: str) -> str:
+    """Losses are finite scalars."""
+    losses = _scalars(bench.distil(method, bench.batch())[1])
+    return ", ".join(f"{name} {value:.4g}" for name, value in losses.items()) or "no losses"
+
+
+def reaches_the_student_only(bench: Workbench, method: str) -> str:
+    """Gradients arrive at the student's weights and at no weight of the teacher."""
+    learner, losses = bench.distil(method, bench.batch())
+    if not losses:
+        return "no losses"
+    total = _total(losses)
+    _require(total.requires_grad, "the losses do not depend on the student")
+    total.backward()
+    assert bench.setup.teacher is not None
+    touched = any(parameter.grad is not None for parameter in bench.setup.teacher.parameters())
+    _require(not touched, "the teacher's weights get a gradient; use its outputs only")
+    reached = sum(_has_gradient(parameter) for parameter in learner.model.parameters())
+    _require(reached > 0, "no weight of the student gets a gradient")
+    return f"{reached} of the student's tensors"
+
+
+def leaves_all_it_is_given_alone(bench: Workbench, method: str) -> str:
+    """Teacher, outputs and batch are as before."""
+    learner = bench.learner(method)
+    shared = bench.share(learner, bench.batch())
+    before = state_hash(bench.setup.teacher)  # type: ignore[arg-type]
+    learner.step(shared.inputs, shared.teacher)
+    _running(learner)
+    _require(not shared.changed(), f"the method {shared.changed()}")
+    after = state_hash(bench.setup.teacher)  # type: ignore[arg-type]
+    _require(after == before, "the teacher's weights changed")
+    return ""
+
+
+def is_deterministic(bench: Workbench, method: str) -> str:
+    """Two runs from the same generator give the same losses to the bit."""
+    first, second = (_scalars(bench.distil(method, bench.batch())[1]) for _ in range(2))
+    _require(first == second, f"{first} at first, then {second}")
+    return ""
+
+
+def is_alone_as_in_a_cohort(bench: Workbench, method: str) -> str:
+    """Companions change nothing: equal weights and losses after an epoch."""
+    alone = [bench.learner(method)]
+    cohort = [bench.learner(NONE), bench.learner(method), bench.learner("logit_kd")]
+    for learners in (alone, cohort):
+        train(learners, bench.setup)
+    one, other = (_running_or_done(learner) for learner in (alone[0], cohort[1]))
+    _require(state_hash(one.model) == state_hash(other.model), "weights differ")
+    _require(one.losses_hash() == other.losses_hash(), "losses differ")
+    return ""
+
+
+def is_none_at_weight_zero(bench: Workbench, method: str) -> str:
+    """With weight 0 the student trains as alone, to the bit."""
+    if "+" in method:
+        return "a composition has the weights of its parts"
+    if not bench.distil(method, bench.batch())[1]:
+        return "no losses"
+    alone, weightless = bench.learner(NONE), bench.learner(f"{method}:weight=0")
+    for learner in (alone, weightless):
+        train([learner], bench.setup)
+        _running_or_done(learner)
+    same = state_hash(alone.model) == state_hash(weightless.model)
+    _require(same, "the weights differ from those of the student alone")
+    return ""
+
+
+def survives_sparse_frames(bench: Workbench, method: str) -> str:
+    """A frame without points or objects, and one with a single object, give finite losses."""
+    full = bench.batch()
+    no_points = np.zeros((0, 4), np.float32)
+    drawn = torch.from_numpy(draw_points(no_points, bench.setup.grid, frame_generator("nothing")))
+    nothing = torch.zeros(0, 7), torch.zeros(0, dtype=torch.long), drawn
+    one = full.boxes[0][:1], full.labels[0][:1], full.points[0]
+    for frames in ([nothing, nothing], [one, nothing], [nothing, one], [one]):
+        boxes, labels, points = zip(*frames, strict=True)
+        learner = bench.learner(method)
+        shared = bench.share(learner, Batch(boxes, labels, points, CLASSES))
+        learner.step(shared.inputs, shared.teacher)
+        _running(learner)
+        finite = all(parameter.isfinite().all() for parameter in learner.model.parameters())
+        _require(finite, "the student's weights are not finite after the step")
+    return ""
+
+
+def runs_in_bf16(bench: Workbench, method: str) -> str:
+    """Finite losses when the detector runs under bf16 autocast."""
+    half = workbench(bench.student, "bf16")
+    _scalars(half.distil(method, half.batch())[1])
+    return ""
+
+
+def restores_from_its_state(bench: Workbench, method: str) -> str:
+    """A fresh copy that takes over an interrupted run goes on to the same losses and weights."""
+    trained, fresh = bench.learner(method), bench.learner(method)
+    shared = bench.share(trained, bench.batch())
+    trained.step(shared.inputs, shared.teacher)
+    buffer = io.BytesIO()
+    torch.save(trained.state(Position(0, 1)), buffer)
+    buffer.seek(0)
+    fresh.restore(torch.load(buffer, weights_only=True))
+    for learner in (trained, fresh):
+        learner.step(shared.inputs, shared.teacher)
+        _running(learner)
+    one, other = trained.latest_loss, fresh.latest_loss
+    advice = "keep state in parameters and buffers, or let it follow from on_epoch"
+    _require(one == other, f"loss {one} uninterrupted, {other} taken over; {advice}")
+    same = state_hash(trained.model) == state_hash(fresh.model)
+    _require(same, f"the weights differ from those of an uninterrupted run; {advice}")
+    return ""
+
+
+def leaves_nothing_in_the_student(bench: Workbench, method: str) -> str:
+    """The trained student has the parameters and buffers of a plain one."""
+    plain, learner = bench.learner(NONE).model.state_dict(), bench.learner(method)
+    shared = bench.share(learner, bench.batch())
+    learner.step(shared.inputs, shared.teacher)
+    state = learner.model.state_dict()
+    _require(state.keys() == plain.keys(), f"extra: {sorted(state.keys() ^ plain.keys())[:3]}")
+    _require(all(state[k].shape == plain[k].shape for k in plain), "shapes changed")
+    extra = sum(p.numel() for p in learner.method.parameters()) if learner.method else 0
+    return f"{extra} parameters of its own"
+
+
+def touches_no_global_state(bench: Workbench, method: str) -> str:
+    """Global generators and the default dtype are as before; no other generator is drawn from."""
+    before = _global_state()
+    learner = bench.learner(method)
+    shared = bench.share(learner, bench.batch())
+    learner.step(shared.inputs, shared.teacher)
+    _require(_global_state() == before, "a global generator or the default dtype changed")
+    return ""
+
+
+def keeps_no_tensor_alive(bench: Workbench, method: str) -> str:
+    """After a step nothing of teacher or student outputs is still referenced."""
+    learner = bench.learner(method)
+    shared = bench.share(learner, bench.batch())
+    learner.step(shared.inputs, shared.teacher)
+    kept = [weakref.ref(tensor) for tensor in shared.tensors()]
+    del shared
+    gc.collect()
+    alive = sum(reference() is not None for reference in kept)
+    _require(not alive, f"{alive} of {len(kept)} tensors of the step are still referenced")
+    return ""
+
+
+def learns(bench: Workbench, method: str) -> str:
+    """Twenty steps on one batch lower the method's loss."""
+    learner = bench.learner(method)
+    shared = bench.share(learner, bench.batch())
+    optimiser = torch.optim.AdamW(learner.optimiser.param_groups, 1e-3)
+    values = []
+    for _ in range(21):
+        learner.restart_streams()
+        losses = learner.losses_on(shared.inputs, shared.teacher)[1]
+        if not losses:
+            return "no losses"
+        optimiser.zero_grad()
+        total = _total(losses)
+        total.backward()
+        optimiser.step()
+        values.append(total.item())
+    _require(values[-1] < values[0], f"{values[0]:.4g} at first, {values[-1]:.4g} after 20 steps")
+    return f"{values[0]:.4g} to {values[-1]:.4g}"
+
+
+def costs(bench: Workbench, method: str) -> str:
+    """Time of the method's share of a step beside the student's own; never fails."""
+    seconds = {name: _step_seconds(bench, name) for name in (NONE, method)}
+    extra = seconds[method] / seconds[NONE] - 1
+    verdict = "" if extra < CHEAP else f", above {CHEAP:.0%}"
+    return f"{extra:+.0%} of the student's step on this small grid{verdict}"
+
+
+CHECKS: dict[str, Checked] = {
+    "documented": is_documented,
+    "finite": has_finite_losses,
+    "gradients": reaches_the_student_only,
+    "no_mutation": leaves_all_it_is_given_alone,
+    "deterministic": is_deterministic,
+    "alone_as_together": is_alone_as_in_a_cohort,
+    "weight_zero": is_none_at_weight_zero,
+    "sparse_frames": survives_sparse_frames,
+    "bf16": runs_in_bf16,
+    "state_dict": restores_from_its_state,
+    "deployed_student": leaves_nothing_in_the_student,
+    "global_state": touches_no_global_state,
+    "no_leak": keeps_no_tensor_alive,
+    "learns": learns,
+    "cost": costs,
+}
+"""Every check by name, in the order in which they run."""
+
+
+def _profile() -> Profile:
+    """The smoke profile on a region of about 15 m."""
+    smoke = load_profile("smoke", epochs=1)
+    recipes = {name: _nearby(recipe) for name, recipe in smoke.recipes.items()}
+    return replace(smoke, recipes=recipes)
+
+
+def _nearby(recipe: Recipe) -> Recipe:
+    assert recipe.grid is not None
+    region = (0.0, -7.68, -3.0, 15.36, 7.68, 1.0)
+    return replace(recipe, grid=replace(recipe.grid, point_cloud_range=region))
+
+
+@cache
+def _small_set() -> Path:
+    folder = tempfile.mkdtemp(prefix="pointkd-checks-")
+    return synthetic.ensure(folder, seed=0, train=4, val=1, max_range=15.0)
+
+
+def _unsuited(bench: Workbench, method: str) -> str:
+    """Why a method does not suit a family, or nothing."""
+    with _keeping_dtype():
+        learner = Learner(replace(bench._cell, method=method), bench.setup)
+    return learner.reason if learner.status == "skipped" else ""
+
+
+@torch.no_grad()
+def _without_prior(model: nn.Module) -> nn.Module:
+    """Set the class biases of a focal-loss head, log(0.01 / 0.99) at the start, to zero."""
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias") and bool((parameter < -4).all()):
+            parameter.zero_()
+    return model
+
+
+def _running(learner: Learner) -> Learner:
+    _require(learner.running, f"the cell {learner.status}: {learner.reason}")
+    return learner
+
+
+def _running_or_done(learner: Learner) -> Learner:
+    _require(learner.status in ("running", "done"), f"{learner.status}: {learner.reason}")
+    return learner
+
+
+def _scalars(losses: Mapping[str, Tensor]) -> dict[str, float]:
+    for name, value in losses.items():
+        _require(bool(torch.isfinite(value)), f"loss {name} is {value.item()}")
+    return {name: value.item() for name, value in losses.items()}
+
+
+def _total(losses: Mapping[str, Tensor]) -> Tensor:
+    return torch.stack(list(losses.values())).sum()
+
+
+def _has_gradient(parameter: nn.Parameter) -> bool:
+    return parameter.grad is not None and bool(parameter.grad.any())
+
+
+def _step_seconds(bench: Workbench, method: str, steps: int = 5) -> float:
+    """Fastest of a few steps, after one to warm up."""
+    learner = bench.learner(method)
+    shared = bench.share(learner, bench.batch())
+    times = []
+    for _ in range(steps + 1):
+        start = time.perf_counter()
+        learner.step(shared.inputs, shared.teacher)
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
+
+
+def _global_state() -> tuple[Any, ...]:
+    numpy = np.random.get_state(legacy=False)["state"]  # type: ignore[call-overload]
+    return (
+        random.getstate(),
+        (numpy["pos"], numpy["key"].tobytes()),
+        torch.get_rng_state().numpy().tobytes(),
+        torch.get_default_dtype(),
+    )
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise CheckError(message)

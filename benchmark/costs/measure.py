@@ -1,0 +1,172 @@
+"""What a model costs: parameters, multiply-accumulates, activations, latency, memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils import benchmark
+
+from benchmark.costs.energy import read_joules
+from benchmark.data.batches import evaluation_batch
+from benchmark.data.kitti import Frame
+from benchmark.evaluation.detector import ValidationFrames
+from benchmark.files import write_atomically
+from benchmark.records.provenance import provenance
+from benchmark.training.setup import Setup
+from detectors import Family, Grid, grid_settings
+from detectors.core.flops import count_work
+from kd_methods import Batch
+
+FRAMES = 8
+"""Frames that a model is measured on, the first of the validation split."""
+ROUNDS = 3
+MEGA = 1e6
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A model as it is deployed: in evaluation mode, one frame at a time.
+
+    Attributes:
+        autocast: the precision of its forward passes.
+    """
+
+    model: Any
+    family: Family
+    grid: Grid
+    device: torch.device
+    autocast: Callable[[], AbstractContextManager[None]] = nullcontext
+
+    @cached_property
+    def voxelize(self) -> Callable[[Batch], Any]:
+        return self.family.voxelizer(self.grid, training=False)
+
+    def batches(self, frames: Sequence[Frame]) -> list[Batch]:
+        """Each frame as a batch of its own, on the device."""
+        return [evaluation_batch(frame, self.grid, self.device) for frame in frames]
+
+    def detect(self, batch: Batch) -> None:
+        """From points to boxes."""
+        with self.autocast():
+            self.family.predict(self.model, self.voxelize(batch))
+
+
+def remembered_cost(
+    folder: Path, student: str, model: Any, setup: Setup, frames: ValidationFrames
+) -> dict[str, Any]:
+    """:func:`model_cost`, measured once per student, grid, precision, frames and machine.
+
+    Args:
+        folder: where measurements are kept.
+        frames: the first of them are measured; read only where nothing is remembered.
+    """
+    ids = frames.ids[:FRAMES]
+    shared = {
+        "student": student,
+        "grid": grid_settings(setup.grid),
+        "precision": setup.precision,
+        "data": str(frames.dataset.root.resolve()),
+        "frames": ids,
+        "provenance": provenance(setup.device),
+    }
+    key = hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:16]
+    path = folder / f"{key}.json"
+    if not path.exists():
+        deployed = Deployed(model.eval(), setup.family, setup.grid, setup.device, setup.autocast)
+        cost = model_cost(deployed, [frames.dataset.frame(frame_id) for frame_id in ids])
+        write_atomically(path, json.dumps(cost).encode())
+    return json.loads(path.read_bytes())
+
+
+def model_cost(deployed: Deployed, frames: Sequence[Frame], timed: bool = True) -> dict[str, Any]:
+    """Cost of a student as deployed, without anything that its training added.
+
+    Args:
+        frames: what work, latency and memory are measured on.
+        timed: whether to measure latency.
+
+    Returns:
+        ``params``; ``flops_paper``, the convention of PointDistiller's tables: what mmcv's counter
+        finds in a run whose sizes depend on the grid alone; ``flops_full`` and ``activations``,
+        multiply-accumulates and output elements of all convolutions (sparse ones by their index
+        pairs) and linear layers, mean over the frames; ``latency_ms``, median and interquartile
+        range from points to boxes on this machine; ``peak_memory_mb`` (10^6 bytes) of weights and
+        forward pass on CUDA, None elsewhere, and in ``peak_memory_of`` what it is the memory of;
+        ``energy_j``, joules of the device per frame, None where no counter can be read;
+        ``frames``, the ids of the frames.
+
+    Raises:
+        DetectorError: the model has a layer whose work cannot be counted.
+    """
+    batches = deployed.batches(frames)
+    with count_work(deployed.model) as dry:
+        deployed.family.dry_run(deployed.model, deployed.grid)
+    with count_work(deployed.model) as work:
+        for batch in batches:
+            deployed.detect(batch)
+    memory = peak_memory(deployed, batches)
+    return {
+        "params": sum(parameter.numel() for parameter in deployed.model.parameters()),
+        "flops_paper": dry.mmcv_flops,
+        "flops_full": round(work.multiply_accumulates / len(batches)),
+        "activations": round(work.activations / len(batches)),
+        "latency_ms": latency(deployed, batches) if timed else None,
+        "peak_memory_mb": memory,
+        "peak_memory_of": None if memory is None else "model",
+        "energy_j": energy(deployed, batches) if timed else None,
+        "frames": [frame.id for frame in frames],
+    }
+
+
+def latency(deployed: Deployed, batches: Sequence[Batch]) -> dict[str, float]:
+    """Milliseconds from the points of one frame to its boxes: median, interquartile range."""
+    times = []
+    for batch in batches:
+        timer = benchmark.Timer(
+            "detect(batch)",
+            globals={"detect": deployed.detect, "batch": batch},
+            num_threads=torch.get_num_threads(),
+        )
+        timer.timeit(1)  # warm-up
+        times += [1000 * timer.timeit(1).median for _ in range(ROUNDS)]
+    low, median, high = statistics.quantiles(times, n=4)
+    return {"median": median, "iqr": high - low}
+
+
+def energy(deployed: Deployed, batches: Sequence[Batch]) -> float | None:
+    """Joules that the whole device uses per frame, from points to boxes; see :mod:`.energy`.
+
+    None where no counter can be read, or where it began anew in between.
+    """
+    before = read_joules(deployed.device)
+    for batch in batches:
+        deployed.detect(batch)
+    after = read_joules(deployed.device)
+    if before is None or after is None or after < before:
+        return None
+    return (after - before) / len(batches)
+
+
+def peak_memory(deployed: Deployed, batches: Sequence[Batch]) -> float | None:
+    """Megabytes of the weights and of what a forward pass holds at most, by CUDA's allocator.
+
+    None on other devices, whose memory cannot be told from that of the rest of the process.
+    """
+    if deployed.device.type != "cuda":
+        return None
+    before = torch.cuda.memory_allocated(deployed.device)
+    torch.cuda.reset_peak_memory_stats(deployed.device)
+    for batch in batches:
+        deployed.detect(batch)
+    held = torch.cuda.max_memory_allocated(deployed.device) - before
+    state = deployed.model.state_dict().values()
+    return (held + sum(value.numel() * value.element_size() for value in state)) / MEGA

@@ -1,0 +1,57 @@
+"""The device and precision that networks run with."""
+
+from __future__ import annotations
+
+import torch
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class SettingError(ValueError):
+    """A device or precision that this machine does not have."""
+
+
+def make_deterministic(device: torch.device) -> None:
+    """Let PyTorch choose deterministic kernels; on CUDA it warns where there is none."""
+    torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; ``auto`` takes CUDA where there is some.
+
+    Raises:
+        SettingError: no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SettingError(
+            f"device {name!r} cannot be used: {str(error).splitlines()[0]}"
+        ) from None
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """The precision of that name; ``auto`` takes bf16 where the device has units for it.
+
+    Raises:
+        SettingError: no such precision.
+    """
+    if name == "auto":
+        return "bf16" if _fast_bf16(device) else "fp32"
+    if name not in PRECISIONS:
+        raise SettingError(f"precision {name!r}: use auto or one of {', '.join(PRECISIONS)}")
+    if name == "fp16" and device.type != "cuda":
+        raise SettingError("precision 'fp16' needs a CUDA device; use bf16 or fp32 here")
+    return name
+
+
+def _fast_bf16(device: torch.device) -> bool:
+    """Whether the device has bf16 instructions (on x86: AVX-512 BF16 or AMX)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

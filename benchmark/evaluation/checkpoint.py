@@ -1,0 +1,167 @@
+"""Run a trained network over the validation frames: its AP, and its detections as files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmark.config.matrix import describe_data
+from benchmark.config.profile import load_profile
+from benchmark.config.request import SYNTHETIC
+from benchmark.data import synthetic
+from benchmark.data.batches import TrainingFrames
+from benchmark.data.kitti import KittiDataset
+from benchmark.data.labels import write_labels
+from benchmark.evaluation.detector import Findings, ValidationFrames, detect_all
+from benchmark.evaluation.table import ap_table
+from benchmark.records import store
+from benchmark.training.setup import Setup
+from detectors import Grid, parse_student, read_grid
+from detectors.core.checkpoints import (
+    CheckpointError,
+    load_weights,
+    read_origin,
+    read_weights,
+    weights_hash,
+)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A trained network in a file.
+
+    Attributes:
+        student: e.g. ``pointpillars@4``.
+        grid: what it sees.
+        weights: the file.
+        precision: of its forward passes.
+        limit: the first so many validation frames count; all if None.
+        record: of the cell that it is from, None for a file from elsewhere.
+    """
+
+    student: str
+    grid: Grid
+    weights: Path
+    precision: str = "fp32"
+    limit: int | None = None
+    record: Mapping[str, Any] | None = None
+
+
+def find_network(checkpoint: str, results: Path | None, student: str | None) -> Network:
+    """The network behind what a user names.
+
+    Args:
+        checkpoint: a file, a folder with ``model.pth``, or with ``results`` the identity of a cell
+            or its beginning.
+        student: what a file is the weights of; not needed for one that ``export`` wrote. Such a
+            network is taken to see mmdet3d's own grid.
+
+    Raises:
+        RecordError: no such cell.
+        CheckpointError: the file is missing or does not say what it is, or the cell's is another.
+        DetectorError: no such student.
+    """
+    if results is not None:
+        return _of_cell(results, checkpoint)
+    path = Path(checkpoint)
+    path = path / "model.pth" if path.is_dir() else path
+    origin = read_origin(path)
+    if student is not None:
+        return Network(student, parse_student(student)[0].default_grid(), path)
+    if origin is None:
+        raise CheckpointError(
+            f"checkpoint {path} does not say what it is the weights of; add --student, "
+            "e.g. --student pointpillars@4"
+        )
+    return Network(*origin, path)
+
+
+def score_network(
+    network: Network, data: str, cache: Path, device: torch.device, export: Path | None
+) -> str:
+    """AP of a network on the validation frames of a data set, as text.
+
+    Args:
+        data: folder in KITTI's layout, or ``synthetic``: the set of the cell's profile.
+        export: folder that gets a KITTI result file for each frame.
+
+    Raises:
+        CheckpointError: the weights do not fit.
+        DataError: the data set is missing or wrong.
+        DivergedError: a detection is not finite.
+    """
+    root = _data_root(network, data, cache)
+    setup, frames = place_network(network, root, device)
+    model = load_network(network, setup)
+    findings = detect_all({network.student: model}, setup, frames)[network.student]
+    if isinstance(findings, Exception):
+        raise findings
+    ap = findings.evaluate().as_json()
+    parts = [f"{network.student}, {len(frames.ids)} frames of {root}", ap_table(ap)]
+    if network.record is not None:
+        parts.append(_beside_record(network.record, ap, describe_data(root, False).fingerprint))
+    if export is not None:
+        write_detections(findings, export)
+        parts.append(f"wrote {len(frames.ids)} result files to {export}")
+    return "\n\n".join(parts)
+
+
+def write_detections(findings: Findings, folder: Path) -> None:
+    """A KITTI result file FRAME.txt for each frame; an empty one where nothing is detected."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for frame_id, found in zip(findings.ids, findings.found, strict=True):
+        write_labels(folder / f"{frame_id}.txt", found)
+
+
+def _of_cell(results: Path, cell: str) -> Network:
+    record = store.find(results, cell)
+    settings = record["settings"]
+    path = store.checkpoint_path(results, record["cell"])
+    if weights_hash(read_weights(path)) != record["weights_sha256"]:
+        raise CheckpointError(f"checkpoint {path} is another than its record says")
+    return Network(
+        record["student"],
+        read_grid(settings["grid"]),
+        path,
+        record["precision"],
+        settings["max_frames"].get("val"),
+        record,
+    )
+
+
+def _data_root(network: Network, data: str, cache: Path) -> Path:
+    if data != SYNTHETIC:
+        return Path(data)
+    name = network.record["profile"]["name"] if network.record else "mini"
+    return synthetic.ensure(cache / "synthetic", **load_profile(name).synthetic)
+
+
+def place_network(
+    network: Network, root: Path, device: torch.device
+) -> tuple[Setup, ValidationFrames]:
+    """What evaluation needs; the training fields are the least there is."""
+    family, _ = parse_student(network.student)
+    dataset = KittiDataset(root, "val")
+    unused = TrainingFrames(dataset, None, network.grid, (), None, 1, 1, 0, device)
+    recipe = load_profile("kitti").recipe(family.name)
+    setup = Setup(family, network.grid, unused, None, recipe, network.precision)
+    reduced = network.grid != family.default_grid()
+    return setup, ValidationFrames(dataset, network.limit, reduced)
+
+
+def load_network(network: Network, setup: Setup) -> nn.Module:
+    family, ratio = parse_student(network.student)
+    model = family.build(ratio, network.grid)
+    load_weights(model, network.weights, network.student)
+    return family.place(model, setup.device).eval().requires_grad_(False)
+
+
+def _beside_record(record: Mapping[str, Any], ap: Mapping[str, Any], fingerprint: str) -> str:
+    if fingerprint != record["dataset"]["fingerprint"]:
+        return "other data than its record's"
+    return "as in its record" if ap == record["ap"] else "NOT as in its record"

@@ -1,0 +1,29 @@
+"""AP as text."""
+
+from __future__ import annotations
+
+from tabulate import tabulate
+
+from benchmark.evaluation.protocol import CLASSES, DIFFICULTIES, ENOUGH_OBJECTS, METRICS
+from benchmark.records.store import Record
+
+
+def ap_table(ap: Record) -> str:
+    """The figures of ``ap`` in a record, R40 and R11."""
+    rows = []
+    for name in (*CLASSES, "mAP"):
+        for metric in METRICS:
+            figures = [*ap[name][metric]["R40"], *ap[name][metric]["R11"]]
+            bounded = [
+                few < ENOUGH_OBJECTS for few in ap[name].get("objects", [ENOUGH_OBJECTS] * 3)
+            ]
+            shown = [_figure(*pair) for pair in zip(figures, bounded * 2, strict=True)]
+            rows.append([name if metric == METRICS[0] else "", metric, *shown])
+    headers = ["AP", "", *(f"{r} {d}" for r in ("R40", "R11") for d in DIFFICULTIES)]
+    table = tabulate(rows, headers, disable_numparse=True, stralign="right")
+    objects = "; ".join(f"{name} {ap[name]['objects']}" for name in CLASSES)
+    return f"{table}\nvalid objects: {objects}; * fewer than {ENOUGH_OBJECTS}, so bounded"
+
+
+def _figure(value: float | None, bounded: bool) -> str:
+    return "-" if value is None else f"{value:.2f}{'*' if bounded else ''}"

@@ -1,0 +1,77 @@
+"""Files written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class DiskFullError(RuntimeError):
+    """No space, or no quota, is left for what is to be written."""
+
+
+@contextmanager
+def telling_of_full_disk(path: Path) -> Iterator[None]:
+    """Turn the system's error into :class:`DiskFullError`, which says what to do.
+
+    Args:
+        path: what is written inside.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFullError(
+            f"no space left to write {path}; finished cells and the latest checkpoints are kept: "
+            "free some space and run the same command again"
+        ) from None
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """Let Python's collector rest while millions of plain values are made, which hold no cycles:
+    it would walk all of them again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file; a reader sees the old or the new contents, never a part.
+
+    Raises:
+        DiskFullError: the old contents stay.
+    """
+    temporary = _write_beside(path, content)
+    try:
+        with telling_of_full_disk(path):
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_beside(path: Path, content: bytes) -> Path:
+    """The new contents of a file as a hidden file beside it, nothing if they cannot be written."""
+    with telling_of_full_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o644)
+        except OSError:
+            os.unlink(name)
+            raise
+    return Path(name)

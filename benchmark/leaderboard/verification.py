@@ -1,0 +1,152 @@
+"""Is a set of records what a run leaves? For sets that others contribute."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import orjson
+from jsonschema import Draft202012Validator
+
+from benchmark.evaluation.protocol import CLASSES, ENOUGH_OBJECTS, METRICS, RECALLS
+from benchmark.leaderboard import external, pages
+from benchmark.records import store
+
+Record = Mapping[str, Any]
+SHOWN = 120
+"""Characters of a schema's message that are shown."""
+TOLERANCE = 1e-6
+"""Percent that a mean of classes may be off."""
+
+
+def verify_records(results: Path) -> list[str]:
+    """All that is wrong with a results folder, each as "FILE: what"; empty if it is sound.
+
+    Checked are each record by ``record.schema.json``, its identity against its settings, its means
+    against its classes, its checkpoint where there is one; that all are of one set of versions
+    and every student's teacher is there; external results; and that the leaderboard files are
+    those that the records give.
+    """
+    found, problems = {}, []
+    for path in sorted((results / "records").glob("*.json")):
+        try:
+            record = store.read(path)
+        except store.RecordError as error:
+            problems.append(str(error))
+            continue
+        found[path] = record
+        problems += [f"{path}: {problem}" for problem in _problems(record, path)]
+    if not found:
+        return problems or [f"{results}/records: no record; give a folder that a run has filled"]
+    problems += [f"{results}: {problem}" for problem in _of_the_set(list(found.values()))]
+    try:
+        external.read_all(results)
+    except external.CardError as error:
+        problems.append(str(error))
+    return problems or list(_stale(results, list(found.values())))
+
+
+def _problems(record: Record, path: Path) -> list[str]:
+    """Of one record. The rest is only looked at where its form is right."""
+    wrong = sorted(_schema().iter_errors(record), key=lambda error: error.json_path)
+    if wrong:
+        return [f"{error.json_path[2:] or 'it'}: {error.message[:SHOWN]}" for error in wrong]
+    problems = []
+    if path.stem != record["cell"]:
+        problems.append(f"the file is named otherwise than its cell {record['cell']}")
+    if (identity := store.identity(record["settings"])) != record["cell"]:
+        problems.append(f"its settings are those of cell {identity}, not of {record['cell']}")
+    problems += [
+        f"{name} is {value!r}, in settings {record['settings'][key]!r}"
+        for name, key, value in _said_twice(record)
+        if record["settings"][key] != value
+    ]
+    if record["ap"]:
+        problems += _wrong_means(record["ap"])
+    return problems + _wrong_checkpoint(record, path)
+
+
+@cache
+def _schema() -> Draft202012Validator:
+    text = files("benchmark.records").joinpath("record.schema.json").read_bytes()
+    return Draft202012Validator(orjson.loads(text))
+
+
+def _said_twice(record: Record) -> Iterator[tuple[str, str, Any]]:
+    """Fields that settings hold too: name, key of settings, value."""
+    for name in ("student", "method", "weighting", "precision", "seed", "hyperparameters"):
+        yield name, name, record[name]
+    yield "dataset.fingerprint", "data", record["dataset"]["fingerprint"]
+
+
+def _wrong_means(ap: Record) -> list[str]:
+    """Means that are not over three unbounded classes, or not their mean."""
+    problems = []
+    for metric in METRICS:
+        for recalls in RECALLS:
+            for i, mean in enumerate(ap["mAP"][metric][recalls]):
+                figures = [ap[name][metric][recalls][i] for name in CLASSES]
+                bounded = any(ap[name]["objects"][i] < ENOUGH_OBJECTS for name in CLASSES)
+                expected = None if bounded or None in figures else sum(figures) / len(figures)
+                if not _equal(mean, expected):
+                    problems.append(
+                        f"ap.mAP.{metric}.{recalls}[{i}] is {mean}, its classes give {expected}"
+                    )
+    return problems
+
+
+def _equal(one: float | None, other: float | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return math.isclose(one, other, abs_tol=TOLERANCE)
+
+
+def _wrong_checkpoint(record: Record, path: Path) -> list[str]:
+    checkpoint = store.checkpoint_path(path.parents[1], record["cell"])
+    if record["status"] != "done" or not checkpoint.exists():
+        return []
+    from detectors.core.checkpoints import CheckpointError, read_weights, weights_hash
+
+    try:
+        found = weights_hash(read_weights(checkpoint))
+    except CheckpointError as error:
+        return [str(error)]
+    if found == record["weights_sha256"]:
+        return []
+    return [f"{checkpoint} has hash {found}, the record {record['weights_sha256']}"]
+
+
+def _of_the_set(found: Sequence[Record]) -> list[str]:
+    """What the records of a folder must have in common."""
+    problems = []
+    versions = {orjson.dumps(r["provenance"]["versions"], option=orjson.OPT_SORT_KEYS)
+                for r in found if _has(r, "provenance", "versions")}  # fmt: skip
+    if len(versions) > 1:
+        told = "; ".join(sorted(version.decode() for version in versions))
+        problems.append(f"records of {len(versions)} sets of versions: {told}; one set a folder")
+    done = {record["cell"] for record in found if record["status"] == "done"}
+    teachers = {r["settings"]["teacher"] for r in found if _has(r, "settings", "teacher")}
+    problems += [
+        f"no record of teacher {teacher}, which students learn from"
+        for teacher in sorted(teachers - done - {""})
+    ]
+    return problems
+
+
+def _has(record: Record, outer: str, inner: str) -> bool:
+    """Whether a record whose form may be wrong has a field."""
+    return isinstance(record[outer], Mapping) and inner in record[outer]
+
+
+def _stale(results: Path, found: Sequence[Record]) -> Iterator[str]:
+    """Leaderboard files that are missing or not what the records give."""
+    _, contents = pages(results, found)
+    for name, text in contents.items():
+        path = results / name
+        if not path.exists() or path.read_bytes() != text.encode():
+            remedy = f"run `run_bench.py leaderboard --results {results}`"
+            yield f"{path}: not what the records give; {remedy}"

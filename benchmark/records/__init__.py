@@ -1,0 +1,1 @@
+"""Records: one JSON file says everything about one finished cell."""

@@ -1,0 +1,187 @@
+"""Everything behind one number: the record of a cell, how to get it again, where its files are."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from benchmark.config.profile import ProfileError, load_profile
+from benchmark.evaluation.table import ap_table
+from benchmark.records import store
+from benchmark.records.store import Record
+from kd_methods import MethodError, create
+
+
+def describe_cell(results: Path, cell: str) -> str:
+    """All that is known of a cell, in sections.
+
+    Args:
+        cell: its identity, or the beginning of it.
+
+    Raises:
+        RecordError: there is no such record, or there are several.
+    """
+    record = store.find(results, cell)
+    name = f"{record['student']} {record['method']} seed {record['seed']}: {record['status']}"
+    parts = [f"{name}{', ' if record['reason'] else ''}{record['reason']}"]
+    if record["ap"]:
+        parts.append(ap_table(record["ap"]))
+    sections = {
+        "cell": _identity(record),
+        "hyper-parameters": record["hyperparameters"],
+        "cost of the student": record["cost"] or {},
+        "training": _training(record["training"] or {}),
+        "made by": _provenance(record["provenance"]),
+        "files": dict(_files(results, record)),
+    }
+    parts += [_section(title, fields) for title, fields in sections.items() if fields]
+    command, needs = reproduction(record, _checkpoint(results, record))
+    return "\n\n".join([*parts, "\n  ".join(["reproduce", command, *needs])])
+
+
+def reproduction(record: Record, checkpoint: str = "") -> tuple[str, list[str]]:
+    """The command that trains the same cell, and what it needs that a record does not hold.
+
+    Args:
+        checkpoint: beginning of the SHA-256 of the file that the teacher is from; empty if it is
+            trained.
+    """
+    data = record["dataset"]
+    profile, epochs, needs = _profile(record)
+    teacher = "@" not in record["student"]
+    family = record["student"].partition("@")[0]
+    options = {
+        "data": "synthetic" if data["synthetic"] else f"FOLDER/{data['name']}",
+        "profile": profile,
+        "epochs": epochs,
+        "students": f"{family}@4" if teacher else record["student"],
+        "methods": record["method"],
+        "seeds": record["seed"],
+        "precision": record["precision"],
+        "weighting": record["weighting"],
+        "results": "results/again",
+    }
+    words = [
+        word
+        for name, value in options.items()
+        if value is not None
+        for word in (f"--{name}", str(value))
+    ]
+    needs += _missing_method(record)
+    if checkpoint:
+        words += ["--teacher", f"{family}=FILE"]
+        needs.append(f"a FILE whose SHA-256 begins with {checkpoint}")
+    if not data["synthetic"]:
+        needs.append(f"a FOLDER of data with fingerprint {data['fingerprint']}")
+    return shlex.join(["python", "run_bench.py", "run", *words]), [f"needs {n}" for n in needs]
+
+
+def _checkpoint(results: Path, record: Record) -> str:
+    """Hash of the file that the cell's teacher is from; empty if it is trained."""
+    teacher = record["settings"]["teacher"]
+    path = results / "records" / f"{teacher}.json"
+    maker = store.read(path) if teacher and path.exists() else record
+    return maker["settings"]["checkpoint"]
+
+
+def _missing_method(record: Record) -> list[str]:
+    """What is needed for a method that is not here, or whose values here are others."""
+    if record["method"] == store.NONE:
+        return []
+    here = _values_here(record["method"], record["student"])
+    if here is None:
+        return ["--plugin with the file that registers the method"]
+    return [] if here == record["hyperparameters"] else [f"other hyper-parameters than {here}"]
+
+
+@cache
+def _values_here(method: str, student: str) -> dict[str, Any] | None:
+    """The hyper-parameters that a method has here; None where there is no such method."""
+    try:
+        return create(method, student).hyperparameters()
+    except MethodError:
+        return None
+
+
+def _profile(record: Record) -> tuple[str, int | None, list[str]]:
+    """The profile as an option, the epochs if they are not its own, and what is needed for it."""
+    name, recipe = record["profile"]["name"], record["settings"]["recipe"]
+    family = record["student"].partition("@")[0]
+    for epochs in (None, recipe["epochs"]):
+        try:
+            if store.identity(_recipe(name, epochs, family)) == store.identity(recipe):
+                return name, epochs, []
+        except ProfileError:
+            break
+    return f"{name}.yaml", None, [f"the profile {name}.yaml of whoever trained it"]
+
+
+@cache
+def _recipe(name: str, epochs: int | None, family: str) -> dict[str, Any]:
+    return load_profile(name, epochs).recipe(family).settings()
+
+
+def _identity(record: Record) -> dict[str, Any]:
+    data, profile = record["dataset"], record["profile"]
+    frames = f"{data['train_frames']} training and {data['val_frames']} validation frames"
+    return {
+        "identity": record["cell"],
+        "data": f"{data['name']}, {'synthetic' if data['synthetic'] else 'real'}, {frames}",
+        "data fingerprint": data["fingerprint"],
+        "profile": f"{profile['name']}: {profile['purpose']}",
+        "weighting": record["weighting"],
+        "precision": record["precision"],
+        "teacher": record["settings"]["teacher"] or "none: it is one",
+        "weights SHA-256": record["weights_sha256"],
+        "losses SHA-256": record["losses_sha256"],
+    }
+
+
+def _training(training: Record) -> dict[str, Any]:
+    """The training without its losses, and these of the first and the last epoch."""
+    shown = {name: value for name, value in training.items() if name != "losses"}
+    losses = training.get("losses") or []
+    ends = {1: losses[0], len(losses): losses[-1]} if losses else {}
+    for epoch, means in ends.items():
+        listed = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
+        shown[f"losses, epoch {epoch}"] = listed
+    return shown
+
+
+def _provenance(provenance: Record) -> dict[str, Any]:
+    return {**provenance["versions"], **{k: v for k, v in provenance.items() if k != "versions"}}
+
+
+def _files(results: Path, record: Record) -> Iterator[tuple[str, str]]:
+    """The files that are there, by kind."""
+    cell, family = record["cell"], record["student"].partition("@")[0]
+    kind = "students" if "@" in record["student"] else "teacher"
+    places = {
+        "record": f"records/{cell}.json",
+        "checkpoint": f"checkpoints/{cell}.pth",
+        "matches of each frame": f"statistics/{cell}.npz",
+        "log": f"logs/{family}-{kind}-seed-{record['seed']}.log",
+        "curves": f"curves/* {cell}",
+    }
+    for name, pattern in places.items():
+        for path in sorted(results.glob(pattern)):
+            yield name, str(path)
+
+
+def _section(title: str, fields: Record) -> str:
+    width = max(map(len, fields))
+    lines = [f"  {name:{width}}  {_plain(value)}" for name, value in fields.items()]
+    return "\n".join([title, *lines])
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_plain(item)}" for name, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value)) or "-"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "-" if value is None else str(value)

@@ -1,0 +1,286 @@
+"""The report page of a results folder, made from its records and views alone.
+
+:func:`make_content` collects what the page shows as plain values; :func:`render` puts them into
+one HTML file that loads nothing. The page's own sources are in ``report_page``.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from benchmark.evaluation import views
+from benchmark.evaluation.protocol import CLASSES, DIFFICULTIES, ENOUGH_OBJECTS
+from benchmark.files import write_atomically
+from benchmark.leaderboard import Table, make_tables
+from benchmark.leaderboard.tables import METRICS, MODERATE, TEACHER, Record
+from benchmark.records.store import NONE
+from benchmark.report import plots
+from benchmark.report.cell import reproduction
+
+SCRIPTS = ("base.js", "table.js", "charts.js", "scenes.js", "page.js")
+DIGITS = 4
+"""Decimals of a figure on the page; the record has all of them."""
+
+Content = dict[str, Any]
+
+
+def write(folder: Path, records: Sequence[Record]) -> list[Path]:
+    """Write ``report.html`` and the plots for papers into a results folder; their paths."""
+    content = make_content(folder, records)
+    page = folder / "report.html"
+    write_atomically(page, render(content).encode())
+    return [page, *plots.write(folder / "plots", content)]
+
+
+def make_content(folder: Path, records: Iterable[Record]) -> Content:
+    """All that the page shows.
+
+    Returns:
+        ``title``; ``sections``, one for each leaderboard table, with its rows; ``cells``, the
+        provenance of each record; ``frames``, the shown frames by data set and name.
+
+    Raises:
+        ViewError: a file of views is malformed.
+    """
+    found = {record["cell"]: record for record in records}
+    sections = [_section(folder, table, found) for table in make_tables(found.values())]
+    return {
+        "title": folder.resolve().name,
+        "sections": sections,
+        "cells": {cell: _provenance(found[cell], found) for cell in sorted(found)},
+        "frames": _frames(folder, sections),
+    }
+
+
+def render(content: Content) -> str:
+    """The page: one file whose policy forbids every request and every script but its own."""
+    page = files(__package__) / "report_page"
+    style = (page / "page.css").read_text(encoding="utf-8")
+    parts = [(page / name).read_text(encoding="utf-8") for name in SCRIPTS]
+    script = '"use strict";\n{\n' + "\n".join(parts) + "}\n"
+    policy = (
+        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    return Template((page / "page.html").read_text(encoding="utf-8")).substitute(
+        title=html.escape(content["title"]),
+        policy=policy,
+        style=style,
+        script=script,
+        content=_inert(content),
+    )
+
+
+def _hash(text: str) -> str:
+    """A source of a content security policy."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _inert(content: Content) -> str:
+    """JSON in which nothing can end a script element or begin a tag."""
+    return json.dumps(content, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _section(folder: Path, table: Table, found: Mapping[str, Record]) -> dict[str, Any]:
+    """What one leaderboard table shows."""
+    cells: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for cell in table.cells:
+        cells[cell["student"], cell["method"]].append(cell)
+    rows: list[dict[str, Any]] = []
+    for described in table.rows:
+        mine = cells[described["student"], described["method"]]
+        rows.append(_row(len(rows), described, mine, found, folder))
+    example = table.example
+    return {
+        "family": table.family,
+        "data": example["dataset"],
+        "synthetic": example["dataset"]["synthetic"],
+        "profile": example["profile"],
+        "wiring": example["profile"]["name"] == "smoke",
+        "precision": example["precision"],
+        "machines": table.machines,
+        "versions": example["provenance"]["versions"],
+        "losses": ["total", *sorted({n for row in rows for n in row["losses"]} - {"total"})],
+        "rows": rows,
+    }
+
+
+def _row(
+    index: int,
+    described: Mapping[str, Any],
+    cells: Sequence[Mapping[str, Any]],
+    found: Mapping[str, Record],
+    folder: Path,
+) -> dict[str, Any]:
+    """A row of the leaderboard with what else the page shows of it."""
+    done = [found[cell["cell"]] for cell in cells if cell["status"] == "done"]
+    seen = [views.load(folder, record["cell"]) for record in done]
+    figures = {
+        name: _plain(value)
+        for name, value in described.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
+    method = described["method"]
+    return {
+        "id": index,
+        "student": described["student"],
+        "method": method,
+        "role": {TEACHER: "teacher", NONE: "none"}.get(method, "method"),
+        "extrapolated": described["extrapolated"],
+        "seeds": described["seeds"],
+        "figures": figures,
+        "verdict": described["verdict"],
+        "outcome": "" if method in (TEACHER, NONE) else _outcome(figures),
+        "details": _details(figures) if done else None,
+        "losses": _losses(done),
+        "distances": _distances(seen),
+        "view": next((_view(view) for view in seen if view), None),
+        "cells": [cell["cell"] for cell in cells if cell["cell"]],
+        "missing": [cell["seed"] for cell in cells if not cell["cell"]],
+    }
+
+
+def _outcome(figures: Mapping[str, Any]) -> str:
+    """The verdict in one word: better, worse, same, undecided (no interval) or incomplete."""
+    low, high = figures["3D gain low"], figures["3D gain high"]
+    if figures["seeds"] < figures["of seeds"]:
+        return "incomplete"
+    if low is None:
+        return "undecided"
+    return "better" if low > 0 else "worse" if high < 0 else "same"
+
+
+def _details(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """AP by class, metric and difficulty, and which are bounded."""
+    return {
+        name: {
+            label: [figures[f"{name} {label} {level}"] for level in DIFFICULTIES]
+            for label in METRICS.values()
+        }
+        | {"bounded": [figures[f"{name} objects {d}"] < ENOUGH_OBJECTS for d in DIFFICULTIES]}
+        for name in CLASSES
+    }
+
+
+def _losses(done: Sequence[Record]) -> dict[str, list[float]]:
+    """Each loss and their total by epoch, mean over the seeds."""
+    curves = [(record["training"] or {}).get("losses") or [] for record in done]
+    curves = [curve for curve in curves if curve]
+    if not curves:
+        return {}
+    epochs = min(map(len, curves))
+    found = {
+        name: [_plain(sum(c[e][name] for c in curves) / len(curves)) for e in range(epochs)]
+        for name in sorted(curves[0][0])
+        if all(name in epoch for curve in curves for epoch in curve)
+    }
+    totals = [[sum(epoch.values()) for epoch in curve] for curve in curves]
+    total = [_plain(sum(t[e] for t in totals) / len(totals)) for e in range(epochs)]
+    return {"total": total, **found}
+
+
+def _distances(seen: Sequence[Mapping[str, Any] | None]) -> list[dict[str, Any]] | None:
+    """AP by distance at Moderate, mean over the seeds; None unless every seed has views."""
+    parts = [view["by_distance"] for view in seen if view]
+    if not parts or len(parts) < len(seen):
+        return None
+    found = []
+    for same in zip(*parts, strict=False):
+        ap = {name: [part["ap"][name] for part in same] for name in CLASSES}
+        found.append(
+            {
+                "from": same[0]["from"],
+                "to": same[0]["to"],
+                "ap": {
+                    name: {
+                        label: _mean([_defined(figures, metric) for figures in ap[name]])
+                        for metric, label in METRICS.items()
+                    }
+                    for name in CLASSES
+                },
+                "bounded": {
+                    name: min(f["objects"][MODERATE] for f in ap[name]) < ENOUGH_OBJECTS
+                    for name in CLASSES
+                },
+            }
+        )
+    return found
+
+
+def _defined(figures: Mapping[str, Any], metric: str) -> float | None:
+    """AP at Moderate; None where no object could be found."""
+    return figures[metric]["R40"][MODERATE] if figures["objects"][MODERATE] else None
+
+
+def _view(view: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: view[key] for key in ("fingerprint", "range", "detections")}
+
+
+def _frames(folder: Path, sections: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Every frame that a row's view shows, by data set and name, where its file is there."""
+    found: dict[str, dict[str, Any]] = defaultdict(dict)
+    for section in sections:
+        for row in section["rows"]:
+            for frame in (row["view"] or {}).get("detections", {}):
+                fingerprint = row["view"]["fingerprint"]
+                if frame not in found[fingerprint]:
+                    scene = views.load_frame(folder, fingerprint, frame)
+                    if scene is not None:
+                        found[fingerprint][frame] = scene
+    return found
+
+
+def _provenance(record: Record, found: Mapping[str, Record]) -> dict[str, Any]:
+    """Where a record's figures come from."""
+    training, provenance = record["training"] or {}, record["provenance"]
+    maker = found.get(record["settings"]["teacher"], record)  # of the teacher's weights
+    command, needs = reproduction(record, maker["settings"]["checkpoint"])
+    named = re.fullmatch(r"[\w-]+", record["cell"])
+    return {
+        "cell": record["cell"],
+        "link": f"records/{record['cell']}.json" if named else None,
+        "status": record["status"],
+        "reason": record["reason"],
+        "seed": record["seed"],
+        "3D mAP": _plain(record["ap"]["mAP"]["3d"]["R40"][MODERATE]) if record["ap"] else None,
+        "data": {key: record["dataset"][key] for key in ("name", "fingerprint")},
+        "teacher": record["settings"]["teacher"],
+        "weighting": record["weighting"],
+        "precision": record["precision"],
+        "hyperparameters": {
+            name: json.dumps(value) for name, value in (record["hyperparameters"] or {}).items()
+        },
+        "extrapolated": bool(training.get("extrapolated")),
+        "balance": _plain(training.get("balance")),
+        "machine": provenance["machine"],
+        "versions": provenance["versions"],
+        "weights_sha256": record["weights_sha256"],
+        "losses_sha256": record["losses_sha256"],
+        "command": command,
+        "needs": needs,
+    }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """None where a value is missing: a mean is never over fewer."""
+    if not values or any(value is None for value in values):
+        return None
+    return _plain(math.fsum(value for value in values if value is not None) / len(values))
+
+
+def _plain(value: float | None) -> Any:
+    """A number that JSON holds, short; None for NaN."""
+    if value is None or not math.isfinite(value):
+        return None
+    return value if isinstance(value, int) else round(float(value), DIGITS)

@@ -1,0 +1,169 @@
+"""What the runners of one results folder leave there for each other and for those who watch.
+
+In RESULTS/work, until a cell's record is published:
+
+- CELL.json: what the cell is, how far it has come, how often its process died in its step;
+- CELL.pt: its latest checkpoint;
+- CELL.lock: locked by the process that trains the cell. The lock belongs to the operating
+  system, which releases it when that process dies, however it dies.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from benchmark.config.matrix import Cell
+from benchmark.files import write_atomically
+
+PATIENCE = 0.2
+"""Seconds to wait for a lock: longer than another takes to see whether it is held."""
+
+
+class JournalError(RuntimeError):
+    """A file of the journal that cannot be read."""
+
+
+class Journal:
+    """The work folder of a results folder."""
+
+    def __init__(self, results: Path) -> None:
+        self.folder = results / "work"
+        self._records = results / "records"
+
+    def request(self, cell: Cell) -> None:
+        """Enter a cell that is to be trained, unless it is entered."""
+        if not self._path(cell, "json").exists():
+            self._write(cell, {})
+
+    def lock(self, cell: Cell) -> FileLock | None:
+        """The lock of a cell, held until released or this process ends; None where another has it.
+
+        Held by file descriptor, so it dies with the process.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._path(cell, "lock"))
+        try:
+            return lock.acquire(timeout=PATIENCE, poll_interval=PATIENCE / 10).lock
+        except Timeout:
+            return None
+
+    @contextmanager
+    def holding(self, cell: Cell) -> Iterator[bool]:
+        """Hold the lock of a cell; False where another process has it."""
+        lock = self.lock(cell)
+        try:
+            yield lock is not None
+        finally:
+            if lock is not None:
+                lock.release()
+
+    def locked(self, identity: str) -> bool:
+        """Whether a process trains the cell now."""
+        path = self.folder / f"{identity}.lock"
+        if not path.exists():
+            return False
+        try:
+            with FileLock(path, timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    def free(self, cells: Sequence[Cell]) -> list[Cell]:
+        """The cells that no process trains now."""
+        return [cell for cell in cells if not self.locked(cell.identity())]
+
+    def saved(self, cell: Cell) -> bool:
+        """Whether there is a checkpoint of the cell."""
+        return self._path(cell, "pt").exists()
+
+    def save(self, cell: Cell, state: Mapping[str, Any]) -> None:
+        """Replace the checkpoint of a cell.
+
+        Raises:
+            DiskFullError: the old one stays.
+        """
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_atomically(self._path(cell, "pt"), buffer.getvalue())
+
+    def load(self, cell: Cell) -> dict[str, Any] | None:
+        """The checkpoint of a cell, None where there is none. Nothing but data is unpickled.
+
+        Raises:
+            JournalError: the file is damaged.
+        """
+        path = self._path(cell, "pt")
+        if not path.exists():
+            return None
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise JournalError(
+                f"checkpoint {path} cannot be read ({type(error).__name__}); remove it, and "
+                f"{cell.student} {cell.method} seed {cell.seed} is trained from the start"
+            ) from None
+
+    def report(self, cell: Cell, **progress: Any) -> None:
+        """Write how far a cell has come."""
+        self._write(cell, self.entry(cell) | progress)
+
+    def entry(self, cell: Cell) -> dict[str, Any]:
+        """What is known of a cell; empty where it is not entered."""
+        path = self._path(cell, "json")
+        return _read(path) if path.exists() else {}
+
+    def blame(self, cell: Cell) -> int:
+        """Count one more death of a process in a step of the cell; how many there are now."""
+        deaths = self.entry(cell).get("deaths", 0) + 1
+        self.report(cell, deaths=deaths)
+        return deaths
+
+    def close(self, cell: Cell) -> None:
+        """Drop what a published cell no longer needs; the lock stays, others may look at it."""
+        for kind in ("pt", "json"):
+            self._path(cell, kind).unlink(missing_ok=True)
+        for part in self.folder.glob(f".{cell.identity()}.pt-*"):  # a write that was killed
+            part.unlink(missing_ok=True)
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Every cell that is entered and has no record yet, by file name."""
+        paths = sorted(self.folder.glob("*.json"))
+        return [_read(path) for path in paths if not (self._records / path.name).exists()]
+
+    def _path(self, cell: Cell, kind: str) -> Path:
+        return self.folder / f"{cell.identity()}.{kind}"
+
+    def _write(self, cell: Cell, progress: Mapping[str, Any]) -> None:
+        known = {
+            "cell": cell.identity(),
+            "student": cell.student,
+            "method": cell.method,
+            "weighting": cell.weighting,
+            "precision": cell.precision,
+            "seed": cell.seed,
+            "profile": cell.profile.name,
+            "data": cell.data.name,
+        }
+        content = {**known, **progress, "updated": time.time()}
+        write_atomically(self._path(cell, "json"), json.dumps(content).encode())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:  # closed by another runner a moment ago
+        return {}
+    except (OSError, ValueError) as error:
+        raise JournalError(f"{path}: {error}; remove the file") from None
+    if not isinstance(content, dict):
+        raise JournalError(f"{path} holds no entry of a cell; remove the file")
+    return content

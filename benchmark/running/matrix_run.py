@@ -1,0 +1,148 @@
+"""Where cohorts run: on this machine one after the other, or as tasks of a Ray cluster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.config.matrix import Cell, Matrix
+from benchmark.evaluation import views
+from benchmark.files import write_atomically
+from benchmark.running.journal import Journal
+from benchmark.running.outcome import TeacherError
+from benchmark.running.process import supervise
+from benchmark.running.workplace import Job, Workplace
+
+POLL = 2.0
+"""Seconds between two looks at cells that another runner has."""
+
+Executor = Callable[[Sequence[Job]], None]
+"""Runs every job whose cells no other runner has; called again until all cells have records."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Every so many-th cohort, from an index, both for batch systems that start several runs."""
+
+    index: int = 0
+    shards: int = 1
+
+
+WHOLE = Shard()
+
+
+def run_matrix(
+    matrix: Matrix,
+    workplace: Workplace,
+    execute: Executor | None = None,
+    retry: Collection[str] = (),
+    shard: Shard | None = None,
+) -> list[dict[str, Any]]:
+    """Run what is not yet published, each family's teacher before its students.
+
+    Several runners may do this on one results folder: a cell is trained by one of them.
+
+    Args:
+        execute: where jobs run; on this machine by default.
+        retry: statuses of records whose cells are run again.
+        shard: the part of the cohorts that is run.
+
+    Returns:
+        The records of the shard: teachers, then cells.
+
+    Raises:
+        TeacherError: a teacher did not finish or cannot be loaded.
+        Interrupted: the run was asked to stop; the same command goes on from its checkpoints.
+    """
+    execute = execute or run_here
+    jobs = student_jobs(matrix, workplace, shard or WHOLE)
+    cells = [cell for job in jobs for cell in job.cells]
+    _forget(cells, workplace, retry)
+    teachers = teacher_jobs(matrix, workplace)
+    for job in (*teachers, *jobs):
+        _enter(job)
+    _finish(teachers, execute)
+    for job in teachers:
+        publish_teacher(job.cells[0], workplace)
+    _finish(jobs, execute)
+    return [workplace.record(cell) for cell in (*(job.cells[0] for job in teachers), *cells)]
+
+
+def make_executor(name: str, address: str | None, workplace: Workplace) -> Executor:
+    """``local`` or ``ray``; the latter at an address, or on this machine.
+
+    Raises:
+        CohortError: Ray is not installed or not to be reached.
+    """
+    if name == "local":
+        return run_here
+    from benchmark.running.ray import RayExecutor
+
+    return RayExecutor(address, workplace)
+
+
+def run_here(jobs: Sequence[Job]) -> None:
+    """Each job in a process of its own, one after the other."""
+    for job in jobs:
+        supervise(job)
+
+
+def teacher_jobs(matrix: Matrix, workplace: Workplace) -> list[Job]:
+    """A job for the teacher of each family, in the cache that all results folders share."""
+    place = workplace.for_teachers()
+    return [
+        Job([matrix.teacher(family)], None, place, matrix.checkpoints.get(family))
+        for family in matrix.families()
+    ]
+
+
+def student_jobs(matrix: Matrix, workplace: Workplace, shard: Shard = WHOLE) -> list[Job]:
+    """A job for each cohort of a shard."""
+    return [
+        Job(cohort.cells, matrix.teacher(cohort.cells[0].family), workplace)
+        for cohort in matrix.cohorts()[shard.index :: shard.shards]
+    ]
+
+
+def publish_teacher(teacher: Cell, workplace: Workplace) -> None:
+    """Put a teacher's record and views beside its students'.
+
+    Raises:
+        TeacherError: it did not finish.
+    """
+    place = workplace.for_teachers()
+    record = place.record(teacher)
+    if record["status"] != "done":
+        raise TeacherError(f"teacher {teacher.student} {record['status']}: {record['reason']}")
+    if not workplace.finished(teacher):  # or another runner does the same now
+        views.copy(place.results, workplace.results, teacher.identity())
+        content = place.record_path(teacher).read_bytes()
+        write_atomically(workplace.record_path(teacher), content)
+
+
+def _finish(jobs: Sequence[Job], execute: Executor) -> None:
+    """Run jobs until every cell has a record, waiting for those that other runners have."""
+    while left := [job for job in jobs if job.unfinished()]:
+        before = sum(len(job.unfinished()) for job in left)
+        execute(left)
+        if sum(len(job.unfinished()) for job in left) == before:
+            time.sleep(POLL)
+
+
+def _enter(job: Job) -> None:
+    """Tell the journal what is to be run; drop what a kill right after publishing left there."""
+    journal = Journal(job.workplace.results)
+    for cell in job.cells:
+        if job.workplace.finished(cell):
+            journal.close(cell)
+        else:
+            journal.request(cell)
+
+
+def _forget(cells: Sequence[Cell], workplace: Workplace, statuses: Collection[str]) -> None:
+    """Remove the records whose cells are run again."""
+    for cell in cells:
+        if workplace.finished(cell) and workplace.record(cell)["status"] in statuses:
+            workplace.record_path(cell).unlink()

@@ -1,0 +1,225 @@
+"""Run a cohort in a process of its own: whatever a method does ends its own cell, nothing else.
+
+The process names the cell whose step it begins before it begins. When it dies, or does nothing
+for longer than the workplace's patience, its parent knows the culprit and goes on from the latest
+checkpoint. A process may die for reasons that are no cell's fault (a spot machine, a neighbour's
+memory), so a cell ends as ``failed`` only once a process died twice in its steps, or hung in one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import gc
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import warnings
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from benchmark.config.matrix import Cell
+from benchmark.device import make_deterministic
+from benchmark.files import telling_of_full_disk
+from benchmark.running import cohort
+from benchmark.running.cohort import Interrupted
+from benchmark.running.journal import Journal
+from benchmark.running.teachers import adopt
+from benchmark.running.workplace import Job
+from kd_methods import load_plugin
+
+INTERRUPTED = 75
+"""Exit status of a process that was asked to stop and left a checkpoint."""
+DEATHS = 2
+"""Deaths of a process in the steps of one cell that end the cell."""
+SHARED_DEATHS = 3
+"""Deaths outside any cell's step that end the cohort."""
+LOOK = 0.5
+"""Seconds between two looks at a cohort's process."""
+WIDTH = 80
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Parameters of mallopt, from glibc's malloc.h."""
+
+
+class CohortError(RuntimeError):
+    """A cohort whose process failed for a reason that is no single cell's."""
+
+
+class Marker:
+    """A small file that says what a process does now, cheap enough to write before every step."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._count = 0
+
+    def __call__(self, name: str) -> None:
+        """Begin something: a cell's identity, or another word."""
+        self._count += 1
+        os.pwrite(self._file, f"{self._count:020d} {name}".ljust(WIDTH).encode(), 0)
+
+
+@dataclass(frozen=True)
+class Death:
+    """How a cohort's process ended: what it did then, the reason, and whether it hung."""
+
+    name: str
+    reason: str
+    hung: bool = False
+
+
+def supervise(job: Job) -> None:
+    """Run a job's cells until each has a record or is in the hands of another runner.
+
+    Raises:
+        Interrupted: this process or the cohort's was asked to stop; a checkpoint is written.
+        CohortError: the cohort's process failed for a reason that is no single cell's.
+    """
+    shared_deaths = 0
+    journal = Journal(job.workplace.results)
+    while todo := journal.free(job.unfinished()):
+        death = _run_once(replace(job, cells=todo))
+        if death is None:
+            left = journal.free([cell for cell in todo if not job.workplace.finished(cell)])
+            if not left:
+                continue
+            death = Death(f"of {left[0].student} {left[0].method}", "ended without a record")
+        culprit = next((cell for cell in todo if cell.identity() == death.name), None)
+        if culprit is None:
+            shared_deaths += 1
+            if shared_deaths == SHARED_DEATHS:
+                raise CohortError(f"{job.title} {death.reason} ({death.name}); see {job.log}")
+        elif death.hung or journal.blame(culprit) >= DEATHS:
+            _end(culprit, job, f"its process {death.reason} during its step")
+
+
+def _end(culprit: Cell, job: Job, reason: str) -> None:
+    """Publish the failure of a cell, unless another runner tries it by now."""
+    with Journal(job.workplace.results).holding(culprit) as free:
+        if free and not job.workplace.finished(culprit):
+            cohort.publish_failure(culprit, job, reason)
+
+
+def _run_once(job: Job) -> Death | None:
+    """One process for the job; None if it ended as it should."""
+    context = multiprocessing.get_context("spawn")
+    folder = Journal(job.workplace.results).folder
+    folder.mkdir(parents=True, exist_ok=True)
+    marker = folder / f"running-{os.uname().nodename}-{os.getpid()}"
+    Marker(marker)("start")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(job, marker, sender))
+    process.start()
+    sender.close()
+    try:
+        hung = _watch(process, marker, job.workplace.patience)
+        name = marker.read_text()[21:].strip()
+    except BaseException:
+        process.terminate()  # it writes a checkpoint
+        process.join()
+        raise
+    finally:
+        marker.unlink(missing_ok=True)
+    if hung:
+        return Death(name, f"did nothing for {job.workplace.patience:g} s", hung=True)
+    return _outcome(process.exitcode, receiver, name)
+
+
+def _watch(process: Any, marker: Path, patience: float) -> bool:
+    """Wait for a process; True if it hung and was killed."""
+    seen, since = b"", time.monotonic()
+    while not wait([process.sentinel], timeout=LOOK):
+        now = marker.read_bytes()
+        if now != seen:
+            seen, since = now, time.monotonic()
+        elif time.monotonic() - since > patience:
+            process.kill()
+            process.join()
+            return True
+    process.join()
+    return False
+
+
+def _outcome(code: int | None, receiver: Connection, name: str) -> Death | None:
+    if code == 0:
+        return None
+    if code == INTERRUPTED:
+        raise Interrupted("the run was asked to stop; the same command goes on from here")
+    try:
+        message = receiver.recv()
+    except EOFError:
+        ended = f"was ended by signal {-code}" if code and code < 0 else f"ended with code {code}"
+        return Death(name, ended)
+    raise CohortError(message)
+
+
+def _work(job: Job, marker: Path, sender: Connection) -> None:
+    """The cohort's process."""
+    stop = _StopOnSignal()
+    warnings.filterwarnings("ignore")
+    keep_freed_memory()
+    torch.set_num_threads(job.threads)
+    make_deterministic(job.workplace.device)
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    with job.log.open("a") as log:
+        faulthandler.enable(log)
+        try:
+            for plugin in job.workplace.plugins:
+                load_plugin(plugin)
+            gc.freeze()  # half a million objects of modules, not to be walked at every collection
+            with telling_of_full_disk(job.workplace.results):
+                if job.checkpoint is None:
+                    cohort.run_cohort(job, Marker(marker), stop)
+                else:
+                    _adopt(job)
+        except Interrupted:
+            sys.exit(INTERRUPTED)
+        except Exception as error:
+            sender.send(f"{type(error).__name__}: {error}" if _unforeseen(error) else str(error))
+            raise SystemExit(1) from error
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep what it frees for its next tensors, where its C library is glibc.
+
+    By default large blocks go back to the system, which clears every page anew when the next
+    tensor touches it: a tenth of PointRCNN's step, 40 % of its evaluation.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def _adopt(job: Job) -> None:
+    """Take a teacher from a checkpoint, unless another runner does."""
+    with Journal(job.workplace.results).holding(job.cells[0]) as free:
+        if free and job.unfinished():
+            adopt(job)
+
+
+class _StopOnSignal:
+    """Whether to stop: on SIGTERM, or once the parent is gone."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        signal.signal(signal.SIGTERM, self._ask)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and asks
+
+    def __call__(self) -> bool:
+        parent = multiprocessing.parent_process()
+        return self._asked or (parent is not None and not parent.is_alive())
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self._asked = True
+
+
+def _unforeseen(error: Exception) -> bool:
+    """Whether an error is none of ours, so that its type helps."""
+    return type(error).__module__.partition(".")[0] not in ("benchmark", "detectors", "kd_methods")

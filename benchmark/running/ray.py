@@ -1,0 +1,153 @@
+"""Jobs as tasks of a Ray cluster: this machine's GPUs or many machines.
+
+The nodes share the results and the cache folder and have this package installed. A job whose node
+is lost starts anew on another one and goes on from its checkpoints.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark.running.cohort import Interrupted
+from benchmark.running.process import CohortError, supervise
+from benchmark.running.status import describe_cells
+from benchmark.running.workplace import Job, Workplace
+from kd_methods import load_plugin
+
+REACH = 10.0
+"""Seconds for a cluster to answer."""
+RETRIES = 10
+"""Losses of a job's node before its run ends."""
+VIEW = 30.0
+"""Seconds between two lines on how far the cells are."""
+STOPPING = 120.0
+"""Seconds for the tasks to leave a checkpoint when the run is asked to stop."""
+
+
+class RayExecutor:
+    """Runs jobs side by side, each on one GPU, or on as many CPUs as it has threads.
+
+    Args:
+        address: of a running cluster; None starts one on this machine.
+        workplace: whose device the jobs use.
+
+    Raises:
+        CohortError: Ray is not installed or the cluster not to be reached.
+    """
+
+    def __init__(self, address: str | None, workplace: Workplace) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        try:
+            import ray
+        except ImportError:
+            raise CohortError(
+                "--executor ray needs Ray: pip install 'pointkd-bench[ray]'"
+            ) from None
+        self._ray, self._device = ray, workplace.device.type
+        try:
+            _reach(address or "")
+            ray.init(
+                address or "local",
+                ignore_reinit_error=True,
+                include_dashboard=None if address else False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise CohortError(
+                f"no Ray cluster at {address or 'this machine'} ({reason}); start one with "
+                "`ray start --head` and give its --address"
+            ) from None
+
+    def __call__(self, jobs: Sequence[Job]) -> None:
+        """Run jobs until each has done what :func:`~benchmark.running.process.supervise` does.
+
+        Raises:
+            Interrupted: a task was asked to stop.
+            CohortError: a job failed as a whole, or no node has room for it.
+        """
+        tasks = [self._start(job) for job in jobs]
+        try:
+            self._wait(tasks, jobs[0].workplace.results)
+        except BaseException:
+            for task in tasks:
+                self._ray.cancel(task)
+            self._ray.wait(tasks, num_returns=len(tasks), timeout=STOPPING)
+            raise
+
+    def _start(self, job: Job) -> Any:
+        """Submit a job."""
+        kind, needed = ("GPU", 1) if self._device == "cuda" else ("CPU", job.threads)
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        if not any(node.get(kind, 0) >= needed for node in nodes):
+            raise CohortError(
+                f"{job.title} needs {needed} {kind}, and none of the cluster's {len(nodes)} nodes "
+                "has as many; set OMP_NUM_THREADS or --device, or add a node"
+            )
+        task = self._ray.remote(_run).options(
+            name=job.title,
+            max_retries=RETRIES,
+            num_gpus=needed if kind == "GPU" else 0,
+            num_cpus=needed if kind == "CPU" else 1,
+        )
+        return task.remote(_absolute(job))
+
+    def _wait(self, tasks: Sequence[Any], results: Path) -> None:
+        """Wait for all; raise what one of them raised."""
+        left, shown = list(tasks), time.monotonic()
+        while left:
+            done, left = self._ray.wait(left, timeout=VIEW)
+            self._check(done)
+            if time.monotonic() - shown >= VIEW:
+                print(f"{results}: {describe_cells(results).splitlines()[-1]}", flush=True)
+                shown = time.monotonic()
+
+    def _check(self, done: Sequence[Any]) -> None:
+        errors = self._ray.exceptions
+        try:
+            self._ray.get(list(done))
+        except errors.RayTaskError as error:
+            if isinstance(error.cause, Interrupted | CohortError):
+                raise error.cause from None
+            raise
+        except errors.RayError as error:
+            raise CohortError(f"Ray lost a job for good: {str(error).splitlines()[0]}") from None
+
+
+def _reach(address: str) -> None:
+    """Raise OSError unless something listens at HOST:PORT; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=REACH).close()
+
+
+def _absolute(job: Job) -> Job:
+    """The job as seen from any folder, on whichever device of its kind a node gives it."""
+    place = job.workplace
+    seen = replace(
+        place,
+        data=place.data.resolve(),
+        results=place.results.resolve(),
+        cache=place.cache.resolve(),
+        device=torch.device(place.device.type),
+        plugins=tuple(plugin.resolve() for plugin in place.plugins),
+    )
+    checkpoint = job.checkpoint.resolve() if job.checkpoint else None
+    return replace(job, workplace=seen, checkpoint=checkpoint)
+
+
+def _run(job: Job) -> None:
+    """The task."""
+    for plugin in job.workplace.plugins:
+        load_plugin(plugin)
+    supervise(job)

@@ -1,0 +1,68 @@
+"""What there is: methods, the families that they suit, the cells of a results folder."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from benchmark.records import store
+from benchmark.running.journal import Journal
+
+
+def describe_cells(results: Path) -> str:
+    """A table of a results folder's cells: status, epochs, time, reason; then their number."""
+    journal = Journal(results)
+    rows = [_finished(record) for record in store.read_all(results / "records")]
+    rows += [_unfinished(entry, journal) for entry in journal.entries() if entry]
+    if not rows:
+        raise store.RecordError(f"{results} holds no cell; run a matrix with --results {results}")
+    rows.sort(key=lambda row: (row["student"], row["seed"], row["method"]))
+    counts = {status: [row["status"] for row in rows].count(status) for status in store.STATUSES}
+    total = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
+    return f"{tabulate(rows, headers='keys')}\n\n{total}"
+
+
+def _finished(record: dict[str, Any]) -> dict[str, Any]:
+    training = record["training"] or {}
+    return _row(
+        record,
+        status=record["status"],
+        epochs=len(training.get("losses", [])) or "",
+        seconds=training.get("seconds_as_run"),
+        remark=record["reason"],
+    )
+
+
+def _unfinished(entry: dict[str, Any], journal: Journal) -> dict[str, Any]:
+    """A cell without a record: running while its lock is held, else waiting to be run."""
+    running = journal.locked(entry["cell"])
+    progress = f"{entry['epoch']}/{entry['epochs']}" if "epoch" in entry else ""
+    if running and "where" in entry:
+        age = time.time() - entry["updated"]
+        remark = f"on {entry['where']}, told {age:.0f} s ago"
+    else:
+        remark = f"interrupted after {progress} epochs" if progress else ""
+    return _row(
+        entry,
+        status="running" if running else "pending",
+        epochs=progress,
+        seconds=entry.get("seconds"),
+        remark=remark,
+    )
+
+
+def _row(cell: dict[str, Any], **rest: Any) -> dict[str, Any]:
+    seconds = rest.pop("seconds")
+    return {
+        "cell": cell["cell"],
+        "student": cell["student"],
+        "method": cell["method"],
+        "seed": cell["seed"],
+        "status": rest["status"],
+        "epochs": rest["epochs"],
+        "seconds": "" if seconds is None else f"{seconds:.0f}",
+        "remark": rest["remark"],
+    }

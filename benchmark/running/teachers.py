@@ -1,0 +1,111 @@
+"""Teachers made elsewhere: an mmdet3d checkpoint takes the place of a trained teacher."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from benchmark.data.batches import evaluation_batch
+from benchmark.evaluation.detector import detect_all
+from benchmark.records.store import publish
+from benchmark.running.cohort import make_setup, make_validation
+from benchmark.running.outcome import TeacherError, common_fields, save_outcome
+from benchmark.running.workplace import Job
+from benchmark.training.setup import Setup
+from detectors import CLASSES, Grid, parse_student
+from detectors.core.checkpoints import load_weights
+from kd_methods import Batch
+from kd_methods.core.interface import Detections
+
+LOOKS = 32
+"""Training frames that a teacher is tried on."""
+REACH = 1.0
+"""Metres between the centres of an object and of the detection that stands for it."""
+FEW = 5
+"""Objects of a class below which nothing is concluded about it."""
+
+
+def adopt(job: Job) -> None:
+    """Check a checkpoint, evaluate it and publish it as the job's teacher.
+
+    Raises:
+        CheckpointError: it does not fit the family's network, key by key.
+        TeacherError: it takes one class for another, or finds nothing at all.
+    """
+    (cell,), workplace = job.cells, job.workplace
+    assert job.checkpoint is not None
+    setup = make_setup(cell, None, workplace)
+    family, _ = parse_student(cell.student)
+    model = family.build(1, setup.grid)
+    load_weights(model, job.checkpoint, cell.student)
+    family.place(model, workplace.device).eval().requires_grad_(False)
+    try:
+        check_classes(_pairs(model, setup))
+    except TeacherError as error:
+        raise TeacherError(f"checkpoint {job.checkpoint}: {error}") from None
+    validation = make_validation(cell, workplace)
+    findings = detect_all({"teacher": model}, setup, validation)["teacher"]
+    if isinstance(findings, Exception):
+        raise TeacherError(f"checkpoint {job.checkpoint} cannot be evaluated: {findings}")
+    record = common_fields(cell, setup, validation) | {
+        "status": "done",
+        "reason": f"weights of {job.checkpoint.name}",
+        **save_outcome(cell, model, findings, setup, validation, workplace),
+    }
+    publish(workplace.results / "records", record)
+
+
+def check_classes(pairs: Iterable[tuple[int, int | None]]) -> None:
+    """Raise :class:`TeacherError` if detections name the classes in another order, or find nothing.
+
+    A class that is mixed up with one that is found under its own name is a weakness, no other
+    order: a teacher may be poor at cyclists.
+
+    Args:
+        pairs: for each object its class index and that of the detection at its place, if any.
+    """
+    counts = Counter(pairs)
+    found = {(truth, guess): n for (truth, guess), n in counts.items() if guess is not None}
+    total = sum(counts.values())
+    if total >= FEW and not found:
+        raise TeacherError(
+            f"it finds none of {total} objects in training frames; was it trained with mmdet3d "
+            "below 1.0, whose coordinates are other ones, or on other classes?"
+        )
+    called = {}
+    for true in range(len(CLASSES)):
+        votes = {guess: n for (truth, guess), n in found.items() if truth == true}
+        if sum(votes.values()) >= FEW:
+            called[true] = max(votes, key=lambda guess: votes[guess])
+    taken = {true: name for true, name in called.items() if called.get(name) != name}
+    if taken:
+        listed = ", ".join(f"{CLASSES[true]} for {CLASSES[name]}" for true, name in taken.items())
+        raise TeacherError(
+            f"its classes are in another order than {', '.join(CLASSES)}: it takes {listed}; "
+            "use a checkpoint trained in this order"
+        )
+
+
+@torch.no_grad()
+def _pairs(model: nn.Module, setup: Setup) -> Iterable[tuple[int, int | None]]:
+    voxelize = setup.family.voxelizer(setup.grid, training=False)
+    for frame_id in setup.frames.ids[:LOOKS]:
+        frame = setup.frames.dataset.frame(frame_id)
+        batch = evaluation_batch(frame, setup.grid, setup.device)
+        (found,) = setup.family.predict(model, voxelize(batch))
+        yield from match(batch, found, setup.grid)
+
+
+def match(batch: Batch, found: Detections, grid: Grid) -> Iterable[tuple[int, int | None]]:
+    """For each object of a frame its class and that of the surest detection in reach, if any."""
+    (boxes,), (labels,) = batch.boxes, batch.labels
+    for box, label in zip(boxes, labels.tolist(), strict=True):
+        if not grid.inside(box[None]).item():
+            continue
+        distance = torch.linalg.vector_norm(found.boxes[:, :2] - box[:2], dim=1)
+        near = (distance <= REACH).nonzero()[:, 0]
+        surest = max(near.tolist(), key=found.scores.__getitem__, default=None)
+        yield label, None if surest is None else int(found.labels[surest])

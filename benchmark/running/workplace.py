@@ -1,0 +1,91 @@
+"""Where cohorts run, and what a process is asked to run there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark.config.matrix import Cell
+from benchmark.records import store
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where cohorts run.
+
+    Attributes:
+        data: folder in KITTI's layout.
+        results: gets ``records``, ``checkpoints``, ``statistics``, ``views``, ``curves``, ``logs``
+            and the journal, ``work``.
+        cache: keeps teachers and model costs for other results folders.
+        device: that trains and evaluates.
+        plugins: files that register methods.
+        patience: seconds after which a process that does nothing is ended.
+        checkpoint_minutes: time between two checkpoints.
+    """
+
+    data: Path
+    results: Path
+    cache: Path
+    device: torch.device
+    plugins: Sequence[Path] = ()
+    patience: float = 900.0
+    checkpoint_minutes: float = 5.0
+
+    def for_teachers(self) -> Workplace:
+        """The same with the cache's teachers as its results."""
+        return replace(self, results=self.cache / "teachers")
+
+    def record_path(self, cell: Cell) -> Path:
+        """Where the record of a cell is or will be."""
+        return self.results / "records" / f"{cell.identity()}.json"
+
+    def finished(self, cell: Cell) -> bool:
+        """Whether a cell has a record, whatever its status."""
+        return self.record_path(cell).exists()
+
+    def record(self, cell: Cell) -> dict[str, Any]:
+        """The record of a finished cell."""
+        return store.read(self.record_path(cell))
+
+
+@dataclass(frozen=True)
+class Job:
+    """Cells of one cohort to run.
+
+    Attributes:
+        cells: what to train; those that have a record, or that another process trains, are left.
+        teacher: the teacher's cell, None where the cells are teachers.
+        workplace: where.
+        checkpoint: file whose weights the teacher takes instead of being trained.
+        threads: of PyTorch, the same whichever process does it.
+    """
+
+    cells: Sequence[Cell]
+    teacher: Cell | None
+    workplace: Workplace
+    checkpoint: Path | None = None
+    threads: int = field(default_factory=torch.get_num_threads)
+
+    @property
+    def title(self) -> str:
+        """What it is called in progress, messages and its log's name."""
+        kind = "students" if self.teacher else "teacher"
+        return f"{self.cells[0].family} {kind}, seed {self.cells[0].seed}"
+
+    @property
+    def log(self) -> Path:
+        """The log file."""
+        return (
+            self.workplace.results
+            / "logs"
+            / f"{self.title.replace(', ', '-').replace(' ', '-')}.log"
+        )
+
+    def unfinished(self) -> list[Cell]:
+        """The cells without a record."""
+        return [cell for cell in self.cells if not self.workplace.finished(cell)]

@@ -1,0 +1,1 @@
+"""Training the cells of a cohort in lockstep: one batch, one voxelization, one teacher pass."""

@@ -1,0 +1,250 @@
+"""One cell in training."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import traceback
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.config.matrix import Cell
+from benchmark.training.randomness import RandomStream
+from benchmark.training.schedule import Schedule
+from benchmark.training.setup import Clock, Position, Setup
+from detectors import DetectorError, Inputs, parse_student
+from kd_methods import KDMethod, MethodError, Outputs
+
+DIVERGENCE = 100.0
+"""An epoch whose mean detection loss exceeds the first epoch's by this factor has diverged."""
+
+
+class DivergedError(RuntimeError):
+    """A loss or a detection that is no finite number, or a loss that has grown out of bounds."""
+
+
+STATE_FIELDS = ("status", "reason", "losses", "latest_loss", "balance")
+"""What a learner's state holds beside tensors, sums and seconds."""
+
+
+class Learner:
+    """One cell in training: student, method, optimiser, random streams, status.
+
+    Attributes:
+        status: ``running``, then ``done``, ``failed``, ``diverged`` or ``skipped``.
+        reason: why it is neither running nor done.
+        losses: per epoch the mean of every loss.
+        latest_loss: sum of the losses of the latest step.
+        balance: factor of the method's losses that the cell's weighting asks for.
+        clock: seconds of its ``own`` steps, of the ``method`` within them, of the ``data`` and
+            ``teacher`` passes that it shared, and its ``share`` of the latter two.
+    """
+
+    def __init__(self, cell: Cell, setup: Setup, balance: float = 1.0) -> None:
+        self.cell, self.setup, self.balance = cell, setup, balance
+        self.identity = cell.identity()
+        self.status, self.reason = "running", ""
+        self.losses: list[dict[str, float]] = []
+        self.latest_loss = math.nan
+        self.clock = Clock(setup.device)
+        self.method: KDMethod | None = None
+        self.needs: set[str] = set()
+        self._sums: dict[str, float] = defaultdict(float)
+        self._passes = 0
+        self.restart_streams()
+        with self._guard():
+            self._build()
+
+    @property
+    def running(self) -> bool:
+        return self.status == "running"
+
+    def restart_streams(self) -> None:
+        """Let the random streams of detector and method begin anew."""
+        self._detector_stream = RandomStream("detector", self.cell.seed)
+        self._method_stream = RandomStream("method", self.cell.seed)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Tell the method which epoch starts, from 0."""
+        if self.method is not None:
+            with self._guard(), self._method_stream:
+                self.method.on_epoch(epoch, self.setup.epochs)
+
+    def state(self, position: Position) -> dict[str, Any]:
+        """All that :meth:`restore` needs to go on from here, as plain values and tensors."""
+        state = {
+            "position": list(position),
+            "fields": {name: getattr(self, name) for name in STATE_FIELDS},
+            "sums": dict(self._sums),
+            "seconds": dict(self.clock.seconds),
+        }
+        if self.status in ("running", "done"):
+            state["streams"] = [stream.state() for stream in self._streams()]
+            state["parts"] = {name: part.state_dict() for name, part in self._parts().items()}
+        return state
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a :meth:`state`, to the bit.
+
+        What a method keeps must be in parameters and buffers, or follow from ``on_epoch``.
+        """
+        position = Position(*state["position"])
+        if self.running and position.step:
+            self.begin_epoch(position.epoch)
+        for name, value in state["fields"].items():
+            setattr(self, name, value)
+        self._sums.update(state["sums"])
+        self.clock.seconds.update(state["seconds"])
+        if "parts" in state:
+            for name, part in self._parts().items():
+                part.load_state_dict(state["parts"][name])
+            for stream, where in zip(self._streams(), state["streams"], strict=True):
+                stream.restore(where)
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {"model": self.model, "optimiser": self.optimiser, "scaler": self.scaler}
+        parts["schedule"] = self.schedule
+        return parts if self.method is None else {**parts, "method": self.method}
+
+    def _streams(self) -> tuple[RandomStream, RandomStream]:
+        return self._detector_stream, self._method_stream
+
+    def share(self, seconds: Mapping[str, float], companions: int) -> None:
+        """Book the seconds of what this cell shared with others in one step."""
+        for kind, spent in seconds.items():
+            self.clock.seconds[kind] += spent
+        self.clock.seconds["share"] += sum(seconds.values()) / companions
+
+    def step(self, inputs: Inputs, teacher: Outputs | None) -> None:
+        """Forward and backward on a batch, which stays as it is.
+
+        The weights move once the recipe's number of batches is through, by the mean gradient.
+        """
+        with self._guard(), self.clock.measure("own"):
+            detection, distillation = self.losses_on(inputs, teacher)
+            losses = detection | {f"kd.{name}": value for name, value in distillation.items()}
+            stacked = torch.stack(list(losses.values()))
+            values = dict(zip(losses, stacked.tolist(), strict=True))  # the device waits once
+            _check_finite(values)
+            self.scaler.scale(stacked.sum() / self.setup.recipe.passes).backward()
+            self._passes += 1
+            if self._passes == self.setup.recipe.passes:
+                self._update()
+            self.latest_loss = sum(values.values())
+            for name, value in values.items():
+                self._sums[name] += value
+
+    def _update(self) -> None:
+        """Move the weights by the gradients gathered so far."""
+        self.scaler.unscale_(self.optimiser)
+        clip = self.setup.recipe.gradient_clip
+        nn.utils.clip_grad_norm_(self.model.parameters(), clip)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.schedule.step()
+        self._passes = 0
+
+    def losses_on(
+        self, inputs: Inputs, teacher: Outputs | None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The detector's and the method's losses on a batch, with their graph."""
+        family, method = self.setup.family, self.method if self.needs else None
+        if method is not None and teacher is not None:
+            with self._method_stream:
+                inputs = inputs.with_targets(method.targets(teacher, inputs.batch))
+        with self._detector_stream, family.capture(self.model, self.needs, self.setup.grid) as take:
+            with self.setup.autocast():
+                detection = family.losses(self.model, inputs)
+            student = take(inputs)
+        if method is None or teacher is None:
+            return detection, {}
+        with self._method_stream, self.clock.measure("method"):
+            distillation = method(teacher, student, inputs.batch)
+        return detection, {name: self.balance * v for name, v in distillation.items()}
+
+    def end_epoch(self) -> None:
+        """Keep the epoch's mean losses; end the cell if its detection loss has exploded."""
+        steps = self.setup.frames.steps
+        self.losses.append({name: total / steps for name, total in sorted(self._sums.items())})
+        self._sums.clear()
+        first, last = (_detection(self.losses[i]) for i in (0, -1))
+        if last > DIVERGENCE * first:
+            self.end("diverged", f"detection loss grew from {first:.3g} to {last:.3g}")
+
+    def losses_hash(self) -> str:
+        """SHA-256 of the mean losses of every epoch, to the last bit."""
+        exact = [{name: value.hex() for name, value in epoch.items()} for epoch in self.losses]
+        return hashlib.sha256(json.dumps(exact).encode()).hexdigest()
+
+    def _build(self) -> None:
+        family, ratio = parse_student(self.cell.student)
+        with self._detector_stream:
+            self.model = family.build(ratio, self.setup.grid)
+        family.place(self.model, self.setup.device).train()
+        self.method = self.cell.new_method()
+        if self.method is not None:
+            with self._method_stream:
+                self._build_method(self.method)
+            self.method.to(self.setup.device).train()
+        groups: list[dict[str, Any]] = [{"params": list(self.model.parameters())}]
+        if self.method is not None:
+            groups.append({"params": list(self.method.parameters())})
+        recipe = self.setup.recipe
+        self.optimiser = torch.optim.AdamW(
+            groups, recipe.learning_rate, recipe.betas, weight_decay=recipe.weight_decay
+        )
+        updates = recipe.epochs * self.setup.frames.updates
+        self.schedule = Schedule(self.optimiser, recipe.cycle, updates)
+        self.scaler = _scaler(self.setup.device, self.setup.precision == "fp16")
+
+    def _build_method(self, method: KDMethod) -> None:
+        assert self.setup.teacher is not None
+        family = self.setup.family
+        self.needs = method.needs()
+        family.taps(self.model, self.needs)
+        method.build(family.spec(self.setup.teacher), family.spec(self.model))
+        method.initialise(self.model, self.setup.teacher)
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        """Turn an error into this cell's end; its companions go on."""
+        self.setup.mark(self.identity)
+        try:
+            yield
+        except DivergedError as error:
+            self.end("diverged", str(error))
+        except (MethodError, DetectorError) as error:
+            self.end("skipped" if not self.losses and not self._sums else "failed", str(error))
+        except Exception as error:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            self.end("failed", f"{type(error).__name__}: {error} ({frame.filename}:{frame.lineno})")
+
+    def end(self, status: str, reason: str) -> None:
+        """Take the cell out of the cohort."""
+        self.status = status
+        self.reason = f"{reason}, in epoch {len(self.losses) + 1}" if self._sums else reason
+
+
+def _check_finite(losses: Mapping[str, float]) -> None:
+    for name, value in losses.items():
+        if not math.isfinite(value):
+            raise DivergedError(f"loss {name} is {value}")
+
+
+def _scaler(device: torch.device, enabled: bool) -> Any:
+    """PyTorch's gradient scaler, which does nothing unless enabled."""
+    if hasattr(torch.amp, "GradScaler"):
+        return torch.amp.GradScaler(device.type, enabled=enabled)
+    return torch.cuda.amp.GradScaler(enabled=enabled)  # torch 2.1 and 2.2
+
+
+def _detection(losses: Mapping[str, float]) -> float:
+    """The sum of an epoch's losses without the method's."""
+    return sum(value for name, value in losses.items() if not name.startswith("kd."))

@@ -1,0 +1,98 @@
+"""What the cells of a cohort share while they train."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from benchmark.config.recipe import Recipe
+from benchmark.data.batches import TrainingFrames
+from benchmark.device import PRECISIONS
+from detectors import Family, Grid, Inputs
+from kd_methods import Batch
+
+
+class Position(NamedTuple):
+    """How far a cohort has come: whole epochs, and batches of the epoch after them."""
+
+    epoch: int = 0
+    step: int = 0
+
+
+BEGINNING = Position()
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the cells of a cohort share while they train.
+
+    Attributes:
+        frames: the training frames.
+        teacher: the frozen teacher in evaluation mode, None when teachers are trained.
+        recipe: how the family is trained.
+        precision: ``fp32``, ``bf16`` or ``fp16`` (autocast; losses always run in float32).
+        mark: called with a cell's identity before something is done for that cell alone, and with
+            other words before what cells share; it tells who was at work when a process dies.
+    """
+
+    family: Family
+    grid: Grid
+    frames: TrainingFrames
+    teacher: nn.Module | None
+    recipe: Recipe
+    precision: str
+    mark: Callable[[str], None] = lambda name: None
+
+    @property
+    def device(self) -> torch.device:
+        return self.frames.device
+
+    @property
+    def epochs(self) -> int:
+        return self.recipe.epochs
+
+    @property
+    def steps(self) -> int:
+        """Batches in all."""
+        return self.epochs * self.frames.steps
+
+    @cached_property
+    def voxelize(self) -> Callable[[Batch], Inputs]:
+        """Training batches to inputs."""
+        return self.family.voxelizer(self.grid, training=True)
+
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        """The precision of forward passes."""
+        dtype = PRECISIONS[self.precision]
+        with torch.autocast(self.device.type, dtype, enabled=self.precision != "fp32"):
+            yield
+
+
+@dataclass
+class Clock:
+    """Seconds spent by kind, the device's queue included."""
+
+    device: torch.device
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    @contextmanager
+    def measure(self, kind: str) -> Iterator[None]:
+        start = self._now()
+        try:
+            yield
+        finally:
+            self.seconds[kind] += self._now() - start
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()

@@ -1,0 +1,1 @@
+"""What all families share: the family interface, its parts, checkpoints, FLOPs."""

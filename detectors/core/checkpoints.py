@@ -1,0 +1,193 @@
+"""Checkpoints of mmdet3d: read ones made elsewhere, write ones that plain mmdet3d loads."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from detectors.core.family import (
+    CLASSES,
+    Family,
+    Grid,
+    Model,
+    grid_settings,
+    installed_config,
+    read_grid,
+    student_name,
+)
+
+ORIGIN = "pointkd"
+"""Where the meta data of an exported checkpoint say what network it is of."""
+SHOWN = 8
+"""Differences that an error message lists."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read or does not fit a model."""
+
+
+def read_weights(path: Path) -> Mapping[str, Tensor]:
+    """The weights in a checkpoint of mmengine, or in a file that holds nothing else.
+
+    Nothing but tensors and plain values is unpickled.
+
+    Raises:
+        CheckpointError: the file is missing, no checkpoint, or holds other objects.
+    """
+    content = _read(path)
+    weights = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise CheckpointError(f"checkpoint {path} holds no state_dict of tensors")
+    return weights
+
+
+def read_origin(path: Path) -> tuple[str, Grid] | None:
+    """Student and grid of a checkpoint that :func:`export` wrote; None for any other.
+
+    Raises:
+        CheckpointError: the file is missing, no checkpoint, or holds other objects.
+    """
+    content = _read(path)
+    meta = content.get("meta") if isinstance(content, Mapping) else None
+    told = meta.get(ORIGIN) if isinstance(meta, Mapping) else None
+    try:
+        return (told["student"], read_grid(told["grid"])) if told else None
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"checkpoint {path}: wrong {ORIGIN} in meta: {error}") from None
+
+
+def _read(path: Path) -> Any:
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {path} does not exist")
+    try:
+        with _without_training_log():
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(
+            f"checkpoint {path} cannot be read ({_reason(error)}); it must be complete and hold "
+            "tensors and plain values only"
+        ) from None
+
+
+def load_weights(model: Model, path: Path, name: str) -> None:
+    """Put a checkpoint's weights into a model, every one of them.
+
+    Args:
+        name: what the model is called in messages, e.g. ``second@4``.
+
+    Raises:
+        CheckpointError: it cannot be read, or weights are missing, too many or of other shapes.
+    """
+    weights = read_weights(path)
+    own = model.state_dict()
+    problems = [f"{key} is missing" for key in own.keys() - weights.keys()]
+    problems += [f"{key} is not part of the model" for key in weights.keys() - own.keys()]
+    if not problems:
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError as error:  # sizes; spconv 1's layout is converted by mmdet3d
+            problems = [_sizes(line) for line in str(error).splitlines()[1:]]
+    if problems:
+        listed = "; ".join(sorted(problems)[:SHOWN])
+        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise CheckpointError(f"checkpoint {path} does not fit {name}: {listed}{more}")
+
+
+def export(model: Model, family: Family, ratio: float, grid: Grid, folder: Path) -> None:
+    """Write ``model.pth`` and ``config.py``, which ``mmdet3d.apis.init_model`` takes.
+
+    The config is mmdet3d's own for KITTI with the model's widths and the range of ``grid``.
+    Nothing of this package is needed to run it where mmcv is compiled.
+    """
+    from mmengine import Config
+
+    folder.mkdir(parents=True, exist_ok=True)
+    config = _with_grid(installed_config(family.config_file), grid)
+    config |= {"model": family.config(ratio, grid), "default_scope": "mmdet3d"}
+    Config(config).dump(folder / "config.py")
+    buffer = io.BytesIO()
+    origin = {"student": student_name(family.name, ratio), "grid": grid_settings(grid)}
+    meta = {"dataset_meta": {"classes": CLASSES}, ORIGIN: origin}
+    torch.save({"state_dict": model.state_dict(), "meta": meta}, buffer)
+    (folder / "model.pth").write_bytes(buffer.getvalue())
+
+
+def _with_grid(value: Any, grid: Grid) -> Any:
+    """A config's value with the grid in the steps of its data pipelines that name one."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(_with_grid(item, grid) for item in value)
+    if not isinstance(value, dict):
+        return value
+    inner = {key: _with_grid(item, grid) for key, item in value.items()}
+    if value.get("type") in ("PointsRangeFilter", "ObjectRangeFilter"):
+        inner["point_cloud_range"] = list(grid.point_cloud_range)
+    if value.get("type") == "PointSample":
+        inner |= {"num_points": grid.num_points, "sample_range": grid.sample_range}
+    return inner
+
+
+class _Ignored:
+    """Stands for an object of mmengine's training log, which nobody reads."""
+
+    def __init__(self, *arguments: Any) -> None: ...
+
+    def __setstate__(self, state: Any) -> None: ...
+
+
+TRAINING_LOG = (
+    "mmengine.logging.history_buffer.HistoryBuffer",
+    "__builtin__.getattr",
+    "builtins.getattr",
+    "numpy.ndarray",
+    "numpy.dtype",
+    "numpy.core.multiarray._reconstruct",
+    "numpy._core.multiarray._reconstruct",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+)
+"""What mmengine's log pickles beside the weights; read as nothing, never called."""
+
+
+def _without_training_log() -> AbstractContextManager[Any]:
+    """Lets torch.load skip the training log that mmengine keeps beside the weights."""
+    safe_globals = getattr(torch.serialization, "safe_globals", None)  # torch 2.6 takes names
+    return (
+        safe_globals([(_Ignored, name) for name in TRAINING_LOG]) if safe_globals else nullcontext()
+    )
+
+
+def _sizes(line: str) -> str:
+    """One line of load_state_dict's error, in short."""
+    found = re.search(r"size mismatch for ([^:]+):.*?(\[[^]]*\]).*?(\[[^]]*\])", line)
+    if not found:
+        return line.strip()
+    return "{} is {} in the checkpoint, {} in the model".format(*found.groups())
+
+
+def _reason(error: Exception) -> str:
+    """The telling part of torch.load's error."""
+    text = str(error)
+    found = re.search(r"Unsupported global: GLOBAL (\S+)", text)
+    return f"it holds a {found[1]}" if found else f"{type(error).__name__}: {text.splitlines()[0]}"
+
+
+def state_hash(module: nn.Module) -> str:
+    """SHA-256 of a module's parameters and buffers, by name."""
+    return weights_hash(module.state_dict())
+
+
+def weights_hash(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors, by name."""
+    digest = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

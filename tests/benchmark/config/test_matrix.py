@@ -1,0 +1,97 @@
+"""Cells, their identity, and what users write."""
+
+from dataclasses import replace
+
+import pytest
+
+from benchmark.config.matrix import Cohort
+from benchmark.config.recipe import Cycle
+from benchmark.data.augment import Flip
+
+
+@pytest.fixture
+def cell(matrix):
+    return matrix(["fitnet"]).cohorts()[0].cells[0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"student": "pointpillars@16"},
+        {"method": "fitnet:weight=2"},
+        {"seed": 1},
+        {"precision": "bf16"},
+        {"teacher": "another"},
+        {"weighting": "balanced"},
+    ],
+)
+def test_identity_changes_with_every_setting(cell, change):
+    assert replace(cell, **change).identity() != cell.identity()
+
+
+def with_recipe(cell, **changes):
+    recipe = replace(cell.profile.recipe(cell.family), **changes)
+    return replace(cell, profile=replace(cell.profile, recipes={cell.family: recipe}))
+
+
+def test_identity_changes_with_data_and_recipe(cell):
+    others = [
+        replace(cell, data=replace(cell.data, fingerprint="other")),
+        replace(cell, profile=replace(cell.profile, max_frames={"train": 3})),
+        with_recipe(cell, epochs=99),
+        with_recipe(cell, batch_size=4),
+        with_recipe(cell, batch_norm_batch=1),
+        with_recipe(cell, learning_rate=1.0),
+        with_recipe(cell, betas=(0.9, 0.99)),
+        with_recipe(cell, weight_decay=0.0),
+        with_recipe(cell, gradient_clip=1.0),
+        with_recipe(cell, cycle=Cycle(end_beta=0.9)),
+        with_recipe(cell, augmentation=()),
+        with_recipe(cell, augmentation=(Flip(),)),
+        with_recipe(cell, augmentation=(Flip(0.25),)),
+        with_recipe(cell, grid=None),
+    ]
+    assert len({other.identity() for other in [*others, cell]}) == len(others) + 1
+
+
+def test_identity_does_not_change_with_names(cell):
+    renamed = replace(
+        cell,
+        profile=replace(cell.profile, name="other", purpose="other"),
+        data=replace(cell.data, name="other"),
+    )
+    assert renamed.identity() == cell.identity()
+
+
+def test_a_cohort_spans_ratios_and_methods_of_one_family_and_seed(matrix):
+    request = matrix(["none", "fitnet"], [0, 1], ["pointpillars@4", "pointpillars@16"])
+    cohorts = request.cohorts()
+    assert [len(cohort.cells) for cohort in cohorts] == [4, 4]
+    assert {c.teacher for cohort in cohorts for c in cohort.cells} == {
+        request.teacher("pointpillars").identity()
+    }
+    with pytest.raises(ValueError, match="must share"):
+        Cohort([*cohorts[0].cells, *cohorts[1].cells])
+
+
+def test_cohorts_are_cut_to_a_size(matrix):
+    whole = matrix(["none", "fitnet", "logit_kd"], [0, 1])
+    cut = replace(whole, cohort_size=2)
+    assert [len(cohort.cells) for cohort in cut.cohorts()] == [2, 1, 2, 1]
+    identities = [
+        {cell.identity() for cohort in request.cohorts() for cell in cohort.cells}
+        for request in (whole, cut)
+    ]
+    assert identities[0] == identities[1]
+
+
+def test_another_teacher_makes_other_cells(matrix, tmp_path):
+    file = tmp_path / "teacher.pth"
+    file.write_bytes(b"weights")
+    request = matrix(["none"])
+    other = replace(request, checkpoints={"pointpillars": file})
+    identities = {m.teacher("pointpillars").identity() for m in (request, other)}
+    file.write_bytes(b"other weights")
+    identities.add(other.teacher("pointpillars").identity())
+    assert len(identities) == 3
+    assert request.cohorts()[0].cells[0].identity() != other.cohorts()[0].cells[0].identity()

@@ -1,0 +1,149 @@
+"""Profiles: those that come along, and mistakes in one's own."""
+
+import pytest
+import yaml
+
+from benchmark.config.profile import ProfileError, load_profile, profile_names
+from detectors import get_family
+from detectors.core.family import FAMILIES
+
+RECIPE = {"epochs": 1, "batch_size": 4, "batch_norm_batch": 2, "learning_rate": 0.001}
+GOOD = {
+    "purpose": "a test",
+    "synthetic": {"train": 4, "val": 2, "max_range": 20, "seed": 0},
+    "defaults": RECIPE,
+}
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Loads a profile from plain values."""
+
+    def write_and_load(content, **options):
+        path = tmp_path / "own.yaml"
+        path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+        return load_profile(str(path), **options)
+
+    return write_and_load
+
+
+def test_the_shipped_profiles_load_and_their_grids_suit_the_detectors():
+    assert profile_names() == ["kitti", "mini", "smoke"]
+    for name in profile_names():
+        profile = load_profile(name)
+        for family in map(get_family, FAMILIES.keys() & profile.recipes.keys()):
+            assert profile.reduced(family) == (name != "kitti")
+            family.config(4, profile.grid(family))
+    family = get_family("pointpillars")
+    assert load_profile("kitti").grid(family) == family.default_grid()
+
+
+def test_epochs_replace_those_of_every_family():
+    profile = load_profile("kitti", epochs=7)
+    assert {recipe.epochs for recipe in profile.recipes.values()} == {7}
+    assert load_profile("kitti").recipe("second").epochs == 80
+
+
+def test_a_familys_fields_replace_the_defaults(load):
+    families = {"pointpillars": {"epochs": 5, "betas": [0.9, 0.999]}, "second": None}
+    profile = load(GOOD | {"families": families})
+    assert profile.recipe("pointpillars").epochs == 5
+    assert profile.recipe("pointpillars").betas == (0.9, 0.999)
+    assert profile.recipe("pointpillars").batch_size == profile.recipe("second").batch_size == 4
+    assert profile.recipe("second").epochs == 1
+    with pytest.raises(ProfileError, match="own has no recipe for voxels, only for pointpillars"):
+        profile.recipe("voxels")
+
+
+def test_without_families_the_defaults_are_for_all(load):
+    assert load(GOOD).recipes.keys() == FAMILIES.keys()
+
+
+def test_the_parts_of_a_recipe(load):
+    grid = {"point_cloud_range": [0, -8, -3, 16, 8, 1], "num_points": 512, "sample_range": 10}
+    steps = ["crop_points", {"flip": {"probability": 0.25}}, {"scale": {"factor": [1, 2]}}]
+    recipe = load(
+        GOOD | {"defaults": {**RECIPE, "grid": grid, "augmentation": steps, "cycle": {"peak": 5}}}
+    ).recipe("pointpillars")
+    assert recipe.grid.num_points == 512
+    assert recipe.grid.point_cloud_range == (0, -8, -3, 16, 8, 1)
+    assert [step.name for step in recipe.augmentation] == ["crop_points", "flip", "scale"]
+    assert recipe.augmentation[1].probability == 0.25
+    assert (recipe.cycle.peak, recipe.cycle.climb) == (5, 0.4)
+    assert recipe.passes == 2
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ({"epocs": 3}, "defaults.epocs is no field, did you mean 'epochs'"),
+        ({"epochs": 0}, "defaults.epochs is 0; it must be a whole number of at least 1"),
+        ({"batch_size": "two"}, "defaults.batch_size is 'two'; it must be a whole number"),
+        ({"batch_size": 3}, "defaults.batch_size is 3; it must be a multiple of batch_norm_batch"),
+        ({"learning_rate": -1}, "defaults.learning_rate is -1; it must be a number above 0"),
+        ({"betas": [0.9]}, r"defaults.betas is \[0.9\]; it must be a list of 2 numbers"),
+        ({"betas": [0.9, 2]}, r"defaults.betas\[1\] is 2; it must be a number of at least 0 and"),
+        ({"cycle": {"climbs": 1}}, "defaults.cycle.climbs is no field, did you mean 'climb'"),
+        ({"cycle": 4}, "defaults.cycle is 4; it must be 'field: value' pairs"),
+        ({"grid": {"voxel_size": [1, "x", 2]}}, r"defaults.grid.voxel_size\[1\] is 'x'"),
+        ({"grid": {"voxel_size": [1]}}, "defaults.grid.point_cloud_range is missing"),
+        ({"augmentation": "flip"}, "defaults.augmentation is 'flip'; it must be a list of steps"),
+        ({"augmentation": ["flop"]}, r"augmentation\[0\]: 'flop' is no step, did you mean 'flip'"),
+        ({"augmentation": [{"flip": {"p": 1}}]}, r"augmentation\[0\].flip.p is no field"),
+        ({"augmentation": [{"flip": {"probability": 3}}]}, "probability is 3; it must be a number"),
+        ({"augmentation": [3]}, r"augmentation\[0\] is 3; it must be a step"),
+        (
+            {"augmentation": [{"paste_objects": {"counts": {"Cra": 1}, "min_points": {}}}]},
+            r"augmentation\[0\].paste_objects: there is no class 'Cra', did you mean 'Car'",
+        ),
+        (
+            {"augmentation": [{"paste_objects": {"counts": {"Car": -1}, "min_points": {}}}]},
+            "paste_objects.counts.Car is -1; it must be a whole number of at least 0",
+        ),
+    ],
+)
+def test_mistakes_in_a_recipe_are_named(load, recipe, message):
+    with pytest.raises(ProfileError, match=message):
+        load(GOOD | {"defaults": RECIPE | recipe})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 3}, "epochs is no field; there are purpose"),
+        ({"max_frames": {"test": 3}}, "max_frames.test is no field"),
+        ({"max_frames": {"train": 0}}, "max_frames.train is 0"),
+        ({"synthetic": 3}, "synthetic is 3; it must be 'field: value' pairs"),
+        ({"synthetic": {"train": 1, "val": 1, "seed": 0}}, "synthetic.max_range is missing"),
+        ({"families": 3}, "families is 3; it must be 'field: value' pairs"),
+        ({"families": {"secnd": {}}}, "families.secnd is no detector, did you mean 'second'"),
+        ({"families": {"second": 3}}, "families.second is 3; it must be 'field: value' pairs"),
+        ({"families": {"second": {"epochs": 0}}}, "families.second.epochs is 0"),
+    ],
+)
+def test_mistakes_outside_are_named(load, change, message):
+    with pytest.raises(ProfileError, match=message):
+        load(GOOD | change)
+
+
+def test_all_mistakes_are_reported_at_once(load):
+    with pytest.raises(ProfileError) as error:
+        load({"defaults": {"epochs": 0, "batch_size": 0}, "colour": "red"})
+    for words in (
+        "defaults.epochs is 0", "defaults.batch_size is 0", "defaults.learning_rate is missing",
+        "colour is no field", "purpose is missing", "synthetic is missing",
+    ):  # fmt: skip
+        assert str(error.value).count(words) == 1
+
+
+@pytest.mark.parametrize("text", ["epochs: [", "- 1", ""])
+def test_what_is_no_profile_is_refused(load, text):
+    with pytest.raises(ProfileError, match="profile"):
+        load(text)
+
+
+def test_unknown_profiles_are_refused(tmp_path):
+    with pytest.raises(ProfileError, match="did you mean 'smoke'"):
+        load_profile("smokee")
+    with pytest.raises(ProfileError, match="does not exist"):
+        load_profile(str(tmp_path / "none.yaml"))

@@ -1,0 +1,144 @@
+"""Requests: files and options are read alike, and all that is wrong is told at once."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmark.config.request import RequestError, matrix_names, read_request
+from kd_methods import method_names
+
+PLUGIN = """
+from kd_methods import KDMethod, register
+
+@register("own_of_request", paper="a test", year=2026)
+class Own(KDMethod):
+    "A test."
+
+    def needs(self):
+        return {"neck"}
+
+    def loss(self, teacher, student, batch):
+        return {}
+"""
+
+
+def written(tmp_path, **fields):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(fields))
+    return str(path)
+
+
+def test_a_file_and_options_say_the_same(tmp_path):
+    file = written(
+        tmp_path, profile="mini", epochs=3, students=["pointpillars@4", "second@16"],
+        methods=["none", "fitnet:weight=3"], seeds=[0, 2], precision="fp32", weighting="balanced",
+        cohort_size=2,
+    )  # fmt: skip
+    options = {
+        "profile": "mini", "epochs": 3, "students": "pointpillars@4, second@16.0",
+        "methods": "none,fitnet:weight=3,none", "seeds": "0,2,0", "precision": "fp32",
+        "weighting": "balanced", "cohort_size": 2, "results": str(Path("results") / "mine"),
+    }  # fmt: skip
+    assert read_request(file, {}) == read_request(None, options)
+    assert read_request(file, {}).profile.recipe("second").epochs == 3
+
+
+def test_options_win_over_the_file(tmp_path):
+    file = written(tmp_path, students=["pointpillars@4"], seeds=[0])
+    request = read_request(file, {"seeds": "1,2", "students": None})
+    assert request.seeds == [1, 2]
+    assert request.students == ["pointpillars@4"]
+
+
+def test_all_stands_for_every_method_and_both_variants():
+    for options in ({}, {"methods": "all"}):
+        methods = read_request(None, options).methods
+        assert methods[0] == "none"
+        assert {method.partition(":")[0] for method in methods} == {"none", *method_names()}
+        assert "point_distiller:variant=released" in methods
+
+
+@pytest.mark.parametrize("name", matrix_names())
+def test_the_matrices_that_come_along_are_sound(name, tmp_path):
+    data = str(tmp_path) if name.startswith("paper") else None
+    request = read_request(name, {"data": data})
+    assert request.results == Path("results") / name
+    assert "none" in request.methods
+
+
+def test_paths_are_seen_from_the_file(tmp_path):
+    (tmp_path / "own.py").write_text(PLUGIN)
+    (tmp_path / "teacher.pth").write_bytes(b"")
+    file = written(
+        tmp_path, plugins=["own.py"], methods=["own_of_request"],
+        teachers={"pointpillars": "teacher.pth"},
+    )  # fmt: skip
+    request = read_request(file, {})
+    assert request.plugins == [tmp_path / "own.py"]
+    assert request.teachers == {"pointpillars": tmp_path / "teacher.pth"}
+    given = read_request(None, {"teachers": [f"second={tmp_path / 'teacher.pth'}"]})
+    assert given.teachers == {"second": tmp_path / "teacher.pth"}
+
+
+def test_all_mistakes_are_told_at_once_with_their_path(tmp_path):
+    file = written(
+        tmp_path, student=["pointpillars@4"], students=["pointpillars@4", "secnd@4", "second"],
+        methods=["none", "fitnt"], seeds=[0, -1, "x"], epochs=0, precision="fp8",
+        weighting="sorce", data=str(tmp_path / "nowhere"), plugins=["absent.py"],
+        teachers={"pointpilars": "absent.pth"}, cohort_size=-1, profile="smok",
+    )  # fmt: skip
+    with pytest.raises(RequestError) as error:
+        read_request(file, {})
+    for words in (
+        "student is no field, did you mean 'students'",
+        "students[1]: no detector 'secnd', did you mean 'second'",
+        "students[2]: student 'second' has no ratio",
+        "methods[1]: no method 'fitnt', did you mean 'fitnet'",
+        "seeds[1]: seed -1",
+        "seeds[2]: seed 'x'",
+        "epochs is 0; it must be a whole number of at least 1",
+        "precision is 'fp8'",
+        "weighting is 'sorce', did you mean 'source'",
+        "nowhere does not exist",
+        "absent.py does not exist",
+        "'pointpilars' is no detector, did you mean 'pointpillars'",
+        "absent.pth does not exist",
+        "cohort_size is -1",
+        "no profile 'smok', did you mean 'smoke'",
+    ):
+        assert words in str(error.value), words
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"students": "pointpilars@4,second"}, ["--students: no detector 'pointpilars'", "second"]),
+        ({"students": ""}, ["the list is empty"]),
+        ({"methods": "fitnt,logit_kd:x=1"}, ["'fitnt'", "unknown setting 'x'"]),
+        ({"seeds": "0,-1,x"}, ["'-1'", "'x'"]),
+        ({"teachers": ["second"]}, ["--teacher"]),
+    ],
+)
+def test_mistakes_in_options_name_the_option(options, words):
+    with pytest.raises(RequestError) as error:
+        read_request(None, options)
+    for word in words:
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a: [", "mine.yaml"), ("- a\n- b", "must be a list of 'field: value'"), ("", "must be")],
+)
+def test_a_file_that_is_no_mapping_is_refused(text, message, tmp_path):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(RequestError, match=message):
+        read_request(str(tmp_path / "mine.yaml"), {})
+
+
+def test_a_matrix_that_is_not_there_is_named():
+    with pytest.raises(RequestError, match="did you mean 'smoke'"):
+        read_request("smok", {})
+    with pytest.raises(RequestError, match="absent.yaml does not exist"):
+        read_request("absent.yaml", {})

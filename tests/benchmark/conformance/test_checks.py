@@ -1,0 +1,213 @@
+"""Every method of ours passes the checks, and the checks find what is wrong."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from benchmark.conformance import checks
+from benchmark.conformance.checks import CHECKS, method_checks, run_checks
+from kd_methods import KDMethod, method_names, register, written_forms
+from kd_methods.core.registry import BUILT_IN
+
+OURS = [form for name in sorted(BUILT_IN) for form in written_forms(name)]
+STUDENT = "pointpillars@4"
+
+
+@pytest.mark.parametrize("method", [*OURS, "sparsekd_logit+sparsekd_label+sparsekd_tgi"])
+def test_every_method_of_ours_conforms(method):
+    outcomes = list(run_checks(method, [STUDENT]))
+    assert [outcome.check for outcome in outcomes] == list(CHECKS)
+    assert not [o for o in outcomes if o.status != "passed"]
+
+
+class Plain(KDMethod):
+    """Does nothing wrong.
+
+    Source: none, a test.
+    """
+
+    def needs(self):
+        return {"neck"}
+
+    def loss(self, teacher, student, batch):
+        return {"mean": (student.neck.values.mean() - teacher.neck.values.mean()).square()}
+
+
+@register("ok_method", paper="a test", year=2026)
+class OkMethod(Plain):
+    """Does nothing wrong.
+
+    Source: none, a test.
+    """
+
+    def loss(self, teacher, student, batch):
+        return super().loss(teacher, student, batch)
+
+
+def broken(name, check):
+    """Decorator that registers a method which must fail one check."""
+
+    def decorate(cls):
+        cls.fails = check
+        BROKEN[name] = check
+        return register(name, paper="a test", year=2026)(cls)
+
+    return decorate
+
+
+BROKEN: dict[str, str] = {}
+
+
+@broken("bad_docstring", "documented")
+class BadDocstring(Plain):
+    """Says nothing of where it comes from."""
+
+    def needs(self):
+        return {"neck"}
+
+    def loss(self, teacher, student, batch):
+        return super().loss(teacher, student, batch)
+
+
+@broken("bad_value", "finite")
+class BadValue(Plain):
+    """Source: a test."""
+
+    def loss(self, teacher, student, batch):
+        return {"log": student.neck.values.min().log() - torch.inf}
+
+
+@broken("bad_direction", "gradients")
+class BadDirection(Plain):
+    """Source: a test."""
+
+    def loss(self, teacher, student, batch):
+        return {"mean": teacher.neck.values.mean() - student.neck.values.mean().detach()}
+
+
+@broken("bad_writer", "no_mutation")
+class BadWriter(Plain):
+    """Source: a test."""
+
+    def loss(self, teacher, student, batch):
+        teacher.neck.values.mul_(2)
+        return super().loss(teacher, student, batch)
+
+
+@broken("bad_noise", "deterministic")
+class BadNoise(Plain):
+    """Source: a test."""
+
+    generator = np.random.default_rng(0)
+
+    def loss(self, teacher, student, batch):
+        noise = float(self.generator.normal())
+        return {"noise": noise * student.neck.values.mean()}
+
+
+@broken("bad_count", "sparse_frames")
+class BadCount(Plain):
+    """Source: a test."""
+
+    def loss(self, teacher, student, batch):
+        objects = sum(len(boxes) for boxes in batch.boxes)
+        return {"per_object": student.neck.values.mean() / objects}
+
+
+@broken("bad_dtype", "global_state")
+class BadDtype(Plain):
+    """Source: a test."""
+
+    def build(self, teacher, student):
+        torch.set_default_dtype(torch.float64)
+
+    def loss(self, teacher, student, batch):
+        return super().loss(teacher, student, batch)
+
+
+@broken("bad_memory", "no_leak")
+class BadMemory(Plain):
+    """Source: a test."""
+
+    def loss(self, teacher, student, batch):
+        self.__dict__["last"] = teacher.neck.values
+        return super().loss(teacher, student, batch)
+
+
+@broken("bad_guest", "deployed_student")
+class BadGuest(Plain):
+    """Source: a test."""
+
+    def initialise(self, student, teacher):
+        student.guest = nn.Linear(3, 3)
+
+    def loss(self, teacher, student, batch):
+        return super().loss(teacher, student, batch)
+
+
+@broken("bad_sign", "learns")
+class BadSign(Plain):
+    """Source: a test."""
+
+    def loss(self, teacher, student, batch):
+        return {"constant": 1 + 0 * student.neck.values.mean()}
+
+
+@broken("bad_weight", "weight_zero")
+class BadWeight(Plain):
+    """Source: a test."""
+
+    def loss(self, teacher, student, batch):
+        student.neck.values.retain_grad()
+        student.neck.values.register_hook(lambda gradient: 2 * gradient)
+        return super().loss(teacher, student, batch)
+
+
+@broken("bad_state", "state_dict")
+class BadState(Plain):
+    """Source: a test."""
+
+    def build(self, teacher, student):
+        self.__dict__["steps"] = [0]
+
+    def loss(self, teacher, student, batch):
+        self.steps[0] += 1
+        return {"grows": self.steps[0] * student.neck.values.mean().square()}
+
+
+@pytest.mark.parametrize("method", list(BROKEN))
+def test_each_fault_is_found_by_its_check(method, monkeypatch):
+    monkeypatch.setattr(checks, "CHECKS", {BROKEN[method]: CHECKS[BROKEN[method]]})
+    (outcome,) = run_checks(method, [STUDENT])
+    assert outcome.status == "failed"
+    assert outcome.remark
+    assert torch.get_default_dtype() == torch.float32
+
+
+def test_a_method_that_suits_no_family_is_skipped_with_its_reason():
+    assert "no_such_output" not in method_names()
+
+    @register("asks_too_much", paper="a test", year=2026)
+    class AsksTooMuch(Plain):
+        def needs(self):
+            return {"neks"}
+
+        def loss(self, teacher, student, batch):
+            return {}
+
+    outcomes = list(run_checks("asks_too_much", [STUDENT]))
+    assert {outcome.status for outcome in outcomes} == {"skipped"}
+    assert "did you mean 'neck'" in outcomes[0].remark
+
+
+@method_checks("ok_method", [STUDENT], expected_failures={"learns": "a test of declared failures"})
+def test_strangers_can_declare_a_failure(check, request):
+    if "learns" in request.node.name:
+        raise AssertionError
+    check()
+
+
+def test_an_unknown_check_cannot_be_declared():
+    with pytest.raises(ValueError, match="no check 'lerns'"):
+        method_checks("ok_method", expected_failures={"lerns": "x"})

@@ -1,0 +1,35 @@
+"""A new method's files pass as they are."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmark.conformance.scaffold import write_plugin
+from kd_methods import MethodError
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_written_test_passes_at_once(tmp_path):
+    plugin, test = write_plugin("my_first_method", tmp_path)
+    assert plugin.read_text().count("\n") < 40
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(test)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "passed" in done.stdout
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", str(tmp_path)]
+    assert subprocess.run(command, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["fitnet", "none", "two words", "3d"])
+def test_names_that_are_taken_or_none_are_refused(tmp_path, name):
+    with pytest.raises(MethodError, match="taken or no name"):
+        write_plugin(name, tmp_path)
+
+
+def test_nothing_is_overwritten(tmp_path):
+    write_plugin("twice", tmp_path)
+    with pytest.raises(MethodError, match="exists"):
+        write_plugin("twice", tmp_path)

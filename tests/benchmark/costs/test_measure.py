@@ -1,0 +1,92 @@
+"""Cost of a model against a hand count."""
+
+import pytest
+from torch import nn
+
+from benchmark.costs.measure import FRAMES, Deployed, model_cost, remembered_cost
+from benchmark.data.kitti import KittiDataset
+from benchmark.running.cohort import make_setup, make_validation
+from detectors import get_family
+
+SIDE, ANCHOR_VALUES = 48, 6 * (3 + 7 + 2)
+"""Pillars along the tests' grid; outputs of the head per place: scores, codes, directions."""
+
+
+def sides(model):
+    """Each layer of the backbone and the neck with the side of its output and, for a
+    convolution, of the map that it visits."""
+    side = SIDE
+    for block in model.backbone.blocks:
+        side //= 2
+        yield from ((layer, side, side) for layer in block)
+    for block, stride in zip(model.neck.deblocks, (1, 2, 4), strict=True):
+        yield from ((layer, SIDE // 2, SIDE // 2 // stride) for layer in block)
+
+
+def counted_by_hand(model):
+    """Multiply-accumulates, output elements and mmcv's FLOPs of PointPillars' dense part."""
+    macs = outputs = extras = width = 0
+    for layer, side, visited in sides(model):
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            width = layer.out_channels
+            macs += layer.in_channels * width * layer.kernel_size[0] ** 2 * visited**2
+            outputs += width * side**2
+        elif isinstance(layer, nn.BatchNorm2d):
+            extras += 2 * width * side**2
+        elif isinstance(layer, nn.ReLU):
+            extras += width * side**2
+    head = ANCHOR_VALUES * (SIDE // 2) ** 2
+    macs += model.bbox_head.in_channels * head
+    return macs, outputs + head, macs + extras + head
+
+
+@pytest.fixture
+def parts(matrix, workplace):
+    cell = matrix(["none"]).cohorts()[0].cells[0]
+    setup = make_setup(cell, None, workplace)
+    model = get_family("pointpillars").build(4, setup.grid).eval()
+    return model, setup, make_validation(cell, workplace)
+
+
+@pytest.fixture
+def deployed(parts):
+    model, setup, _ = parts
+    return Deployed(model, setup.family, setup.grid, setup.device)
+
+
+def test_work_equals_a_hand_count(deployed, parts):
+    frames = list(parts[2])[:2]
+    cost = model_cost(deployed, frames, timed=False)
+    macs, outputs, by_mmcv = counted_by_hand(deployed.model)
+    pillars = [len(deployed.voxelize(batch).voxels["coors"]) for batch in deployed.batches(frames)]
+    assert pillars[0] != pillars[1]
+    slots = 32 * sum(pillars) / 2  # points that the pillars have room for
+    assert cost["flops_full"] == round(macs + slots * 10 * 32)
+    assert cost["activations"] == round(outputs + slots * 32)
+    one_pillar = 32 * 10 * 32 + 2 * 32 * 32  # linear layer and batch norm; its ReLU is a function
+    assert cost["flops_paper"] == by_mmcv + one_pillar
+
+
+def test_cost_describes_the_deployed_model(deployed, parts):
+    frames = list(parts[2])[:2]
+    cost = model_cost(deployed, frames)
+    assert cost["params"] == sum(p.numel() for p in deployed.model.parameters())
+    assert cost["latency_ms"]["median"] > 0
+    assert cost["latency_ms"]["iqr"] >= 0
+    assert cost["frames"] == [frame.id for frame in frames]
+    assert cost["peak_memory_mb"] is cost["peak_memory_of"] is None
+
+
+def test_cost_is_measured_once_per_student(parts, tmp_path, monkeypatch):
+    model, setup, frames = parts
+    read = []
+    frame = KittiDataset.frame
+    monkeypatch.setattr(
+        KittiDataset, "frame", lambda self, key: read.append(key) or frame(self, key)
+    )
+    first = remembered_cost(tmp_path, "pointpillars@4", model, setup, frames)
+    assert read == list(frames.ids[:FRAMES])
+    assert remembered_cost(tmp_path, "pointpillars@4", model, setup, frames) == first
+    assert read == list(frames.ids[:FRAMES])
+    remembered_cost(tmp_path, "pointpillars@5", model, setup, frames)
+    assert len(list(tmp_path.iterdir())) == 2

@@ -1,0 +1,100 @@
+"""Records are whole, published once, and refused with a reason when damaged."""
+
+import errno
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from benchmark.files import DiskFullError, write_atomically
+from benchmark.records.store import FIELDS, RecordError, publish, read, read_all
+
+
+def record(cell="a", status="done", **values):
+    return {**dict.fromkeys(FIELDS), "cell": cell, "status": status, "reason": "", **values}
+
+
+def test_what_is_published_is_read_back(tmp_path):
+    path = publish(tmp_path, record(seed=3, ap={"x": 0.1}))
+    assert read(path) == record(seed=3, ap={"x": 0.1})
+    assert list(json.loads(path.read_text())) == list(FIELDS)
+
+
+def test_a_finished_cell_is_published_once(tmp_path):
+    publish(tmp_path, record(seed=1))
+    with pytest.raises(RecordError, match="already published"):
+        publish(tmp_path, record(seed=2))
+    assert read(tmp_path / "a.json")["seed"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_failed_cell_may_be_published_again(tmp_path):
+    publish(tmp_path, record(status="failed", reason="out of memory"))
+    publish(tmp_path, record(seed=2))
+    assert read(tmp_path / "a.json")["status"] == "done"
+
+
+def test_of_many_writers_exactly_one_publishes(tmp_path):
+    def attempt(seed):
+        try:
+            publish(tmp_path, record(seed=seed))
+        except RecordError:
+            return None
+        return seed
+
+    with ThreadPoolExecutor(8) as pool:
+        winners = [seed for seed in pool.map(attempt, range(32)) if seed is not None]
+    assert winners == [read(tmp_path / "a.json")["seed"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "a.json.*remove the file"),
+        ("{", "a.json.*remove the file"),
+        ("[]", "no field 'cell'"),
+        ('{"cell": "a"}', "no field 'status'"),
+        (json.dumps(record(status="finished")), "status 'finished' is none of"),
+    ],
+)
+def test_a_damaged_record_is_named(tmp_path, text, message):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(RecordError, match=message):
+        read_all(tmp_path)
+
+
+def test_a_figure_that_is_no_number_is_never_written(tmp_path):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        publish(tmp_path, record(ap=float("nan")))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("call", ["fsync", "link", "replace"])
+def test_a_full_disk_is_named_and_leaves_what_was_there(tmp_path, monkeypatch, code, call):
+    def full(*_):
+        raise OSError(code, os.strerror(code))
+
+    (tmp_path / "old").write_bytes(b"old")
+    with monkeypatch.context() as context:
+        context.setattr(os, call, full)
+        if call != "replace":
+            with pytest.raises(DiskFullError, match=r"write .*a.json; finished .* same command"):
+                publish(tmp_path, record())
+        if call != "link":
+            with pytest.raises(DiskFullError, match="write .*old; finished cells and the latest"):
+                write_atomically(tmp_path / "old", b"new")
+    assert (tmp_path / "old").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+    assert publish(tmp_path, record()).exists()
+
+
+def test_other_errors_of_the_disk_stay_as_they_are(tmp_path, monkeypatch):
+    def broken(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        publish(tmp_path, record())
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,90 @@
+"""From a number to all that is behind it, and back."""
+
+import json
+import shlex
+
+import pytest
+
+from benchmark.records.store import RecordError, read_all
+from benchmark.report.cell import describe_cell, reproduction
+from benchmark.running.matrix_run import run_matrix
+
+
+@pytest.fixture(scope="module")
+def trained(matrix, make_workplace, tmp_path_factory):
+    """The workplace of a teacher and two students."""
+    workplace = make_workplace(tmp_path_factory.mktemp("shown") / "results")
+    run_matrix(matrix(["none", "fitnet"]), workplace)
+    return workplace
+
+
+@pytest.fixture
+def fitnet(trained):
+    found = read_all(trained.results / "records")
+    return next(record for record in found if record["method"] == "fitnet")
+
+
+def test_all_that_is_behind_a_number_is_shown(trained, fitnet):
+    text = describe_cell(trained.results, fitnet["cell"][:8])
+    assert text.startswith("pointpillars@4 fitnet seed 0: done")
+    for words in (
+        fitnet["cell"],
+        fitnet["dataset"]["fingerprint"],
+        fitnet["settings"]["teacher"],
+        fitnet["weights_sha256"],
+        fitnet["provenance"]["versions"]["torch"],
+        str(fitnet["cost"]["params"]),
+        f"checkpoints/{fitnet['cell']}.pth",
+        "logs/pointpillars-students-seed-0.log",
+        "--methods fitnet",
+    ):
+        assert words in text, words
+    assert f"{fitnet['ap']['Car']['3d']['R40'][1]:.2f}" in text
+
+
+def options(command):
+    words = shlex.split(command)
+    return dict(zip(words[3::2], words[4::2], strict=True))
+
+
+def test_the_command_names_what_makes_the_cell(fitnet):
+    command, needs = reproduction(fitnet)
+    found = options(command)
+    assert found["--students"] == "pointpillars@4"
+    assert found["--precision"] == "fp32"
+    assert found["--data"] == "synthetic"
+    assert found["--profile"] == "tiny.yaml"
+    assert needs == ["needs the profile tiny.yaml of whoever trained it"]
+
+
+def test_the_command_of_a_profile_that_comes_along_gives_the_same_recipe(fitnet):
+    from benchmark.config.profile import load_profile
+
+    recipe = load_profile("mini", epochs=4).recipe("pointpillars").settings()
+    recipe = json.loads(json.dumps(recipe))
+    made = fitnet | {
+        "profile": {**fitnet["profile"], "name": "mini"},
+        "settings": {**fitnet["settings"], "recipe": recipe},
+        "dataset": {**fitnet["dataset"], "synthetic": False, "name": "kitti"},
+    }
+    command, needs = reproduction(made, "abc")
+    found = options(command)
+    assert (found["--profile"], found["--epochs"]) == ("mini", "4")
+    assert found["--data"] == "FOLDER/kitti"
+    assert found["--teacher"] == "pointpillars=FILE"
+    assert [need.partition(" ")[2] for need in needs] == [
+        "a FILE whose SHA-256 begins with abc",
+        f"a FOLDER of data with fingerprint {fitnet['dataset']['fingerprint']}",
+    ]
+
+
+def test_a_method_that_is_not_here_needs_its_plugin(fitnet):
+    _, needs = reproduction(fitnet | {"method": "registered_nowhere"})
+    assert "needs --plugin with the file that registers the method" in needs
+    _, needs = reproduction(fitnet | {"hyperparameters": {"weight": 123.0}})
+    assert any("other hyper-parameters" in need for need in needs)
+
+
+def test_cells_that_are_not_there_are_refused(trained):
+    with pytest.raises(RecordError, match="no finished cell 'xyz'"):
+        describe_cell(trained.results, "xyz")

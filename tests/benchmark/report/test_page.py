@@ -1,0 +1,461 @@
+"""The report page: its content from records, and the page itself in a browser."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+from made_records import make_record
+
+from benchmark.config.profile import load_profile
+from benchmark.report import plots
+from benchmark.report.page import make_content, render, write
+
+HOSTILE = '</script><img src=x onerror="window.hacked=true"><!--\'"&'
+SYNTHETIC = {
+    "name": "the embedded set", "synthetic": True, "fingerprint": "f0",
+    "train_frames": 10, "val_frames": 5,
+}  # fmt: skip
+
+RECIPE = load_profile("smoke", 3).recipe("pointpillars").settings()
+
+
+def trained(method="none", seed=0, mean=50.0, cell="", **changes):
+    """A record with all that the page shows."""
+    values = {
+        "cell": cell or f"{method}-{seed}",
+        "dataset": SYNTHETIC,
+        "hyperparameters": {} if method == "none" else {"weight": 2.5},
+        "weights_sha256": "a" * 64,
+        "losses_sha256": "b" * 64,
+        **changes,
+    }
+    found = make_record(method, seed, mean, **values)
+    found["settings"] |= {"recipe": RECIPE}
+    if found["status"] == "done":
+        losses = [{"loss_cls": 1.0 / (e + 1), "loss_bbox": 2.0 / (e + 1)} for e in range(3)]
+        found["training"] = {
+            "seconds_alone": 100.0, "seconds_as_run": 60.0, "seconds_method": 4.0,
+            "balance": 1.0, "extra_params": 7, "extrapolated": True, "losses": losses,
+        }  # fmt: skip
+    return found
+
+
+def save_views(folder, found, frame="000003"):
+    """Views of a record: one frame with one object and two detections."""
+    figures = {**found["ap"], "Cyclist": {**found["ap"]["Cyclist"], "objects": [0, 0, 0]}}
+    box = [10.0, 1.0, 3.9, 1.6, 0.3]
+    view = {
+        "fingerprint": "f0",
+        "range": [0, -12.8, 25.6, 12.8],
+        "by_distance": [
+            {"from": 0.0, "to": 30.0, "ap": found["ap"]},
+            {"from": 30.0, "to": None, "ap": figures},
+        ],
+        "detections": {frame: [{"class": "Car", "box": box, "score": s} for s in (0.9, 0.2)]},
+    }
+    scene = {
+        "frame": frame,
+        "points": [5.0, 1.0, 6.0, -1.0],
+        "objects": [{"class": "Car", "box": box}],
+    }
+    for path, content in (
+        (folder / "views" / f"{found['cell']}.json", view),
+        (folder / "views" / "frames" / "f0" / f"{frame}.json", scene),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+
+
+def matrix():
+    """A teacher and four methods on a student with three seeds, one of another family."""
+    found = [trained(student="pointpillars", mean=60, cell="t")]
+    for seed in (0, 1, 2):
+        wobble = (0.2, -0.1, 0.0)[seed]
+        found += [
+            trained("none", seed, 50 + seed),
+            trained("fitnet", seed, 53 + seed + wobble),
+            trained("logit_kd", seed, 50.1 + seed - wobble),
+            trained("crd", seed, 47 + seed - wobble / 2),
+        ]
+    found.append(trained("rdd", 0, status="failed", reason="IndexError: no boxes"))
+    found.append(trained("none", 0, 61, cell="second-none", student="second@4"))
+    return found
+
+
+def rows(content, section=0):
+    return {row["method"]: row for row in content["sections"][section]["rows"]}
+
+
+class Tags(HTMLParser):
+    """Every tag of a page, with its attributes."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+
+# ---------------------------------------------------------------- content
+
+
+def test_a_row_holds_the_means_of_its_records(tmp_path):
+    content = make_content(tmp_path, matrix())
+    fitnet = rows(content)["fitnet"]
+    assert fitnet["cells"] == ["fitnet-0", "fitnet-1", "fitnet-2"]
+    assert fitnet["figures"]["3D mAP"] == pytest.approx(54 + 0.1 / 3, abs=1e-4)
+    assert fitnet["details"]["Car"]["BEV"] == pytest.approx([54 + 0.1 / 3] * 3, abs=1e-4)
+    assert fitnet["losses"]["total"] == [3.0, 1.5, 1.0]
+    assert fitnet["figures"]["KD share"] == 0.04
+    assert fitnet["extrapolated"] is True
+
+
+def test_outcomes_are_those_of_the_verdicts(tmp_path):
+    found = {name: row["outcome"] for name, row in rows(make_content(tmp_path, matrix())).items()}
+    assert found == {
+        "teacher": "", "none": "", "fitnet": "better", "logit_kd": "same", "crd": "worse",
+        "rdd": "incomplete",
+    }  # fmt: skip
+    one_seed = [r for r in matrix() if r["seed"] == 0]
+    assert rows(make_content(tmp_path, one_seed))["fitnet"]["outcome"] == "undecided"
+
+
+def test_every_row_leads_to_its_records(tmp_path):
+    content = make_content(tmp_path, matrix())
+    found = {
+        cell for section in content["sections"] for r in section["rows"] for cell in r["cells"]
+    }
+    assert found == {r["cell"] for r in matrix()} == set(content["cells"])
+    cell = content["cells"]["fitnet-1"]
+    assert cell["link"] == "records/fitnet-1.json"
+    assert cell["hyperparameters"] == {"weight": "2.5"}
+    assert "--epochs 3 --students pointpillars@4 --methods fitnet --seeds 1" in cell["command"]
+    assert "other hyper-parameters" in cell["needs"][0]
+
+
+def test_what_has_no_record_is_named(tmp_path):
+    rdd = rows(make_content(tmp_path, matrix()))["rdd"]
+    assert rdd["cells"] == ["rdd-0"]
+    assert rdd["missing"] == [1, 2]
+    assert rdd["details"] is None
+    assert rdd["figures"]["3D mAP"] is None
+
+
+def test_views_are_optional_and_a_mean_needs_them_of_every_seed(tmp_path):
+    found = [trained("none", seed) for seed in (0, 1)] + [trained("fitnet", 0)]
+    for one in (found[1], found[2]):
+        save_views(tmp_path, one)
+    content = make_content(tmp_path, found)
+    none, fitnet = rows(content)["none"], rows(content)["fitnet"]
+    assert none["distances"] is None
+    assert none["view"]["detections"].keys() == {"000003"}
+    near, far = fitnet["distances"]
+    assert near["ap"]["Car"] == {"BEV": 50.0, "3D": 50.0}
+    assert far["ap"]["Cyclist"] == {"BEV": None, "3D": None}
+    assert far["bounded"] == {"Car": False, "Pedestrian": False, "Cyclist": True}
+    assert content["frames"]["f0"]["000003"]["points"] == [5.0, 1.0, 6.0, -1.0]
+
+
+def test_the_page_does_not_depend_on_the_order_of_records(tmp_path):
+    found = matrix()
+    assert render(make_content(tmp_path, found)) == render(make_content(tmp_path, found[::-1]))
+
+
+def test_data_and_profile_are_labelled(tmp_path):
+    (section,) = make_content(tmp_path, [trained()])["sections"]
+    assert section["synthetic"]
+    assert section["wiring"]
+    real = trained(dataset={**SYNTHETIC, "synthetic": False, "name": "KITTI"},
+                   profile={"name": "kitti", "purpose": "p", "reduced": False})  # fmt: skip
+    (section,) = make_content(tmp_path, [real])["sections"]
+    assert not section["synthetic"]
+    assert not section["wiring"]
+
+
+# ---------------------------------------------------------------- the file
+
+
+def test_the_page_is_one_file_that_may_load_nothing(tmp_path):
+    page = render(make_content(tmp_path, matrix()))
+    tags = Tags(page).found
+    assert not [a for _, a in tags if any(k in a for k in ("src", "srcset", "action", "style"))]
+    assert {a["href"] for _, a in tags if "href" in a} == {"#main", "data:,"}
+    assert not re.search(r"@import|url\((?!#)", page)
+    (policy,) = [a["content"] for _, a in tags if "http-equiv" in a]
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe" not in policy
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", page)
+
+
+def test_nothing_in_a_record_becomes_markup(tmp_path):
+    hostile = trained(HOSTILE, status="failed", reason=HOSTILE, cell=HOSTILE)
+    hostile["provenance"]["machine"] = HOSTILE
+    clean, spoilt = (
+        Tags(render(make_content(tmp_path, found))).found
+        for found in ([trained()], [trained(), hostile])
+    )
+    assert [tag for tag, _ in clean] == [tag for tag, _ in spoilt]
+    content = make_content(tmp_path, [hostile])
+    assert content["cells"][HOSTILE]["link"] is None
+    assert HOSTILE not in render({**content, "title": HOSTILE})
+
+
+# ---------------------------------------------------------------- plots for papers
+
+
+def test_plots_are_the_same_bytes_every_time(tmp_path):
+    content = make_content(tmp_path, matrix())
+    first, second = plots.write(tmp_path / "a", content), plots.write(tmp_path / "b", content)
+    assert [path.name for path in first] == [path.name for path in second]
+    assert {path.suffix for path in first} == {".svg", ".png"}
+    assert all(a.read_bytes() == b.read_bytes() for a, b in zip(first, second, strict=True))
+
+
+def test_plots_say_that_data_are_synthetic_and_show_names_as_they_are(tmp_path):
+    content = make_content(tmp_path, [trained(), trained("$x^2$ & <b>")])
+    plots.write(tmp_path, content)
+    for path in tmp_path.glob("*.svg"):
+        text = path.read_text()
+        assert "synthetic data; wiring check, numbers rank nothing" in text
+        assert "$x^2$ &amp; &lt;b&gt;" in text
+
+
+# ---------------------------------------------------------------- in a browser
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium that keeps the console and all network events."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    driver = shutil.which("chromedriver")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if not (driver and chromium):
+        pytest.skip("no Chromium: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    chrome = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    yield chrome
+    chrome.quit()
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """A results folder's page, hostile records among its own."""
+    folder = tmp_path_factory.mktemp("results")
+    found = matrix()
+    bad = trained(
+        HOSTILE, mean=51, cell="hostile", reason=HOSTILE, hyperparameters={HOSTILE: HOSTILE}
+    )
+    bad["training"]["losses"] = [{HOSTILE: 1.0}]
+    bad["provenance"] = {"versions": bad["provenance"]["versions"], "machine": HOSTILE}
+    failed = trained(HOSTILE + "2", cell="failed", status="failed", reason=HOSTILE)
+    long = trained("a_method_with_a_name_" + "x" * 60, mean=49, cell="long")
+    for one in [*found, bad]:
+        if one["status"] == "done":
+            save_views(folder, one)
+    return write(folder, [*found, bad, failed, long])[0]
+
+
+def show(browser, page, width=1280, height=900, theme="light"):
+    """The page afresh, in a window and a theme of the system."""
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
+    )
+    features = [{"name": "prefers-color-scheme", "value": theme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    browser.get(page.as_uri())
+    browser.execute_script("localStorage.clear()")
+    browser.get(page.as_uri())
+    return browser
+
+
+@pytest.fixture
+def shown(browser, page):
+    return show(browser, page)
+
+
+def texts(browser, selector):
+    script = "return [...document.querySelectorAll(arguments[0])].map((e) => e.textContent)"
+    return browser.execute_script(script, selector)
+
+
+def click(browser, selector, text=None):
+    script = """
+      const found = [...document.querySelectorAll(arguments[0])];
+      found.find((e) => arguments[1] === null || e.textContent.startsWith(arguments[1])).click();
+    """
+    browser.execute_script(script, selector, text)
+
+
+def methods(browser):
+    return texts(browser, "#table tbody th .open")
+
+
+def test_the_page_loads_without_a_word_in_the_console_and_asks_for_nothing(browser, page):
+    browser.get_log("browser"), browser.get_log("performance")
+    show(browser, page)
+    assert browser.get_log("browser") == []
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [
+        e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"
+    ]
+    assert page.as_uri() in asked
+    assert {url for url in asked if not url.startswith("data:")} == {page.as_uri()}
+
+
+def test_the_policy_stops_what_would_leave_the_page(shown):
+    violated = shown.execute_async_script("""
+      const done = arguments[0];
+      document.addEventListener("securitypolicyviolation", (e) => done(e.effectiveDirective));
+      fetch("https://example.org/").catch(() => setTimeout(() => done("nothing"), 500));
+    """)
+    assert violated == "connect-src"
+
+
+def test_hostile_records_do_nothing_and_are_shown_as_text(shown):
+    for row in range(len(methods(shown))):
+        shown.execute_script(
+            "document.querySelectorAll('#table .open')[arguments[0]].click();"
+            "document.querySelector('dialog').close()", row
+        )  # fmt: skip
+    click(shown, ".chip", HOSTILE)
+    assert shown.execute_script("return window.hacked") is None
+    assert shown.execute_script("return document.querySelectorAll('img').length") == 0
+    assert HOSTILE in methods(shown)
+
+
+def test_a_column_sorts_up_and_down_and_says_so(shown):
+    first = methods(shown)
+    assert first[0] == "teacher"
+    click(shown, "#table button.sort", "3D gain")
+    state = "return document.querySelector('[data-key=\"3D gain\"]').parentNode.ariaSort"
+    assert shown.execute_script(state) == "descending"
+    order = methods(shown)
+    assert (
+        order.index("fitnet") < order.index("logit_kd") < order.index("crd") < order.index("none")
+    )
+    focused = "return document.activeElement.dataset.key"
+    assert shown.execute_script(focused) == "3D gain"
+    click(shown, "#table button.sort", "3D gain")
+    assert shown.execute_script(state) == "ascending"
+    order = methods(shown)
+    assert (
+        order.index("crd") < order.index("logit_kd") < order.index("fitnet") < order.index("none")
+    )
+
+
+def test_the_filter_keeps_rows_with_all_words(shown):
+    field = shown.find_element("id", "filter")
+    total = len(methods(shown))
+    field.send_keys("better fitnet")
+    assert methods(shown) == ["fitnet"]
+    assert texts(shown, "#shown") == [f"1 of {total} rows"]
+
+
+def test_columns_per_class_and_of_costs(shown):
+    click(shown, "#table-controls button", "Per class")
+    (row,) = [r for r in texts(shown, "#table tbody tr") if r.startswith("fitnet")]
+    assert row.count("54.0") == 10  # the mean and three classes at three difficulties
+    click(shown, "#table-controls button", "Costs")
+    assert "Latency (ms)" in texts(shown, "#table thead button")
+
+
+def test_provenance_is_two_clicks_away(shown):
+    click(shown, "#table .open", "fitnet")
+    links = "return [...document.querySelectorAll('dialog a')].map((a) => a.getAttribute('href'))"
+    assert shown.execute_script(links) == [f"records/fitnet-{seed}.json" for seed in (0, 1, 2)]
+    assert "--methods fitnet" in texts(shown, "dialog pre")[0]
+    assert "mmdet3d 1.4.0" in texts(shown, "dialog details")[0]
+
+
+def test_the_theme_follows_the_system_until_it_is_chosen(browser, page):
+    paper = "return getComputedStyle(document.body).backgroundColor"
+    light = show(browser, page).execute_script(paper)
+    dark = show(browser, page, theme="dark").execute_script(paper)
+    assert light != dark
+    click(browser, "#theme")
+    assert browser.execute_script(paper) == light
+    assert texts(browser, "#theme") == ["Dark theme"]
+    browser.refresh()
+    assert browser.execute_script(paper) == light
+
+
+def test_plots_follow_their_controls(shown):
+    assert len(texts(shown, "#cost-figure .point")) == 7
+    click(shown, "#cost-controls button", "Latency")
+    assert "latency (ms), logarithmic" in texts(shown, "#cost-figure text")
+    curves = "return document.querySelectorAll('#curves-figure path.curve').length"
+    before = shown.execute_script(curves)
+    click(shown, ".chip", "crd")
+    assert shown.execute_script(curves) == before + 1
+    assert len(texts(shown, ".panel")) == 3
+    assert "1 object, 1 detection with" in texts(shown, ".panel figcaption")[0]
+
+
+def test_a_point_tells_what_it_is_on_focus_and_opens_with_a_key(shown):
+    point = shown.find_element("css selector", "#cost-figure .point[aria-label^='fitnet']")
+    shown.execute_script("arguments[0].focus()", point)
+    assert texts(shown, ".tip b") == ["fitnet on pointpillars@4"]
+    point.send_keys("\ue007")  # Enter
+    assert shown.execute_script("return document.querySelector('dialog').open")
+
+
+def test_tables_of_other_families_are_a_click_away(shown):
+    click(shown, "#sections button", "second")
+    assert methods(shown) == ["none"]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_is_wider_than_a_phone(browser, page, theme):
+    show(browser, page, 390, 844, theme)
+    for name in ("Per class", "Costs", "Overview"):
+        click(browser, "#table-controls button", name)
+        assert browser.execute_script("return document.documentElement.scrollWidth") == 390
+    click(browser, "#table .open", "fitnet")
+    assert browser.execute_script("return document.documentElement.scrollWidth") == 390
+
+
+def test_every_control_has_a_name(shown):
+    unnamed = """
+      return [...document.querySelectorAll("button, select, input, a, [role=img], [role=button]")]
+        .filter((e) => !(e.textContent.trim() || e.ariaLabel || e.labels?.length))
+        .map((e) => e.outerHTML);
+    """
+    assert shown.execute_script(unnamed) == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_can_be_read(browser, page, theme):
+    """Contrast of 4.5 to 1 (WCAG 2 AA) of text colours on the backgrounds they are used on."""
+    show(browser, page, theme=theme)
+    pairs = [
+        *(("ink", "paper"), ("soft", "paper"), ("soft", "raised"), ("soft", "sunken")),
+        *(("accent", "raised"), ("accent", "tint"), ("warn-ink", "warn"), ("worse", "raised")),
+    ]
+    script = """
+      const probe = document.body.appendChild(document.createElement("i"));
+      return arguments[0].map((pair) => pair.map((name) => {
+        probe.style.color = `var(--${name})`;
+        return getComputedStyle(probe).color.match(/[\\d.]+/g).slice(0, 3).map(Number);
+      }));
+    """
+    for names, (text, ground) in zip(pairs, browser.execute_script(script, pairs), strict=True):
+        bright, dim = sorted((luminance(text), luminance(ground)), reverse=True)
+        assert (bright + 0.05) / (dim + 0.05) >= 4.5, names
+
+
+def luminance(colour):
+    """Relative luminance of 8-bit sRGB, as WCAG 2 defines it."""
+    linear = [
+        c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4
+        for c in (v / 255 for v in colour)
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

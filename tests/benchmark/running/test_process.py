@@ -1,0 +1,219 @@
+"""Whatever a method does to its process ends its own cell."""
+
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+from in_process import publish_teachers, run_matrix
+
+from benchmark.records.store import read_all
+from benchmark.running import process
+from benchmark.running.cohort import Interrupted, run_cohort
+from benchmark.running.journal import Journal
+from benchmark.running.matrix_run import run_here
+from benchmark.running.process import CohortError, Death, supervise
+from benchmark.running.workplace import Job
+from kd_methods import load_plugin
+
+PLUGIN = """
+import os, signal, time
+from kd_methods import KDMethod, register
+
+
+class Harmful(KDMethod):
+    calls = 0
+
+    def needs(self):
+        return {"neck"}
+
+    def loss(self, teacher, student, batch):
+        self.calls += 1
+        if self.calls == 2:
+            self.harm()
+        return {"zero": 0 * student.neck.values.sum()}
+
+
+@register("killed", paper="a test", year=2026)
+class Killed(Harmful):
+    '''As the kernel does when memory is exhausted.'''
+    def harm(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@register("hanging", paper="a test", year=2026)
+class Hanging(Harmful):
+    '''Never comes back.'''
+    def harm(self):
+        time.sleep(3600)
+
+
+@register("greedy", paper="a test", year=2026)
+class Greedy(Harmful):
+    '''Asks for more memory than there is.'''
+    def harm(self):
+        import torch
+        torch.empty(1 << 50)
+
+
+@register("slow", paper="a test", year=2026)
+class Slow(KDMethod):
+    '''Takes its time.'''
+    def needs(self):
+        return {"neck"}
+
+    def loss(self, teacher, student, batch):
+        time.sleep(0.3)
+        return {"zero": 0 * student.neck.values.sum()}
+"""
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory):
+    """A file with methods that harm their process."""
+    path = tmp_path_factory.mktemp("plugin") / "harmful.py"
+    path.write_text(PLUGIN)
+    load_plugin(path)
+    return path
+
+
+@pytest.fixture
+def harmed(matrix, workplace, plugin):
+    """Makes a job with harmful methods."""
+
+    def make(methods):
+        request = matrix(methods)
+        publish_teachers(request, workplace)
+        place = replace(workplace, plugins=(plugin,), patience=25.0)
+        return Job(request.cohorts()[0].cells, request.teacher("pointpillars"), place)
+
+    return make
+
+
+def results(workplace):
+    return {
+        r["method"]: {key: r[key] for key in ("ap", "weights_sha256", "losses_sha256")}
+        for r in read_all(workplace.results / "records")
+        if r["status"] == "done" and "@" in r["student"]
+    }
+
+
+def test_processes_that_die_or_hang_cost_one_cell_each(
+    harmed, workplace, matrix, make_workplace, tmp_path
+):
+    supervise(harmed(["none", "killed", "hanging", "greedy", "fitnet"]))
+    found = {r["method"]: r for r in read_all(workplace.results / "records") if "@" in r["student"]}
+    reasons = {
+        "killed": "its process was ended by signal 9 during its step",
+        "hanging": "its process did nothing for 25 s during its step",
+        "greedy": "RuntimeError",
+    }
+    for method, reason in reasons.items():
+        assert found[method]["status"] == "failed"
+        assert reason in found[method]["reason"]
+    other = make_workplace(tmp_path / "undisturbed")
+    run_matrix(matrix(["none", "fitnet"]), other)
+    assert results(workplace) == results(other)
+
+
+def test_a_process_that_is_asked_to_stop_leaves_a_checkpoint(harmed, workplace):
+    job = harmed(["none", "slow"])
+    start = process.multiprocessing.get_context("spawn").Process.start
+
+    def stop_soon(process):
+        start(process)
+        threading.Thread(target=terminate_in_training, args=(process.pid, workplace)).start()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process.multiprocessing.get_context("spawn").Process, "start", stop_soon)
+        with pytest.raises(Interrupted, match="same command goes on"):
+            supervise(job)
+    assert len(list(Journal(workplace.results).folder.glob("*.pt"))) == 2
+    assert not Journal(workplace.results).locked(job.cells[0].identity())
+    supervise(job)
+    assert not job.unfinished()
+
+
+def terminate_in_training(pid, workplace):
+    folder = Journal(workplace.results).folder
+    for _ in range(600):
+        time.sleep(0.1)
+        names = [path.read_text()[21:].strip() for path in folder.glob("running-*")]
+        if any(len(name) == 16 for name in names):
+            os.kill(pid, signal.SIGTERM)
+            return
+
+
+def test_a_cohort_that_fails_as_a_whole_says_why(harmed):
+    job = harmed(["none"])
+    nowhere = replace(job, workplace=replace(job.workplace, data=job.workplace.data / "nowhere"))
+    with pytest.raises(CohortError, match="nowhere"):
+        supervise(nowhere)
+
+
+def test_one_job_after_the_other(harmed, workplace):
+    job = harmed(["none", "fitnet"])
+    run_here([replace(job, cells=[cell]) for cell in job.cells])
+    assert results(workplace).keys() == {"none", "fitnet"}
+
+
+@pytest.fixture
+def deaths(monkeypatch):
+    """Lets processes end as a list of `Death` says instead of running; then as they should."""
+
+    def end(job, *ends):
+        left = iter(ends)
+        monkeypatch.setattr(process, "_run_once", lambda job: next(left, None) or run_cohort(job))
+        return job
+
+    return end
+
+
+def test_a_process_may_die_once_in_a_cells_step(harmed, deaths, workplace):
+    job = harmed(["none", "fitnet"])
+    supervise(deaths(job, Death(job.cells[0].identity(), "was ended by signal 9")))
+    assert results(workplace).keys() == {"none", "fitnet"}
+
+
+def test_deaths_outside_any_step_end_the_cohort(harmed, deaths):
+    job = deaths(harmed(["none"]), *3 * [Death("checkpoint", "was ended by signal 9")])
+    with pytest.raises(CohortError, match=r"was ended by signal 9 \(checkpoint\); see .*\.log"):
+        supervise(job)
+
+
+def test_a_failure_is_not_published_while_another_runner_tries_the_cell(harmed, deaths, workplace):
+    job = harmed(["none", "fitnet"])
+    culprit, journal = job.cells[0], Journal(workplace.results)
+    lock = journal.lock(culprit)
+    supervise(deaths(job, Death(culprit.identity(), "did nothing for 1 s", hung=True)))
+    assert results(workplace).keys() == {"fitnet"}
+    lock.release()
+    supervise(job)
+    assert results(workplace).keys() == {"none", "fitnet"}
+
+
+FAULTS = """
+import resource, torch
+from benchmark.isolation import keep_freed_memory
+
+{call}
+for turn in range(6):
+    torch.ones(1 << 24)  # 64 MB
+    if turn == 2:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_memory_that_is_freed_is_not_cleared_again():
+    faults = [
+        int(subprocess.check_output([sys.executable, "-c", FAULTS.format(call=call)]))
+        for call in ("keep_freed_memory()", "")
+    ]
+    assert faults[0] < faults[1] / 4

@@ -1,0 +1,129 @@
+"""Checkpoints from and for plain mmdet3d."""
+
+import collections
+
+import numpy as np
+import pytest
+import torch
+from frames import GRIDS, batch
+from mmengine.logging import HistoryBuffer
+
+from detectors import get_family
+from detectors.core.checkpoints import CheckpointError, export, load_weights, read_weights
+
+
+def build(name, ratio=8):
+    torch.manual_seed(0)
+    return get_family(name).build(ratio, GRIDS[name]).eval()
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_an_exported_student_runs_in_plain_mmdet3d(name, tmp_path):
+    from mmdet3d.apis import inference_detector, init_model
+
+    family, grid, frame = get_family(name), GRIDS[name], batch(1, points=1024)
+    model = build(name)
+    export(model, family, 8, grid, tmp_path)
+    plain = init_model(str(tmp_path / "config.py"), str(tmp_path / "model.pth"), device="cpu")
+    assert type(family.head(plain)).__module__.startswith("mmdet3d.")
+    for network in (model, plain):
+        _keep_everything(network)
+    (ours,) = family.predict(model, family.voxelizer(grid, training=False)(frame))
+    frame.points[0].numpy().tofile(tmp_path / "cloud.bin")
+    if name == "pointrcnn":  # its pipeline draws points at random; here they are all drawn
+        inputs = {"points": [frame.points[0]]}
+        sample = family.voxelizer(grid, training=False)(frame).samples()
+        (theirs,) = plain.test_step({"inputs": inputs, "data_samples": sample})
+    else:
+        theirs, _ = inference_detector(plain, str(tmp_path / "cloud.bin"))
+    assert len(ours.boxes) > 5
+    assert torch.equal(ours.boxes, theirs.pred_instances_3d.bboxes_3d.tensor)
+    assert torch.equal(ours.scores, theirs.pred_instances_3d.scores_3d)
+
+
+def _keep_everything(network):
+    part = network.roi_head if hasattr(network, "roi_head") else network.bbox_head
+    part.test_cfg.score_thr = 0.0
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_the_teacher_has_the_names_and_shapes_of_mmdet3ds_own_model(name):
+    import mmdet3d.models  # noqa: F401
+    from mmdet3d.registry import MODELS
+    from mmengine.config import ConfigDict
+
+    family = get_family(name)
+    plain = MODELS.build(ConfigDict(family.base_config())).state_dict()
+    ours = family.build(1, family.default_grid()).state_dict()
+    assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in plain.items()}
+
+
+def test_a_checkpoint_of_mmengine_is_read_without_its_log(tmp_path):
+    model, log = build("pointpillars"), HistoryBuffer()
+    log.update(3.0)
+    content = {"state_dict": model.state_dict(), "message_hub": {"loss": log}, "meta": {"epoch": 3}}
+    torch.save(content, tmp_path / "epoch_3.pth")
+    other = get_family("pointpillars").build(8, GRIDS["pointpillars"])
+    load_weights(other, tmp_path / "epoch_3.pth", "pointpillars@8")
+    assert all(
+        torch.equal(a, b) for a, b in zip(other.parameters(), model.parameters(), strict=True)
+    )
+
+
+def test_kernels_in_the_layout_of_spconv_1_are_turned(tmp_path):
+    model = build("second")
+    old = collections.OrderedDict(model.state_dict())
+    for key, value in old.items():
+        if value.dim() == 5:
+            old[key] = value.permute(1, 2, 3, 4, 0).contiguous()
+    torch.save({"state_dict": old}, tmp_path / "old.pth")
+    other = get_family("second").build(8, GRIDS["second"])
+    load_weights(other, tmp_path / "old.pth", "second@8")
+    assert all(
+        torch.equal(a, b) for a, b in zip(other.parameters(), model.parameters(), strict=True)
+    )
+
+
+class Harmful:
+    def __reduce__(self):
+        return (print, ("this must not run",))
+
+
+def _truncated(path):
+    torch.save(build("pointpillars").state_dict(), path)
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda path: None, "does not exist"),
+        (_truncated, "must be complete"),
+        (lambda path: path.write_text("no checkpoint"), "cannot be read"),
+        (lambda path: torch.save({"state_dict": Harmful()}, path), "holds a .*print"),
+        (lambda path: torch.save({"meta": {"epoch": 1}}, path), "no state_dict of tensors"),
+        (lambda path: torch.save({}, path), "no state_dict of tensors"),
+        (lambda path: torch.save(np.zeros(3), path), "cannot be read|no state_dict"),
+    ],
+)
+def test_what_is_no_checkpoint_is_refused(write, message, tmp_path, capsys):
+    write(tmp_path / "model.pth")
+    with pytest.raises(CheckpointError, match=message) as error:
+        read_weights(tmp_path / "model.pth")
+    assert str(tmp_path / "model.pth") in str(error.value)
+    assert "must not run" not in capsys.readouterr().out
+
+
+def test_what_does_not_fit_is_named(tmp_path):
+    path = tmp_path / "model.pth"
+    model = build("pointpillars", 4)
+    torch.save(model.state_dict(), path)
+    with pytest.raises(CheckpointError, match=r"pointpillars@8: .*\[\d+, \d+.*in the model.*more"):
+        load_weights(build("pointpillars", 8), path, "pointpillars@8")
+    weights = model.state_dict()
+    weights["bbox_head.extra"] = weights.pop("bbox_head.conv_cls.bias")
+    torch.save(weights, path)
+    with pytest.raises(CheckpointError) as error:
+        load_weights(build("pointpillars", 4), path, "pointpillars@4")
+    assert "bbox_head.conv_cls.bias is missing" in str(error.value)
+    assert "bbox_head.extra is not part of the model" in str(error.value)
