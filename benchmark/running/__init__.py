@@ -1,1 +1,1 @@
-"""Running a matrix: cohorts in processes of their own, what they leave, and who goes on after a kill."""
+"""Running a matrix: cohorts in their own processes, what they leave, who goes on after a kill."""
