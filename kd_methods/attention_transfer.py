@@ -1,4 +1,4 @@
-"""Attention transfer: where the features are strong."""
+"""Attention transfer (Zagoruyko & Komodakis, ICLR 2017)."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from kd_methods.core.registry import register
 
 @register("attention_transfer", paper="Zagoruyko & Komodakis, ICLR 2017", year=2017)
 class AttentionTransfer(KDMethod):
-    """The student's features are strong in the same cells or points as the teacher's.
+    """The student's spatial attention map matches the teacher's in every backbone stage.
 
-    Source: Zagoruyko & Komodakis, arXiv 1612.03928, section 3.1, equation 2, with the attention
-    map that sums squares over channels. The equation adds beta / 2 times the distance of the two
-    maps of unit length; here the distance is squared, as in the authors' code, and summed over
-    cells and frames of every backbone stage, the published LiDAR recipe (LGSD on KITTI: beta / 2
-    is 0.5, and 1 for PointPillars at 1/16; LGSD adds logit distillation, which is
-    ``attention_transfer+logit_kd`` here). Empty cells are neither masked there nor here: they
-    have little attention. Points of a frame take the place of cells.
+        L = weight * sum_l sum_b || Q(S_l) / ||Q(S_l)||_2 - Q(T_l) / ||Q(T_l)||_2 ||_2^2
+        Q(A)_i = sum_c A_ic^2
+
+    T_l and S_l are the features of backbone stage l, b a frame, i a BEV cell (or point), c a
+    channel. Maps are normalised per frame; empty cells are not masked, their attention is small.
+
+    Attributes:
+        weight: the paper's beta / 2; 0.5, and 1 for ``pointpillars@16``, in LGSD.
+
+    Source: Zagoruyko & Komodakis, arXiv 1612.03928, section 3.1, equation 2, with the distance
+    squared, as in the LiDAR recipe of LGSD (KITTI). LGSD adds logit distillation; here that is the
+    composition ``attention_transfer+logit_kd``.
     """
 
     weight: float = 0.5
@@ -39,5 +44,5 @@ class AttentionTransfer(KDMethod):
 
 
 def attention(features: Dense | Points) -> Tensor:
-    """(N,) strength of each row, of length 1 in each frame."""
+    """(N,) squared norm of each row over channels, scaled to length 1 within each frame."""
     return torch.cat([unit(table.square().sum(1), dim=0) for table in tables(features)])

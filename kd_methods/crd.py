@@ -1,4 +1,4 @@
-"""Contrastive representation distillation."""
+"""Contrastive representation distillation (Tian et al., ICLR 2020)."""
 
 from __future__ import annotations
 
@@ -15,22 +15,26 @@ from kd_methods.core.registry import register
 
 @register("crd", paper="Tian et al., ICLR 2020", year=2020)
 class CRD(KDMethod):
-    """Student and teacher embeddings of the same cell agree, those of different cells do not.
+    """The student's embedding of a cell matches the teacher's for that cell and no other.
 
-    Source: Tian et al., arXiv 1910.10699, equations 17 and 18, and the authors' code: embeddings
-    are linear and of length 1, h is the probability that a pair is of the same input, and the loss
-    is -log h of the pair minus the sum of log(1 - h) over its N negatives,
+        L = -weight / (N + 1) * sum_i [ log h_ii + sum_{j != i} log(1 - h_ij) ]
+        h_ij = exp(e^S_i . e^T_j / tau) / ( exp(e^S_i . e^T_j / tau) + N Z )
+        e = (W x + a) / ||W x + a||_2
 
-        h = exp(e_T . e_S / tau) / (exp(e_T . e_S / tau) + N Z),
+    x are the features of N + 1 cells sampled from the neck maps of the batch, out of the cells that
+    hold a raw point (from a neck of points: any of its points). Each network has its own trained
+    embedding W, a. Z is the mean of exp(e^S_i . e^T_j / tau) in the first batch, then constant.
 
-    where the code's constant Z is the mean exponential in the first batch. There an input is an
-    image, and negatives come from a memory of all training images; a detector's frames have no
-    such identities that last. Here an input is a cell of the neck's map (or a point), the last
-    feature before the head, and its negatives are the other sampled cells of the batch: ``cells``
-    in all, drawn from those that hold a point, because empty cells look alike and would contrast
-    the same with the same. The paper's two terms (teacher or student as anchor, the other side
-    held fixed) run over the same pairs here; their gradients add up to that of the one term used.
-    Embedding width, tau and weight are the paper's; there is no published LiDAR recipe.
+    Attributes:
+        weight: factor of the loss; 0.8 in the paper.
+        temperature: tau, above 0.
+        channels: width of the embeddings.
+        cells: number of cells sampled per batch, in equal shares per frame (rounded up); frames
+            with fewer candidates give all they have.
+
+    Source: Tian et al., arXiv 1910.10699, equations 17 and 18, and the authors' code, with the
+    other cells of the batch as negatives in place of a memory bank of images. No LiDAR recipe is
+    published.
     """
 
     weight: float = 0.8
@@ -64,7 +68,7 @@ class CRD(KDMethod):
         return {"contrast": -(pairs + every) / count}
 
     def _choose(self, features: Dense | Points, batch: Batch) -> list[Tensor]:
-        """For each frame, the rows to contrast."""
+        """Rows to contrast, for each frame: a sample of the occupied cells or of the points."""
         if isinstance(features, Points):
             device = features.values.device
             candidates = [torch.arange(len(t), device=device) for t in tables(features)]
@@ -75,6 +79,6 @@ class CRD(KDMethod):
 
 
 def _take(features: Dense | Points, chosen: list[Tensor]) -> Tensor:
-    """(N, C) the chosen rows of each frame."""
+    """(N, C) chosen rows of all frames, one frame after the other."""
     pairs = zip(tables(features), chosen, strict=True)
     return torch.cat([table.index_select(0, rows) for table, rows in pairs])

@@ -1,4 +1,4 @@
-"""Feature-based distillation for object detection: attention-guided and non-local."""
+"""Feature-based distillation for object detection (Zhang & Ma, ICLR 2021)."""
 
 from __future__ import annotations
 
@@ -15,24 +15,28 @@ from kd_methods.core.registry import register
 
 @register("fbkd", paper="Zhang & Ma, ICLR 2021", year=2021)
 class FBKD(KDMethod):
-    """The student follows the teacher's features where both attend, its attention and relations.
+    """The student matches the teacher's attention-masked features, attention and relations.
 
-    Source: Zhang & Ma, ICLR 2021, section 3, and the authors' code. Four norms per stage, adapters
-    on the student's side: ``feature``, of the difference weighted by the product of a mask over
-    cells and one over channels (softmax of mean magnitudes over the temperature, mean 1, averaged
-    over teacher and student, L_AM); ``channel`` and ``spatial``, of the mean over cells and over
-    channels (L_AT); ``relation``, of the features after a non-local block, one for the teacher and
-    one for the student, both trained (L_NLD).
+        feature  = || sqrt(M_i M_c) (T - a(S)) ||_2
+        channel  = || mean_i T - a_c(mean_i S) ||_2,    spatial = || mean_c T - a_s(mean_c S) ||_2
+        relation = || R_T(T) - a_r(R_S(S)) ||_2
+        M_i = n/2 softmax_i(mean_c |T| / tau) + n/2 softmax_i(mean_c |S| / tau)
+        M_c = C/2 softmax_c(mean_i |T| / tau) + C/2 softmax_c(mean_i |a(S)| / tau)
 
-    Stages, widths, pooling, temperatures and weights are the published LiDAR recipe (LGSD on
-    KITTI), whose weights are six times those of the code for two-stage detectors. Teacher and
-    student have channels of different number here, so the student's channel mask is that of its
-    adapted feature; LGSD adapts the mask itself, by a trained layer that can lower the loss by
-    closing the mask. The non-local block has no softmax: its sum over keys is formed first, so it
-    costs one linear map and no matrix of cells times cells; its last layer has no bias, which the
-    batch norm after it would cancel. Empty cells are not left out: the masks give them
-    less weight. For points, each frame's rows are its cells, keys are not pooled, and the 3x3
-    convolution on the spatial mean is a 1x1 one; the values are not from a LiDAR recipe there.
+    Each norm runs over the whole batch; the losses are their weighted sums over backbone stages. i
+    is one of n BEV cells (or points) of a frame, c one of C channels of the teacher. The masks
+    carry no gradient. The adapters a are linear, a_s a 3x3 convolution (points: linear); R_T and
+    R_S are :class:`NonLocal` blocks. Adapters and blocks are all trained.
+
+    Attributes:
+        temperature: tau of both masks, above 0; smaller values sharpen them.
+        feature: weight of the masked feature distance (L_AM in the paper).
+        channel: weight of the distance of channel means (part of L_AT).
+        spatial: weight of the distance of spatial means (part of L_AT).
+        relation: weight of the distance after the non-local blocks (L_NLD).
+
+    Source: Zhang & Ma, ICLR 2021, section 3, and the authors' code. The values for maps are those
+    of LGSD on KITTI; for points they are extrapolated.
     """
 
     temperature: float = 0.1
@@ -67,7 +71,7 @@ class FBKD(KDMethod):
 
 
 class Level(nn.Module):
-    """Adapters and non-local blocks of one stage."""
+    """Adapters and non-local blocks of one backbone stage."""
 
     def __init__(self, teacher: Layer, student: Layer, index: int, last: bool) -> None:
         super().__init__()
@@ -82,7 +86,7 @@ class Level(nn.Module):
     def forward(
         self, teacher: Dense | Points, student: Dense | Points, temperature: float
     ) -> dict[str, Tensor]:
-        """The four norms."""
+        """The four norms, by name."""
         target, guided = rows(teacher), rows(student)
         adapted = self.feature(guided)
         frames = sizes(teacher)
@@ -104,7 +108,11 @@ class Level(nn.Module):
 
 
 class NonLocal(nn.Module):
-    """Non-local block (Wang et al., CVPR 2018) with dot products divided by the number of keys."""
+    """Dot-product non-local block (Wang et al., CVPR 2018): R(A) = A + BN(out(gathered)).
+
+    It has no softmax; the sum over keys is divided by their number. ``out`` has no bias, which the
+    batch norm would cancel. Keys and values of a map are max-pooled by ``stride`` cells.
+    """
 
     width = 64
 
@@ -120,7 +128,7 @@ class NonLocal(nn.Module):
         nn.init.zeros_(self.norm.weight)
 
     def forward(self, table: Tensor, features: Dense | Points) -> Tensor:
-        """(N, C) rows of the features plus what they gather from the rows of their frame."""
+        """(N, C) rows of the features plus what they gather from their own frame."""
         keys = self._pool(self.key(table), features)
         values = self._pool(self.value(table), features)
         gathered = [
@@ -130,12 +138,15 @@ class NonLocal(nn.Module):
         return table + self.norm(torch.cat(gathered))
 
     def _gather(self, table: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """(n, C) out(sum over keys of (query . key) value): one linear map of (n, C) rows."""
+        """(n, C) out(mean over keys of (query . key) value) for rows (n, C).
+
+        The mean over keys is taken first, so no matrix of rows times keys is formed.
+        """
         relate = self.out(keys.T @ values / len(keys))
         return torch.addmm(self.query.bias @ relate, table, self.query.weight.T @ relate)
 
     def _pool(self, table: Tensor, features: Dense | Points) -> Sequence[Tensor]:
-        """For each frame, (n, C) largest values of the windows of a map, or all points."""
+        """For each frame, rows (n, C) max-pooled over the map's windows; points as they are."""
         if isinstance(features, Points):
             return table.split(sizes(features))
         frames, _, height, width = features.values.shape
@@ -151,13 +162,13 @@ def means(table: Tensor, frames: list[int]) -> Tensor:
 
 @torch.no_grad()
 def root_mask(teacher: Tensor, student: Tensor, adapted: Tensor, temperature: float) -> Tensor:
-    """(n, C) square root of the mask over cells times that over channels, of one frame."""
+    """(n, C) square root of the cell mask times the channel mask of one frame."""
     cells = attention(teacher, 1, temperature) + attention(student, 1, temperature)
     channels = attention(teacher, 0, temperature) + attention(adapted, 0, temperature)
     return (cells / 2).sqrt()[:, None] * (channels / 2).sqrt()
 
 
 def attention(table: Tensor, dim: int, temperature: float) -> Tensor:
-    """Softmax, times its length, of the mean magnitudes along one dimension of (n, C)."""
+    """Softmax over rows or channels of the mean magnitude along ``dim`` of (n, C), mean 1."""
     strength = torch.linalg.vector_norm(table, ord=1, dim=dim) / table.shape[dim]
     return len(strength) * (strength / temperature).softmax(0)

@@ -1,4 +1,4 @@
-"""FitNets: hints from intermediate layers."""
+"""FitNets: hints from intermediate layers (Romero et al., ICLR 2015)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from kd_methods.core.registry import register
 
 @register("fitnet", paper="Romero et al., ICLR 2015", year=2015)
 class FitNet(KDMethod):
-    """A regressor on each of the student's stages predicts the teacher's features.
+    """The student's backbone features, passed through a regressor, match the teacher's.
 
-    Source: Romero et al., arXiv 1412.6550, equation 3: half the squared distance of the guided
-    layer, through a regressor, to the hint layer. There one layer is guided in a stage of
-    training of its own; here every stage of the backbone is guided while the detector trains,
-    with a 1x1 regressor (convolution, batch norm, ReLU) and the squares averaged, the published
-    LiDAR recipe (LGSD, PointPillars and SECOND on KITTI).
+        L = sum_l 1/2 mean_{b,i,c} (T_l - r_l(S_l))^2,    r_l = ReLU(BN(W_l S_l))
+
+    T_l and S_l are the features of backbone stage l, b a frame, i a BEV cell (or point), c a
+    channel of the teacher. W_l is a 1x1 convolution to the teacher's width (a linear layer for
+    points). There are no hyper-parameters besides ``weight``.
+
+    Source: Romero et al., arXiv 1412.6550, equation 3, applied to all stages while the detector
+    trains, with the mean of the squares: the LiDAR recipe of LGSD (PointPillars and SECOND, KITTI).
     """
 
     lidar_source = ("pointpillars", "second")

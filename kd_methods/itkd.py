@@ -1,4 +1,4 @@
-"""itKD: teacher and student reconstruct each other's features."""
+"""itKD: interchange transfer of features through an autoencoder (Cho et al., CVPR 2023)."""
 
 from __future__ import annotations
 
@@ -11,34 +11,32 @@ from kd_methods.core.interface import Batch, Dense, KDMethod, MethodError, Outpu
 from kd_methods.core.registry import register
 
 HIDDEN = (128, 64)
-"""Channels between features and code of the auto-encoder."""
+"""Hidden widths of the encoder; the decoder has them in reverse."""
 
 
 @register("itkd", paper="Cho et al., CVPR 2023", year=2023)
 class ItKD(KDMethod):
-    """A shared auto-encoder of channels turns each network's features into the other's.
+    """Student and teacher features reconstruct each other through a shared autoencoder.
 
-    Source: Cho et al., arXiv 2205.15531, feature part, as the code at
-    hyeon-jo/interchange-transfer-KD (kd_models.py, TSEncoder) computes it. A 1x1 layer U widens
-    the student's neck features s to the teacher's width; encoder E (128, 64, 32 channels) and
-    decoder D (64, 128, student's width) are shared, ReLU between their 1x1 layers. With
-    a = D(E(t)) and b = U(D(E(U(s)))):
+        to_teacher = mean |b - t| + O(b, t),    b = U(D(E(U(s))))
+        to_student = mean |a - s| + O(a, s),    a = D(E(t))
+        compressed = mean |E(U(s)) - E(t)|
+        O(x, y) = 1 / (objects * B * C) * sum over object cells of ||x - y||_2^2
 
-    - student to teacher: mean |b - t| + O(b, t)
-    - teacher to student: mean |a - s| + O(a, s)
-    - compressed representation: mean |E(U(s)) - E(t)|
+    t and s are the cells (or points) of the neck, C their channels, B the number of frames. U is a
+    linear layer from the student's width to the teacher's; the encoder E (128, 64, ``code``
+    channels) and the decoder D (64, 128, student's width) have ReLU between their linear layers. An
+    object cell holds the centre of a ground-truth box (points: is nearest to it); objects off the
+    map do not count. As the target of to_student, s is not detached.
 
-    O is the squared difference at the cells of object centres, averaged over 500 places per frame
-    of which those without an object count 0. The paper's equations could not be read; its decoder
-    is said to end in 384 channels and its compressed loss to be masked by objects.
+    Attributes:
+        code: width of the compressed features.
+        objects: most ground-truth boxes used per frame, and the divisor of O.
+        share: random share of the cells in the mean absolute differences, in (0, 1], drawn anew in
+            each step; 1 takes all, as the source does. Object cells are all used.
 
-    What differs: the source weighs detection and distillation by 0.5 each, so the weight is 1
-    beside a detection loss of weight 1. Its head-attention loss is not part of this method: it
-    attends over CenterPoint's separate heads at one cell per object, which anchors and points do
-    not have. On points the 1x1 layers are linear and an object's cell is the point nearest to its
-    centre. The auto-encoder costs twice the student itself when applied to every cell; the
-    absolute differences are means over the map, so they are estimated without bias from a random
-    ``share`` of its cells (1 takes all, as the source does); object cells are all taken.
+    Source: Cho et al., arXiv 2205.15531, the feature part as computed by
+    hyeon-jo/interchange-transfer-KD (kd_models.py, TSEncoder), without the head-attention loss.
     """
 
     code: int = 32
@@ -80,7 +78,7 @@ class ItKD(KDMethod):
         }
 
     def _sample(self, count: int, device: torch.device) -> Tensor:
-        """A random share of the rows, in order; all of them for a share of 1."""
+        """A random share of the row indices, in order; all of them for a share of 1."""
         if self.share == 1:
             return torch.arange(count, device=device)
         wanted = max(round(self.share * count), 1)
@@ -88,12 +86,13 @@ class ItKD(KDMethod):
 
 
 def object_cells(features: Dense | Points, boxes: list[Tensor]) -> Tensor:
-    """(G,) rows of the cells (or nearest points) at box centres within the map."""
+    """(G,) rows of the cells at box centres on the map, or of the points nearest to them."""
     cells = _map_cells if isinstance(features, Dense) else _nearest_points
     return torch.cat([cells(features, i, box) for i, box in enumerate(boxes)])  # type: ignore
 
 
 def _map_cells(features: Dense, frame: int, boxes: Tensor) -> Tensor:
+    """Rows (g,) of one frame's map cells that hold a box centre; those off the map are left out."""
     height, width = features.values.shape[2:]
     x0, y0, x1, y1 = features.extent
     x = torch.floor((boxes[:, 0] - x0) / (x1 - x0) * width).long()
@@ -103,6 +102,7 @@ def _map_cells(features: Dense, frame: int, boxes: Tensor) -> Tensor:
 
 
 def _nearest_points(features: Points, frame: int, boxes: Tensor) -> Tensor:
+    """Rows (g,) of one frame's points nearest to the 3D centres of its boxes."""
     points = torch.nonzero(features.batch == frame).flatten()
     if not len(points) or not len(boxes):
         return points[:0]

@@ -1,4 +1,4 @@
-"""Logit distillation."""
+"""Logit distillation (Hinton et al., NIPS workshop 2014)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ from kd_methods.core.registry import register
 
 @register("logit_kd", paper="Hinton et al., NIPS-W 2014", year=2014)
 class LogitKD(KDMethod):
-    """The student's class probabilities follow the teacher's, softened by a temperature.
+    """The student's class probabilities match the teacher's, softened by a temperature.
 
-    Source: Hinton et al., arXiv 1503.02531, section 2. There the classes exclude each other and
-    the loss is a cross-entropy of softmaxes times T^2; the heads here end in one sigmoid per
-    class, so it is the Kullback-Leibler divergence of each class's Bernoulli distribution, times
-    T^2. It is summed over all anchors and divided by the number of positive ones, as the
-    detector's own classification loss is.
+        L = tau^2 / P * sum_{b,a,k} KL( Bernoulli(sigmoid(t / tau)) || Bernoulli(sigmoid(s / tau)) )
+
+    t and s are the class logits (B, A, K) of teacher and student, summed over frames b, anchors (or
+    points) a and classes k; P is the number of positive anchors in the batch, at least 1, the
+    normaliser of the detector's own classification loss.
+
+    Attributes:
+        temperature: tau, above 0; larger values soften both distributions.
+
+    Source: Hinton et al., arXiv 1503.02531, section 2, with one Bernoulli distribution per class in
+    place of the softmax, because the heads here end in one sigmoid per class.
     """
 
     temperature: float = 1.0

@@ -1,4 +1,4 @@
-"""Overhaul of feature distillation: pre-activations with a margin."""
+"""Overhaul of feature distillation: pre-activations with a margin (Heo et al., ICCV 2019)."""
 
 from __future__ import annotations
 
@@ -11,25 +11,29 @@ from kd_methods.core.interface import Batch, Dense, KDMethod, Layer, MethodError
 from kd_methods.core.registry import register
 
 RARE = 1e-3
-"""Below this probability of a negative pre-activation the margin is three deviations."""
+"""Below this probability of a negative pre-activation the margin is -3 standard deviations."""
 
 
 @register("overhaul", paper="Heo et al., ICCV 2019", year=2019)
 class Overhaul(KDMethod):
-    """The student's pre-activations follow the teacher's where these matter after the ReLU.
+    """The student's pre-ReLU features match the teacher's, with a margin for negative ones.
 
-    Source: Heo et al., arXiv 1904.01866, section 3, and the authors' code. The teacher's
-    pre-activation is cut from below at its channel's margin, the expected value of a negative one
-    under the batch norm before the ReLU; the student's goes through a 1x1 convolution and batch
-    norm; squared differences count unless student <= teacher <= 0. They are summed, divided by the
-    number of frames, and halved for each stage before the last. Taps are the ends of the backbone's
-    stages, as in the paper. There is no published LiDAR recipe; the weight is the authors' for
-    segmentation, the closest case: large maps with a label for every cell. Like there, no cell is
-    left out: in empty cells most of the teacher's values are negative, and these ask nothing of a
-    student that is below them.
+        L = weight * sum_l 2^-(last - l) / B * sum_{b,i,c} d(max(T_l, m), r_l(S_l))
+        d(t, s) = 0 if s <= t <= 0, else (t - s)^2
+        m_c = E[x | x < 0],  x ~ N(beta_c, gamma_c^2);    r_l = BN(W_l S_l), W_l a 1x1 convolution
 
-    Points are refused: their features are maxima over neighbours, whose distribution before the
-    ReLU is not the batch norm's, so that the margin is undefined.
+    T_l and S_l are the pre-activations at the end of backbone stage l (last: index of the last
+    stage), b one of B frames, i a BEV cell, c a channel of the teacher; gamma and beta are the
+    weight and bias of the teacher's batch norm before the ReLU. All cells count. Where the teacher
+    is negative, a student below it costs nothing. Points are refused: their features are maxima
+    over neighbours, whose distribution before the ReLU is not the batch norm's, so m is undefined.
+
+    Attributes:
+        weight: factor of the loss, a sum over the map that grows with its area; 1e-5 is the
+            authors' value for segmentation, the closest case.
+
+    Source: Heo et al., arXiv 1904.01866, section 3, and the authors' code. No LiDAR recipe is
+    published.
     """
 
     weight: float = 1e-5
@@ -78,7 +82,7 @@ class Connector(nn.Module):
 
 
 def margins(weight: Tensor, bias: Tensor) -> Tensor:
-    """(C,) expected value of the negative ones among N(bias, weight^2), channel by channel."""
+    """(C,) expected value of a negative pre-activation of N(bias, weight^2), per channel."""
     deviation = weight.detach().double().abs()
     mean = bias.detach().double()
     ratio = mean / deviation.clamp(min=torch.finfo(weight.dtype).tiny)

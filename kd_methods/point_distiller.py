@@ -1,4 +1,4 @@
-"""PointDistiller: graphs of neighbouring pillars, voxels or points."""
+"""PointDistiller: local graphs of pillars, voxels or points (Zhang et al., CVPR 2023)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from kd_methods.core.interface import Batch, KDMethod, Layer, Outputs, Points, S
 from kd_methods.core.registry import register
 
 NEGLIGIBLE = 1e-12
-"""Edges of graphs with less than this share of the largest weight are not computed."""
+"""Graphs with less than this share of the largest weight are not computed."""
 
 
 class Graphs(NamedTuple):
-    """Stars over the rows of a feature table: (N,) centres and their (N, K) neighbours."""
+    """N graphs over the rows of a feature table: centres (N,) and their neighbours (N, K)."""
 
     centre: Tensor
     neighbours: Tensor
@@ -26,28 +26,32 @@ class Graphs(NamedTuple):
 
 @register("point_distiller", paper="Zhang et al., CVPR 2023", year=2023)
 class PointDistiller(KDMethod):
-    """Local graphs around the most important pillars, voxels or points look alike.
+    """The student's graphs around the most important pillars or points match the teacher's.
 
-    Source: Zhang et al., arXiv 2205.11098, section 3. The N rows with the highest importance are
-    centres; each is joined with its K nearest rows in the teacher's feature space, itself among
-    them; an edge is the pair (centre, neighbour) through a linear layer, batch norm and ReLU, one
-    such layer for the teacher and one for the student, both trained. Paper and released code are
-    different losses:
+        paper:                  L = mean_b 1/N sum_i phi_i || max_k e^T_ik - max_k e^S_ik ||_2
+        released, PointPillars: L = 2 mean_{i,k,c} phi_i (e^T_ikc - e^S_ikc)^2
+        released, SECOND:       L = 2 B sum_l mean_{i,k,c} (e^T_ikc - e^S_ikc)^2
+        released, PointRCNN:    L = 2 mean_{i,c} (max_k e^T_ikc - max_k e^S_ikc)^2
 
-    - ``variant=paper``: graphs within a frame; importance is the number of raw points in the
-      pillar or voxel, for points the largest channel of the teacher's feature; a graph is the
-      maximum over its edges; the loss is the mean over graphs of weight times Euclidean distance
-      (equation 2), the weight being the softmax of importance (for points: of the largest
-      channel of the teacher's graph) over the temperature, scaled to mean 1 as the code does.
-      The paper prints no N, K or temperature: N and K are the released ones, taken per frame;
-      temperatures 10 (counts) and 1 (features) are ours, as the released ones make the softmax a
-      hard maximum.
-    - ``variant=released``: what the code at RunpeiDong/PointDistiller, a5dc465, computes, times
-      2. PointPillars: one set of graphs over the whole batch, importance is the capped count,
-      edges are compared one by one by squared difference. SECOND: the two backbone maps,
-      importance is the cell's largest channel, N cells per frame, edges compared, and a constant
-      weight equal to the number of frames (its softmax runs over an axis of length 1).
-      PointRCNN: the maximum over edges, without weights.
+    The N most important rows are centres i, each joined to its K nearest rows k in the teacher's
+    feature space, itself included. e_ik = ReLU(BN(W [row k, row i])), one trained layer per
+    network. phi = N softmax(importance / tau), importance being the number of raw points in the
+    pillar or voxel (``released``: of those the detector reads). For points it is the largest
+    channel of the teacher's feature to pick centres, of its graph for phi; for SECOND's maps, the
+    largest channel of a cell.
+
+    Attributes:
+        variant: ``paper``: equation 2, graphs within a frame; ``released``: the loss of the
+            authors' code, with graphs over the whole batch (PointPillars), on the backbone's maps
+            (SECOND) or within a frame of points (PointRCNN).
+        nodes: N, per frame; for PointPillars in ``released``, per batch.
+        neighbours: K, the neighbours of a centre, itself among them.
+        channels: width of an edge e.
+        temperature: tau of ``paper``, above 0; in raw points, for PointRCNN in feature values.
+        released_temperature: tau of ``released``, above 0; used by PointPillars only.
+
+    Source: Zhang et al., arXiv 2205.11098, section 3, equation 2; code RunpeiDong/PointDistiller,
+    a5dc465. ``temperature`` is ours (the paper prints none), all other values the released ones.
     """
 
     variant: Literal["paper", "released"] = "paper"
@@ -141,10 +145,9 @@ class PointDistiller(KDMethod):
         return frames * (target.values(every) - output.values(every)).square().mean()
 
     def _graphs(self, values: Tensor, score: Tensor, groups: Sequence[Tensor]) -> Graphs:
-        """Graphs of the rows in each group.
+        """Graphs of the rows in each group, N per group or one per row where there are fewer.
 
-        A group of fewer than N rows gives a graph for each; where K rows are not to be had, those
-        there are repeat from the nearest on.
+        A group with fewer than K rows repeats its neighbours cyclically, from the nearest on.
         """
         degree = min(self.neighbours, max(len(group) for group in groups))
         found = []
@@ -162,7 +165,7 @@ class Edges(NamedTuple):
     """Edge features in factored form: ReLU(neighbour[j] + centre[i]) for every edge (i, j).
 
     A linear map of a concatenation is the sum of two linear maps, so rows are multiplied once
-    and not once per edge; batch norm scales and shifts the two terms alike.
+    instead of once per edge; the batch norm scales and shifts the two terms alike.
     """
 
     neighbour: Tensor
@@ -170,7 +173,7 @@ class Edges(NamedTuple):
     graphs: Graphs
 
     def maximum(self) -> Tensor:
-        """(N, C') largest value over the edges of each graph."""
+        """(N, C') maximum over the edges of each graph."""
         largest = F.embedding_bag(self.graphs.neighbours, self.neighbour, mode="max")
         return (largest + self.centre).relu()
 
@@ -209,5 +212,5 @@ class EdgeLayer(nn.Module):
 
 
 def mean_one_softmax(logits: Tensor) -> Tensor:
-    """Softmax of (N,) logits times N."""
+    """(N,) softmax of logits (N,), scaled to mean 1."""
     return logits.softmax(0) * len(logits)

@@ -1,4 +1,4 @@
-"""RDD: regions in which teacher and student differ look alike."""
+"""Representation disparity-aware distillation (Li et al., ICCV 2023)."""
 
 from __future__ import annotations
 
@@ -22,31 +22,29 @@ from kd_methods.core.registry import register
 
 @register("rdd", paper="Li et al., ICCV 2023", year=2023)
 class RDD(KDMethod):
-    """In regions where the networks differ, the student's features and predictions follow.
+    """The student matches the teacher's features and head outputs in regions where they differ.
 
-    Source: Li et al., arXiv 2308.10308, equations 2, 5, 8 and 9. A region pair is one place in
-    both networks' neck features, proposed by the teacher or by the student. Features are divided
-    by 4 and softmax-normalised over channels; the student's pass a 1x1 convolution, batch norm
-    and ReLU. With m_i in {0, 1} the feature loss is the mean over pairs of m_i times the
-    Euclidean distance, the logit loss the mean of m_i times the L1 distances of class
-    probabilities and of box codes; both weigh 0.2 and lambda is 0.1, on KITTI too.
+        L_feature = feature_weight / n * sum_i m_i d_i,   d_i = || a(R_i^S) - R_i^T ||_2
+        L_logit   = logit_weight / n * sum_i m_i ( ||sigmoid(s_i) - sigmoid(t_i)||_1
+                                                   + ||code_i^S - code_i^T||_1 )
+        R_i = softmax_c(crop_i(neck) / temperature);  m_i = 1 if d_i > sparsity, else 0
 
-    There is no code, and the paper leaves open what follows, argued here:
+    Regions i, n in all, are the highest-scoring priors of the teacher and of the student in each
+    frame, before suppression, so both networks predict for each. crop_i samples the neck in a
+    region's box, decoded by the network that proposed it; where a prior is a point, it is that
+    point's feature. a is a 1x1 convolution, batch norm and ReLU; s and t are class logits; the yaw
+    code differs by its sine.
 
-    - The weights m minimise sum m_i I_i + lambda ||m||_1, I_i the mutual information of a pair.
-      As I_i >= 0, taken literally all would be 0, where the paper says that lambda = 0 keeps all
-      pairs and m_i is large for disparate ones. The paper holds the entropy H(S) constant and
-      replaces H(S|T) by the norm distance d_i of equation 8; then I_i = -d_i up to a constant
-      and the minimiser is m_i = 1 where d_i > lambda, else 0, as the paper describes it.
-    - Proposals are the ``proposals`` priors of a frame with the highest class probability in one
-      network, before suppression, so both networks predict for the same prior; 50 is the most
-      that mmdet3d's KITTI heads put out for a frame.
-    - RoI Align is sampled in the rotated box on ``grid`` x ``grid`` points, and before the softmax
-      and the convolution: both act cell by cell, so only interpolation differs, and the map's
-      other cells cost nothing. 3 points are one per cell in a pedestrian's box and one per four
-      cells along a car. Where a prior is a point (PointRCNN), its region is that point's feature.
-    - Regressed coordinates are box codes, the regression branch's output; yaw differs by its
-      sine, as in the detectors' own loss, for which a box and its half turn are alike.
+    Attributes:
+        feature_weight: weight of L_feature.
+        logit_weight: weight of L_logit.
+        sparsity: the paper's lambda, a feature distance; 0 keeps all pairs, larger values fewer.
+        temperature: divisor of the features before the softmax over channels, above 0.
+        proposals: regions that each network proposes per frame.
+        grid: RoI Align samples ``grid`` x ``grid`` places in the rotated box; unused on points.
+
+    Source: Li et al., arXiv 2308.10308, equations 2, 5, 8 and 9. No code is published;
+    ``proposals`` and ``grid`` are ours, the other values the paper's, on KITTI too.
     """
 
     feature_weight: float = 0.2
@@ -88,7 +86,7 @@ class RDD(KDMethod):
             raise MethodError("rdd: a neck of points needs one prior for each point")
 
     def _proposals(self, head: Boxes) -> Tensor:
-        """(B, M) priors with the highest class probability in each frame."""
+        """(B, M) the highest-scoring priors of each frame, by their best class."""
         score = head.class_logits.detach().amax(2)
         return score.topk(min(self.proposals, score.shape[1]), dim=1).indices
 
@@ -101,7 +99,7 @@ class RDD(KDMethod):
         return (regions / self.temperature).softmax(1)
 
     def _logits(self, student: Boxes, teacher: Boxes, priors: Tensor) -> Tensor:
-        """(B * P,) L1 distances of class probabilities and box codes."""
+        """(B * P,) L1 distances of class probabilities plus those of box codes."""
         ours, theirs = (_take(head.class_logits, priors).sigmoid() for head in (student, teacher))
         code = _take(student.deltas, priors) - _take(teacher.deltas, priors)
         place = code[..., :6].abs().sum(2) + code[..., 6].sin().abs()
@@ -109,11 +107,11 @@ class RDD(KDMethod):
 
 
 def crop(features: Dense, boxes: Tensor, size: int) -> Tensor:
-    """Features interpolated on a grid in each box; places off the map take its border.
+    """Features sampled bilinearly on a grid in each rotated box; off the map, its border's value.
 
     Args:
         boxes: (B, P, 7).
-        size: points along the length and along the width.
+        size: samples along the length and along the width.
 
     Returns:
         (B * P, C, size, size), rows along the length.

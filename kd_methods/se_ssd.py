@@ -1,4 +1,4 @@
-"""SE-SSD: the student's boxes and scores agree with the teacher's."""
+"""SE-SSD's consistency loss on boxes and scores (Zheng et al., CVPR 2021)."""
 
 from __future__ import annotations
 
@@ -14,29 +14,33 @@ from kd_methods.core.interface import Batch, Boxes, KDMethod, Outputs, Spec
 from kd_methods.core.registry import register
 
 FOOTPRINT = [0, 1, 3, 4, 6]
-"""Columns of a box that give its rectangle in the bird's-eye view."""
+"""Columns x, y, length, width and yaw of a box: its rectangle in BEV."""
 
 
 @register("se_ssd", paper="Zheng et al., CVPR 2021", year=2021)
 class SESSD(KDMethod):
-    """Each confident box of the student agrees with the teacher's box that overlaps it most.
+    """Each confident student box matches the box and score of the best-overlapping teacher box.
 
-    Source: Zheng et al., arXiv 2104.09804, consistency loss, as the code at Vegeta2020/SE-SSD
-    (mg_head_sessd.py, trainer_sessd.py) computes it: boxes with a score of at least 0.3 in both
-    networks; a student box is matched where its best overlap in the bird's-eye view exceeds 0.7;
-    smooth L1 (sigma 3, so beta 1/9) of the decoded boxes, yaw by the sine of the difference, over
-    7, and of the scores; means over a frame's matched boxes, then over frames. The weight rises
-    as exp(-5 (1 - epoch/15)^2) in the first 15 of the source's 60 epochs.
+        L_box   = r/B sum_b 1/|P_b| sum_{(i,j) in P_b} 1/7 sum_e h(e_i - e_j)
+        L_score = r/B sum_b 1/|P_b| sum_{(i,j) in P_b} h(score_i - score_j)
+        r = exp(-5 (1 - epoch / E)^2) up to epoch E = floor(ramp * epochs), then 1
 
-    What differs: the teacher is frozen and sees the same points, so there is no moving average
-    and nothing to transform; the source detects cars alone, here a box counts for its highest
-    class and matches boxes of the same class; heads without an IoU branch have no IoU term; the
-    ODIoU loss and the shape-aware augmentation are no distillation and left out, and so is the
-    filter by the detector's range, as priors lie within it. The ramp is a share of the schedule,
-    a quarter as in the source, in whole epochs; below one epoch there is none. At most ``limit``
-    boxes of a frame, the most confident ones, are matched, twice what mmdet3d's heads pass on to
-    suppression: the source has no bound, but a network that fires everywhere would make a matrix
-    of all pairs of priors.
+    P_b pairs student boxes i and teacher boxes j of frame b, both with a score of at least
+    ``score``: j is the box of the same class with the largest BEV IoU with i, which must exceed
+    ``overlap``. A box has the score and class of its best class. e runs over the decoded box (x, y,
+    z, l, w, h and the sine of the yaw difference); h is smooth L1. A frame without pairs adds 0.
+
+    Attributes:
+        score: smallest class score of a box that takes part, in [0, 1]; 0 takes all.
+        overlap: rotated BEV IoU, in [0, 1], that a matched pair must exceed.
+        beta: value at which h turns from quadratic to linear; 1/9 is the source's sigma of 3.
+        ramp: share of the schedule over which the loss is ramped up, in whole epochs; 0 for no
+            ramp.
+        limit: most boxes per frame and network that take part, the highest-scoring ones.
+
+    Source: Zheng et al., arXiv 2104.09804, consistency loss, as computed by Vegeta2020/SE-SSD
+    (mg_head_sessd.py, trainer_sessd.py); the teacher is frozen, not a moving average of the
+    student.
     """
 
     score: float = 0.3
@@ -71,7 +75,7 @@ class SESSD(KDMethod):
         return {name: self.ramp_factor * torch.stack(part).mean() for name, part in parts.items()}
 
     def _confident(self, head: Boxes, frame: int) -> Candidates:
-        """A frame's boxes whose best class reaches the score."""
+        """A frame's boxes whose best class reaches ``score``, at most ``limit``."""
         scores, labels = head.class_logits[frame].sigmoid().max(1)
         rows = torch.nonzero(scores >= self.score).flatten()
         if len(rows) > self.limit:
@@ -81,7 +85,7 @@ class SESSD(KDMethod):
 
     @torch.no_grad()
     def _partners(self, student: Candidates, teacher: Candidates) -> tuple[Tensor, Tensor]:
-        """Rows of matched student boxes and of the teacher's boxes that they match."""
+        """Rows of the matched student boxes and of the teacher boxes they are matched to."""
         ours, theirs = student.boxes[:, FOOTPRINT], teacher.boxes[:, FOOTPRINT]
         rows, columns = close_pairs(ours, theirs)
         alike = torch.nonzero(student.labels[rows] == teacher.labels[columns]).flatten()
@@ -102,14 +106,14 @@ class SESSD(KDMethod):
         )
 
     def _mean(self, residual: Tensor) -> Tensor:
-        """(C,) smooth L1 of residuals (M, C), averaged over rows; 0 without rows."""
+        """(C,) smooth L1 of residuals (M, C), averaged over rows; 0 where there are none."""
         zero = torch.zeros_like(residual)
         losses = F.smooth_l1_loss(residual, zero, beta=self.beta, reduction="none")
         return losses.sum(0) / max(len(residual), 1)
 
 
 class Candidates(NamedTuple):
-    """Boxes (n, 7) of one frame with the score and index of their best class."""
+    """Boxes (n, 7) of one frame with the score (n,) and index (n,) of their best class."""
 
     boxes: Tensor
     scores: Tensor
@@ -117,6 +121,6 @@ class Candidates(NamedTuple):
 
 
 def _residual(student: Tensor, teacher: Tensor) -> Tensor:
-    """Differences of boxes (M, 7), yaw by its sine."""
+    """(M, 7) differences of boxes (M, 7), the yaw by its sine."""
     difference = student - teacher
     return torch.cat([difference[:, :6], difference[:, 6:].sin()], dim=1)

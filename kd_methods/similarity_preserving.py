@@ -1,4 +1,4 @@
-"""Similarity-preserving distillation: which inputs look alike."""
+"""Similarity-preserving distillation (Tung & Mori, ICCV 2019)."""
 
 from __future__ import annotations
 
@@ -12,18 +12,22 @@ from kd_methods.core.registry import register
 
 @register("similarity_preserving", paper="Tung & Mori, ICCV 2019", year=2019)
 class SimilarityPreserving(KDMethod):
-    """What is similar to the teacher, frames or cells or points of a frame, is so to the student.
+    """The student's similarities between frames, and between cells, match the teacher's.
 
-    Source: Tung & Mori, arXiv 1907.09682, equations 2 to 4: the mean squared difference of the two
-    b x b matrices of inner products between the inputs of a batch, rows scaled to length 1. A
-    detector's batch holds few frames with many things in each, so the published LiDAR recipe (LGSD
-    on KITTI) adds the cosine similarities between all cells of a frame; both terms weigh 0.5 and
-    apply to every stage but the first. Here the cells are a uniform sample of ``cells`` per frame
-    (LGSD: all), an unbiased estimate of the mean over pairs of different cells at a hundredth of
-    the cost for a map of 10,000. LGSD's third term, similarity of channels through a trained
-    adapter, is left out: it is not between inputs and compares representation spaces, which the
-    paper set out to avoid. Points have no counterpart in other frames, so a frame of points is
-    represented by their mean.
+        L = weight * sum_{l >= 1} (frames_l + cells_l)
+        frames_l = 1/B^2 || G(T_l) - G(S_l) ||_F^2,           G(A) = F F^T, rows scaled to length 1
+        cells_l  = mean_b 1/m^2 || C(T_lb) - C(S_lb) ||_F^2,  C(A) = cosine similarities of m cells
+
+    T_l and S_l are the features of backbone stage l, all but the first. F holds one row for each of
+    the B frames: the flattened map, or for points the mean of their features. C compares m cells
+    (or points) of frame b, the same in both networks, drawn uniformly in each step.
+
+    Attributes:
+        weight: factor of both terms; 0.5 in LGSD.
+        cells: m, the most cells sampled per frame.
+
+    Source: Tung & Mori, arXiv 1907.09682, equations 2 to 4; the second term is from the LiDAR
+    recipe of LGSD (KITTI), which compares all cells.
     """
 
     weight: float = 0.5
@@ -42,6 +46,7 @@ class SimilarityPreserving(KDMethod):
         return losses
 
     def _between_cells(self, teacher: Dense | Points, student: Dense | Points) -> Tensor:
+        """Mean squared difference of the cosine similarities of sampled cells, mean over frames."""
         distances = []
         for t, s in zip(tables(teacher), tables(student), strict=True):
             chosen = sample(len(t), self.cells, t.device)
@@ -51,7 +56,7 @@ class SimilarityPreserving(KDMethod):
 
 
 def between_frames(features: Dense | Points) -> Tensor:
-    """(B, B) inner products of frames, each row of length 1."""
+    """(B, B) inner products of frames, each row scaled to length 1."""
     if isinstance(features, Points):
         frames = torch.stack([table.mean(0) for table in tables(features)])
     else:

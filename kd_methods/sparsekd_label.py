@@ -1,4 +1,4 @@
-"""SparseKD's label distillation."""
+"""SparseKD's label distillation (Yang et al., NeurIPS 2022)."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from kd_methods.core.registry import register
 
 @register("sparsekd_label", paper="Yang et al., NeurIPS 2022", year=2022)
 class SparseKDLabel(KDMethod):
-    """The student's targets are the ground truth and the teacher's confident detections.
+    """The student's targets are the ground truth plus the teacher's confident detections.
 
-    Source: Yang et al., arXiv 2205.15156, label KD, after Nguyen et al., WACV 2022. In
-    CVMI-Lab/SparseKD (parse_teacher_pred_to_targets and every Waymo config) the teacher's
-    detections with a score above 0.6, for all classes alike, stand before the ground truth in
-    the list that the detector assigns its targets from; a detection that covers a ground-truth
-    box is kept beside it.
+        targets of frame b = [teacher detections with score > threshold] + [ground truth]
 
-    What differs: the detections are those after non-maximum suppression, as anchor heads give
-    near copies of a box, where the source's centre head needs none. The threshold was set for
-    CenterPoint on Waymo; focal loss gives scores on the same scale here, so it is kept.
+    The detector assigns its training targets from this list; the method adds no loss of its own.
+    Detections are those after non-maximum suppression. One that covers a ground-truth box stays.
+
+    Attributes:
+        threshold: score, in [0, 1], that a detection must exceed, the same for all classes.
+
+    Source: Yang et al., arXiv 2205.15156, label KD, after Nguyen et al., WACV 2022;
+    CVMI-Lab/SparseKD, parse_teacher_pred_to_targets, whose threshold (CenterPoint, Waymo) is kept.
     """
 
     threshold: float = 0.6

@@ -1,4 +1,4 @@
-"""SparseKD's logit distillation at pivotal positions."""
+"""SparseKD's logit distillation at pivotal positions (Yang et al., NeurIPS 2022)."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from kd_methods.core.registry import register
 
 @register("sparsekd_logit", paper="Yang et al., NeurIPS 2022", year=2022)
 class SparseKDLogit(KDMethod):
-    """At priors assigned to an object, the student predicts the teacher's classes and box.
+    """At positive priors, the student's class probabilities and box codes match the teacher's.
 
-    Source: Yang et al., arXiv 2205.15156, pivotal-position logit KD. For anchor heads the first
-    author gives it in issue 11 of CVMI-Lab/SparseKD (SECOND, KITTI): pivotal positions are the
-    positive anchors, squared difference of class probabilities with weight 15, smooth L1 of box
-    codes with weight 0.2. Normalisation and the sine of the yaw difference are those of the
-    repository's (unfinished) anchor_logit_kd_head.py: squares summed over classes and divided by
-    the number of pivotal positions of the batch; box losses divided by each frame's own number
-    and averaged over frames.
+        L_class = classification / |P| * sum_{i in P} sum_k (sigmoid(s_ik) - sigmoid(t_ik))^2
+        L_box   = regression / B * sum_b 1/|P_b| * sum_{i in P_b} sum_e h(code^S_ie - code^T_ie)
 
-    What differs: that file clips probabilities to [1e-4, 1 - 1e-4], which changes a square by
-    less than 1e-7 and is left out; its optional soft mask by the teacher's score belongs to the
-    heatmaps of centre heads and is not in the author's recipe for anchors.
+    P are the positive priors of the batch (anchors assigned to ground truth, or points inside an
+    object), P_b those of frame b; s and t are class logits, e runs over the 7 values of the box
+    code, the yaw difference by its sine; h is smooth L1. Without positive priors the losses are 0.
+
+    Attributes:
+        classification: weight of L_class.
+        regression: weight of L_box.
+        beta: value at which h turns from quadratic to linear.
+
+    Source: Yang et al., arXiv 2205.15156, pivotal-position logit KD, in the form for anchor heads
+    that the first author gives in issue 11 of CVMI-Lab/SparseKD (SECOND, KITTI); normalisation and
+    ``beta`` are those of the repository's anchor_logit_kd_head.py.
     """
 
     classification: float = 15.0

@@ -1,4 +1,4 @@
-"""SparseKD's teacher-guided initialisation."""
+"""SparseKD's teacher-guided initialisation (Yang et al., NeurIPS 2022)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kd_methods.core.interface import Batch, KDMethod, MethodError, Outputs, Spe
 from kd_methods.core.registry import register
 
 EARLY = ("voxel_encoder", "middle_encoder", "backbone", "neck")
-"""Parts of an mmdet3d detector in the order in which data passes; heads follow."""
+"""Parts of an mmdet3d detector in the order of the forward pass; heads follow."""
 
 COORDINATES = 3
 """Channels that PointNet++ layers put before the features they group."""
@@ -23,21 +23,23 @@ COORDINATES = 3
 
 @register("sparsekd_tgi", paper="Yang et al., NeurIPS 2022", year=2022)
 class SparseKDTGI(KDMethod):
-    """The student starts from the teacher's weights, cut to its width.
+    """The student starts from the teacher's weights, cut down to the student's width.
 
-    Source: Yang et al., arXiv 2205.15156, teacher-guided initialisation, as in kd_tgi_utils.py of
-    CVMI-Lab/SparseKD. ``way`` says which output channels of a layer are kept: the first
-    (``FNAV2``, in all of its configs), those with the largest absolute batch-norm scale
-    (``BN_SCALE``) or those whose weights have the largest L1 norm (``OFA``). A layer's kept input
-    channels are those that the layers it reads keep; a layer as wide as the teacher's keeps all.
+        W_student = W_teacher[kept outputs, kept inputs]
+        batch norm (weight, bias, mean, variance) and biases = the teacher's [kept outputs]
 
-    What differs: kept channels stay in the teacher's order, so a student of the teacher's width
-    is the teacher; the repository finds what a layer reads by the names of its own models, here it
-    follows from the order of the parts and the widths (:meth:`_Network.sources`); where a sparse
-    volume is flattened into a map, channel c at depth d becomes c * D + d, as the detectors lay
-    it out, where the repository takes d * C + c. PointRCNN, which the source does not treat, has
-    layers of one width side by side that order does not tell apart, so it takes ``FNAV2`` only,
-    for which widths suffice. No loss: the benefit is in the weights.
+    Kept inputs of a layer are the kept outputs of the layers it reads; where teacher and student
+    are equally wide, all are kept. Kept channels stay in the teacher's order, so a student of the
+    teacher's width becomes the teacher. The weights change once, before training; there is no loss.
+
+    Attributes:
+        way: which output channels of a layer are kept. ``FNAV2``: the first ones; ``BN_SCALE``:
+            those with the largest absolute batch-norm scale (the first ones without a batch norm);
+            ``OFA``: those whose weights have the largest L1 norm over the kept inputs. PointRCNN
+            takes ``FNAV2`` only.
+
+    Source: Yang et al., arXiv 2205.15156, teacher-guided initialisation; CVMI-Lab/SparseKD,
+    kd_tgi_utils.py.
     """
 
     way: Literal["FNAV2", "BN_SCALE", "OFA"] = "FNAV2"
@@ -71,7 +73,7 @@ class SparseKDTGI(KDMethod):
 
 
 class Widths(NamedTuple):
-    """A number of channels in teacher and student."""
+    """Number of channels in teacher and student."""
 
     teacher: int
     student: int
@@ -82,7 +84,8 @@ class Pair:
     """One layer with weights in both networks, and its batch norm where it has one.
 
     Attributes:
-        kept_in, kept: the teacher's input and output channels that the student has.
+        kept_in: the teacher's input channels that the student keeps.
+        kept: the teacher's output channels that the student keeps.
     """
 
     name: str
@@ -106,7 +109,7 @@ class Pair:
         return _weight(self.teacher).dim() == 5 and not isinstance(self.teacher, _ConvNd)
 
     def importance(self) -> Tensor:
-        """(C,) L1 norm of the teacher's weights of each output channel, over kept inputs."""
+        """(C,) L1 norm of the teacher's weights per output channel, over the kept inputs."""
         outputs, inputs = _axes(self.teacher)
         weight = _weight(self.teacher).cpu().index_select(inputs, self.kept_in)
         return weight.abs().movedim(outputs, 0).flatten(1).sum(1)
@@ -143,18 +146,18 @@ IMPORTANCE: dict[str, Callable[[Pair], Tensor]] = {
     "BN_SCALE": _norm_scale,
     "OFA": Pair.importance,
 }
-"""(C,) score of a layer's output channels; the highest are kept."""
+"""(C,) scores of a layer's output channels; the highest-scoring ones are kept."""
 
 
 Source = list[Pair]
-"""Layers whose outputs lie side by side."""
+"""Layers whose outputs are concatenated."""
 
 
 class _Network:
-    """The layers of a teacher and a student of the same depth, and what each layer reads.
+    """The layers of a teacher and a student of equal depth, and what each layer reads.
 
     Raises:
-        MethodError: the networks are not of one architecture.
+        MethodError: the networks differ in architecture.
     """
 
     def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
@@ -181,7 +184,7 @@ class _Network:
         """The teacher's input channels that the student keeps.
 
         Raises:
-            MethodError: it does not show what the layer reads.
+            MethodError: no source of the layer's inputs fits.
         """
         count, wanted = layer.inputs
         if count == wanted:
@@ -200,13 +203,14 @@ class _Network:
         raise MethodError(f"sparsekd_tgi: it does not show which layers {layer.name} reads")
 
     def sources(self, layer: Pair) -> Iterator[tuple[Source, int, int]]:
-        """What a layer may read, most likely first, with raw channels before and after it.
+        """Candidate sources of a layer, most likely first, with raw channels before and after each.
 
-        Widths in teacher and student must both fit. A branch of a list reads the same branch of
-        an earlier list, as in feature pyramids. Else it is the latest layer, or the latest list
-        of branches side by side, that fits; else such a one with a few raw channels, coordinates
-        before it or others after it; else two of them, the later one first, as in PointNet++'s
-        feature propagation. Branches that read the same do not concatenate each other.
+        Widths must fit in teacher and student. A branch of a list reads the same branch of an
+        earlier list, as in feature pyramids. Otherwise the source is the latest layer, or the
+        latest list of branches concatenated, that fits; otherwise such a one with a few raw
+        channels, coordinates before it or others after it; otherwise two of them, the later one
+        first, as in PointNet++'s feature propagation. Branches that read the same input do not
+        concatenate each other.
         """
         count, wanted = layer.inputs
         stage = self._stage(layer)
@@ -229,7 +233,7 @@ class _Network:
                     yield later + earlier, 0, 0
 
     def _known(self, layer: Pair) -> list[Source]:
-        """Layers and lists of branches before a layer, latest first, lists before their layers."""
+        """Earlier layers and lists of branches, latest first, lists before their own layers."""
         end = self._index(layer)
         lists = [[branch[-1] for branch in branches] for branches in self.branches]
         complete = [source for source in lists if self._index(source[-1]) < end]
@@ -238,7 +242,7 @@ class _Network:
         return [source for *_, source in sorted(order, key=lambda item: item[:2], reverse=True)]
 
     def _stage(self, layer: Pair) -> Pair | None:
-        """The end of an earlier list's branch, where each branch of a list reads its equal."""
+        """End of the branch it reads, where lists are read branch by branch; else None."""
         for branches in self.branches:
             heads = [branch[0] for branch in branches]
             if layer not in heads:
@@ -250,7 +254,7 @@ class _Network:
         return None
 
     def _siblings(self, layer: Pair) -> Source:
-        """All layers of a list of branches that read the same, where the layer begins one."""
+        """All layers of a list of branches with the same input, where the layer begins one."""
         for branches in self.branches:
             heads = [branch[0] for branch in branches]
             if layer in heads and all(head.inputs == layer.inputs for head in heads):
@@ -258,7 +262,7 @@ class _Network:
         return []
 
     def _flattened(self, layer: Pair) -> Tensor | None:
-        """Kept channels of a map made from a sparse volume, None where it is no such map."""
+        """Kept channels of a map made from a sparse volume; None for any other input."""
         before = self.layers[self._index(layer) - 1]
         if layer.sparse or not before.sparse:
             return None
@@ -268,7 +272,7 @@ class _Network:
         return (before.kept[:, None] * depth + torch.arange(depth)).flatten()
 
     def _owner(self, norm: str) -> Pair:
-        """The layer that a batch norm follows: in a sequence the one before, else its sibling."""
+        """The layer a batch norm follows: in a sequence the one before, else its sibling."""
         parent, _, own = norm.rpartition(".")
         siblings = {layer.name.removeprefix(f"{parent}."): layer for layer in self._within(parent)}
         candidates = [
@@ -288,7 +292,7 @@ class _Network:
 
 
 def _weighted(network: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Modules with a weight, by name, in the order in which data passes."""
+    """Modules with a weight, by name, in the order of the forward pass."""
     found = [
         (name, module)
         for name, module in network.named_modules()
