@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import torch
 
+from kd_methods.core.errors import PointKDError
+
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class SettingError(ValueError):
+class SettingError(PointKDError):
     """A device or precision that this machine does not have."""
 
 

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kd_methods.core.errors import PointKDError
 
-class DiskFullError(RuntimeError):
+
+class DiskFullError(PointKDError):
     """No space, or no quota, is left for what is to be written."""
 
 

@@ -1,41 +1,9 @@
-"""Knowledge-distillation methods: one file, one method."""
+"""Knowledge-distillation methods: one file, one method.
 
-from kd_methods.core.interface import (
-    Batch,
-    Boxes,
-    Dense,
-    Detections,
-    KDMethod,
-    Layer,
-    MethodError,
-    Outputs,
-    Points,
-    Spec,
-)
-from kd_methods.core.registry import (
-    create,
-    load_plugin,
-    method_class,
-    method_names,
-    register,
-    written_forms,
-)
+The public names stand in ``__init__.pyi``. Each is loaded when first used, so that what needs no
+network, such as a leaderboard, does without PyTorch.
+"""
 
-__all__ = [
-    "Batch",
-    "Boxes",
-    "Dense",
-    "Detections",
-    "KDMethod",
-    "Layer",
-    "MethodError",
-    "Outputs",
-    "Points",
-    "Spec",
-    "create",
-    "load_plugin",
-    "method_class",
-    "method_names",
-    "register",
-    "written_forms",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

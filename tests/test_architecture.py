@@ -1,39 +1,95 @@
-"""Imports point one way, and only where the design allows."""
+"""Imports point one way, from room to room and from module to module."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FORBIDDEN = {
-    "kd_methods": {"detectors", "benchmark", "mmdet3d", "mmdet", "mmcv", "mmengine", "spconv"},
-    "detectors": {"benchmark"},
-    "benchmark": {"mmdet3d", "mmdet", "mmcv", "spconv", "run_bench"},
+FLOORS = [
+    {"run_bench"},
+    {"benchmark.commands"},
+    {"benchmark.report", "benchmark.running"},
+    {"benchmark.leaderboard", "benchmark.costs"},
+    {"benchmark.conformance", "benchmark.evaluation"},
+    {"benchmark.training", "benchmark.doctor"},
+    {"benchmark.config"},
+    {"benchmark.records", "benchmark.data"},
+    {"benchmark.files", "benchmark.device"},
+    {"detectors"},
+    {"kd_methods"},
+]
+"""From the top; a room imports only from floors below its own."""
+FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
+LIBRARIES = {
+    "run_bench": {"torch", "mmdet3d", "mmdet", "mmcv", "mmengine", "spconv"},
+    "benchmark": {"mmdet3d", "mmdet", "mmcv", "spconv"},
+    "kd_methods": {"mmdet3d", "mmdet", "mmcv", "mmengine", "spconv"},
 }
-MODULES = [path for room in FORBIDDEN for path in sorted((ROOT / room).rglob("*.py"))]
+"""What a package leaves to those below it."""
+PACKAGES = ("kd_methods", "detectors", "benchmark")
+
+
+def name_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {
+    name_of(path): path
+    for path in [ROOT / "run_bench.py", *(p for top in PACKAGES for p in (ROOT / top).rglob("*.py"))]
+}
 
 
 def imported(path):
+    """The modules that a file imports, wherever in it."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports relatively"
-            yield node.module
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in MODULES else node.module
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_point_one_way(path):
-    room = path.relative_to(ROOT).parts[0]
-    names = list(imported(path))
-    assert not {name.partition(".")[0] for name in names} & FORBIDDEN[room]
-    if room == "detectors":
-        methods = [name for name in names if name.startswith("kd_methods")]
-        assert all(name.startswith("kd_methods.core") for name in methods)
+def room_of(module):
+    return next((room for room in FLOOR if f"{module}.".startswith(f"{room}.")), None)
+
+
+def test_every_module_is_in_a_room():
+    assert [m for m in MODULES if m != "benchmark" and room_of(m) is None] == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_downward(module):
+    room = room_of(module)
+    for name in imported(MODULES[module]):
+        other = room_of(name)
+        upward = other is not None and other != room and FLOOR[other] <= FLOOR[room]
+        assert not upward, f"{module} imports {name}, which is on its floor or above"
+    assert not {n.partition(".")[0] for n in imported(MODULES[module])} & LIBRARIES.get(
+        module.partition(".")[0], set()
+    )
+
+
+def test_detectors_know_nothing_of_methods_but_their_core():
+    for module, path in MODULES.items():
+        if module.startswith("detectors"):
+            methods = [name for name in imported(path) if name.startswith("kd_methods")]
+            assert all(name.startswith("kd_methods.core") for name in methods), module
+
+
+def test_no_module_imports_itself_in_a_circle():
+    graph = {
+        module: {name for name in imported(path) if name in MODULES and name != module}
+        for module, path in MODULES.items()
+    }
+    TopologicalSorter(graph).prepare()
 
 
 def test_only_the_operators_patch_libraries():
-    for path in MODULES:
+    for path in MODULES.values():
         if "operators" not in path.parts:
-            assert "sys.modules" not in path.read_text(), path
+            assert "sys.modules[" not in path.read_text(), path

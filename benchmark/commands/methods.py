@@ -1,20 +1,85 @@
-"""Commands about methods."""
+"""Commands about methods and detectors: list them, check a method, begin a new one."""
 
 from __future__ import annotations
 
+import argparse
+from pathlib import Path
 from typing import Any
 
-from detectors import get_family
-from detectors.core.family import FAMILIES
-from kd_methods import MethodError, create, method_class, method_names
+from benchmark.commands.common import CELLS_FAILED, DONE
 
 
-def describe_methods() -> list[dict[str, Any]]:
-    """One row per method: name, source, year, outputs it reads by family, purpose."""
-    return [_describe(name) for name in method_names()]
+def add(commands: Any) -> None:
+    """The commands and their options."""
+    listing = commands.add_parser("list", help="what there is").add_subparsers(required=True)
+    methods = listing.add_parser("methods")
+    methods.add_argument("--plugin", type=Path, action="append", default=[], metavar="FILE")
+    methods.set_defaults(command=list_methods)
+    listing.add_parser("detectors").set_defaults(command=list_detectors)
+    check = commands.add_parser("check-method", help="does a method keep to the interface?")
+    check.add_argument("method", metavar="NAME|FILE")
+    check.add_argument("--students", help="default: one of each family")
+    check.set_defaults(command=check_method)
+    new = commands.add_parser("new-method", help="a plugin file and its test, ready to edit")
+    new.add_argument("name", metavar="NAME")
+    new.add_argument("--folder", type=Path, default=Path(), help="default: the current one")
+    new.set_defaults(command=new_method)
+
+
+def list_methods(options: argparse.Namespace) -> int:
+    """Print every method with its source, year and the outputs it reads."""
+    from tabulate import tabulate
+
+    from kd_methods import load_plugin, method_names
+
+    for plugin in options.plugin:
+        load_plugin(plugin)
+    print(tabulate([_describe(name) for name in method_names()], headers="keys"))
+    return DONE
+
+
+def list_detectors(options: argparse.Namespace) -> int:
+    """Print every detector family with the paper's compression ratios."""
+    from detectors import get_family
+    from detectors.core.family import FAMILIES
+
+    for name in FAMILIES:
+        ratios = ", ".join(f"{name}@{ratio}" for ratio in get_family(name).ratios)
+        print(f"{name} (teacher); students {ratios} or any other ratio")
+    return DONE
+
+
+def check_method(options: argparse.Namespace) -> int:
+    """Run the conformance checks on a method and print a line for each."""
+    from benchmark.conformance import run_checks
+    from kd_methods import create, load_plugin
+
+    path = Path(options.method)
+    names = load_plugin(path) if path.suffix == ".py" else [options.method]
+    failed = 0
+    for name in names:
+        create(name, "pointpillars@4")
+        for outcome in run_checks(name, options.students.split(",") if options.students else None):
+            line = f"{outcome.status:8}{name} {outcome.student} {outcome.check}"
+            print(f"{line}: {outcome.remark}" if outcome.remark else line, flush=True)
+            failed += outcome.status == "failed"
+    return CELLS_FAILED if failed else DONE
+
+
+def new_method(options: argparse.Namespace) -> int:
+    """Write a plugin and its test, ready to edit."""
+    from benchmark.conformance.scaffold import write_plugin
+
+    plugin, test = write_plugin(options.name, options.folder)
+    print(f"wrote {plugin} and {test}; next: run_bench.py check-method {plugin}")
+    return DONE
 
 
 def _describe(name: str) -> dict[str, Any]:
+    """Name, source, year, outputs that it reads by family, purpose."""
+    from detectors.core.family import FAMILIES
+    from kd_methods import MethodError, method_class
+
     try:
         cls = method_class(name)
     except MethodError as error:
@@ -31,6 +96,9 @@ def _describe(name: str) -> dict[str, Any]:
 
 def _taps(name: str, family: str) -> str:
     """The outputs that a method reads of a family; says so where it does not suit it."""
+    from detectors import get_family
+    from kd_methods import MethodError, create
+
     student = f"{family}@{get_family(family).ratios[0]}"
     try:
         return ", ".join(sorted(create(name, student).needs())) or "weights only"

@@ -15,12 +15,13 @@ from benchmark.config.reading import Problems, read_dataclass
 from benchmark.config.recipe import Recipe
 from detectors import Family, Grid
 from detectors.core.family import FAMILIES
+from kd_methods.core.errors import PointKDError
 from kd_methods.core.interface import suggestion
 
 __all__ = ["Profile", "ProfileError", "load_profile", "profile_names"]
 
 
-class ProfileError(ValueError):
+class ProfileError(PointKDError):
     """A profile that does not exist or cannot be used; lists all that is wrong with it."""
 
 

@@ -24,13 +24,14 @@ from benchmark.records.store import NONE
 from detectors import DetectorError, parse_student, student_name
 from detectors.core.family import FAMILIES
 from kd_methods import MethodError, create, load_plugin, method_names, written_forms
+from kd_methods.core.errors import PointKDError
 from kd_methods.core.interface import suggestion
 
 SYNTHETIC = "synthetic"
 """The data set that is generated."""
 
 
-class RequestError(ValueError):
+class RequestError(PointKDError):
     """A request that cannot be run; lists all that is wrong with it."""
 
 

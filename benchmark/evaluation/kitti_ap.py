@@ -17,6 +17,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from benchmark.data.errors import DataError
 from benchmark.data.labels import LEAST_HEIGHT, MOST_OCCLUSION, MOST_TRUNCATION, Labels
 from benchmark.evaluation import kernels
 from benchmark.evaluation.protocol import (
@@ -157,7 +158,7 @@ class FrameStatistics:
                 }
                 return cls(classes, int(file["frames"]))
         except (KeyError, BadZipFile) as error:
-            raise ValueError(f"{path}: no frame statistics ({error}); evaluate again") from error
+            raise DataError(f"{path}: no frame statistics ({error}); evaluate again") from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,6 +28,7 @@ from benchmark.evaluation.detector import Findings
 from benchmark.evaluation.diagnostics import DISTANCES
 from benchmark.files import write_atomically
 from detectors import CLASSES, Grid
+from kd_methods.core.errors import PointKDError
 
 FRAMES = 3
 """Frames shown: the first of the validation split that hold an object."""
@@ -41,7 +42,7 @@ MOST_BOXES = 100
 """Detections of a frame that are kept, the best ones."""
 
 
-class ViewError(ValueError):
+class ViewError(PointKDError):
     """A file of views that cannot be read."""
 
 

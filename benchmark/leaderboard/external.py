@@ -14,12 +14,13 @@ import yaml
 
 from benchmark.files import write_atomically
 from benchmark.records.provenance import TOOLS, tool_version
+from kd_methods.core.errors import PointKDError
 
 FOLDER = "external"
 Problems = list[str]
 
 
-class CardError(ValueError):
+class CardError(PointKDError):
     """A card, or a stored external result, that cannot be used; lists all that is wrong."""
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 from benchmark.evaluation.protocol import CLASSES, DIFFICULTIES
 from benchmark.leaderboard.tables import METRICS, Table
 from benchmark.records.store import identity
+from kd_methods.core.errors import PointKDError
 
 PATH = Path(__file__).parents[2] / "results" / "published.csv"
 """Part of the repository, not of an installed package."""
@@ -31,7 +32,7 @@ ROUNDING = 0.2
 """Most that a printed mean may be off the mean of its printed classes."""
 
 
-class PublishedError(ValueError):
+class PublishedError(PointKDError):
     """Published figures that cannot be right; names file and line."""
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from benchmark.files import _write_beside, telling_of_full_disk, without_collection
+from kd_methods.core.errors import PointKDError
 
 if TYPE_CHECKING:
     pass  # records are read without it
@@ -44,7 +45,7 @@ FIELDS = (
 """The fields of every record, in the order in which they are written."""
 
 
-class RecordError(ValueError):
+class RecordError(PointKDError):
     """A record file that cannot be read, or is published twice with other contents."""
 
 

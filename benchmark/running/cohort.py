@@ -32,12 +32,13 @@ from benchmark.training.setup import BEGINNING, Position, Setup
 from benchmark.training.weighting import make_learners
 from detectors import parse_student
 from detectors.core.checkpoints import state_hash
+from kd_methods.core.errors import PointKDError
 
 REPORT_SECONDS = 10.0
 """Time between two entries in the journal."""
 
 
-class Interrupted(RuntimeError):
+class Interrupted(PointKDError):
     """The run was asked to stop, and left a checkpoint."""
 
 

@@ -8,9 +8,10 @@ from typing import Any
 from benchmark.records import store
 from detectors import parse_student, read_grid
 from detectors.core.checkpoints import CheckpointError, export, load_weights, state_hash
+from kd_methods.core.errors import PointKDError
 
 
-class ExportError(ValueError):
+class ExportError(PointKDError):
     """A cell that has no network."""
 
 

@@ -23,12 +23,13 @@ from filelock import FileLock, Timeout
 
 from benchmark.config.matrix import Cell
 from benchmark.files import write_atomically
+from kd_methods.core.errors import PointKDError
 
 PATIENCE = 0.2
 """Seconds to wait for a lock: longer than another takes to see whether it is held."""
 
 
-class JournalError(RuntimeError):
+class JournalError(PointKDError):
     """A file of the journal that cannot be read."""
 
 

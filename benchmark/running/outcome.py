@@ -22,9 +22,10 @@ from benchmark.training.learner import Learner
 from benchmark.training.setup import Setup
 from detectors import parse_student
 from detectors.core.checkpoints import CheckpointError, load_weights, state_hash
+from kd_methods.core.errors import PointKDError
 
 
-class TeacherError(RuntimeError):
+class TeacherError(PointKDError):
     """A teacher that is not there, or did not stay as it was."""
 
 

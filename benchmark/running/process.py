@@ -34,6 +34,7 @@ from benchmark.running.journal import Journal
 from benchmark.running.teachers import adopt
 from benchmark.running.workplace import Job
 from kd_methods import load_plugin
+from kd_methods.core.errors import PointKDError
 
 INTERRUPTED = 75
 """Exit status of a process that was asked to stop and left a checkpoint."""
@@ -48,7 +49,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Parameters of mallopt, from glibc's malloc.h."""
 
 
-class CohortError(RuntimeError):
+class CohortError(PointKDError):
     """A cohort whose process failed for a reason that is no single cell's."""
 
 

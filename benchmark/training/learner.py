@@ -20,12 +20,13 @@ from benchmark.training.schedule import Schedule
 from benchmark.training.setup import Clock, Position, Setup
 from detectors import DetectorError, Inputs, parse_student
 from kd_methods import KDMethod, MethodError, Outputs
+from kd_methods.core.errors import PointKDError
 
 DIVERGENCE = 100.0
 """An epoch whose mean detection loss exceeds the first epoch's by this factor has diverged."""
 
 
-class DivergedError(RuntimeError):
+class DivergedError(PointKDError):
     """A loss or a detection that is no finite number, or a loss that has grown out of bounds."""
 
 

@@ -19,6 +19,7 @@ from benchmark.records.store import NONE
 from benchmark.training.learner import Learner
 from benchmark.training.lockstep import SharedBatch, train_epoch
 from benchmark.training.setup import Clock, Setup
+from kd_methods.core.errors import PointKDError
 
 SHARE = 0.5
 """Gradient norm of the balanced method's losses over that of the detection losses."""
@@ -26,7 +27,7 @@ BATCHES = 4
 """Batches that the norms are averaged over: the first of the second epoch."""
 
 
-class UndefinedBalanceError(ValueError):
+class UndefinedBalanceError(PointKDError):
     """A method whose losses give the student no gradient to scale."""
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from detectors.core.family import (
     CLASSES,
+    DetectorError,
     Family,
     Grid,
     Model,
@@ -23,6 +24,7 @@ from detectors.core.family import (
     read_grid,
     student_name,
 )
+from kd_methods.core.errors import PointKDError
 
 ORIGIN = "pointkd"
 """Where the meta data of an exported checkpoint say what network it is of."""
@@ -30,7 +32,7 @@ SHOWN = 8
 """Differences that an error message lists."""
 
 
-class CheckpointError(ValueError):
+class CheckpointError(PointKDError):
     """A checkpoint that cannot be read or does not fit a model."""
 
 
@@ -60,7 +62,7 @@ def read_origin(path: Path) -> tuple[str, Grid] | None:
     told = meta.get(ORIGIN) if isinstance(meta, Mapping) else None
     try:
         return (told["student"], read_grid(told["grid"])) if told else None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, DetectorError) as error:
         raise CheckpointError(f"checkpoint {path}: wrong {ORIGIN} in meta: {error}") from None
 
 

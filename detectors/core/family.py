@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 import detectors.operators  # noqa: F401  (before mmdet3d)
 from detectors.operators.per_batch import Searches, remembering
+from kd_methods.core.errors import PointKDError
 from kd_methods.core.interface import OUTPUTS, Batch, Detections, Outputs, Spec, suggestion
 
 CLASSES = ("Pedestrian", "Cyclist", "Car")
@@ -35,7 +36,7 @@ Model = Any
 """An mmdet3d detector or a part of it: an nn.Module whose children are attributes."""
 
 
-class DetectorError(ValueError):
+class DetectorError(PointKDError):
     """A family, student or grid that cannot be built."""
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from detectors.operators import boxes, focal, functions, points, sparse, voxels
+from kd_methods.core.errors import PointKDError
 
 OURS: dict[str, Callable[..., Any]] = {
     "hard_voxelize_forward": voxels.hard_voxelize_forward,
@@ -57,7 +58,7 @@ COMPILED_ON_CPU = {
 """Those of ours that a compiled mmcv serves on the CPU; its rotated suppression ignores labels."""
 
 
-class MissingOperatorError(NotImplementedError):
+class MissingOperatorError(PointKDError, NotImplementedError):
     """An mmcv operator that neither this package nor the installed mmcv provides."""
 
 

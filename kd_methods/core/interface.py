@@ -17,11 +17,13 @@ from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 import torch
 from torch import Tensor, nn
 
+from kd_methods.core.errors import PointKDError
+
 OUTPUTS = ("local", "stages", "neck", "head")
 """What a method can ask for; ``stages:pre_relu`` and ``neck:pre_relu`` add the pre-activations."""
 
 
-class MethodError(ValueError):
+class MethodError(PointKDError):
     """A method, its name or one of its settings is wrong."""
 
 

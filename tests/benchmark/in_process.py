@@ -1,9 +1,11 @@
 """Runs a matrix in the test's own process, so that methods of the test are known."""
 
 from benchmark.running.cohort import run_cohort
-from benchmark.running.matrix_run import publish_teacher as _publish
-from benchmark.running.matrix_run import run_matrix as _run
-from benchmark.running.matrix_run import teacher_jobs
+from benchmark.running.matrix_run import (
+    publish_teacher as _publish,
+    run_matrix as _run,
+    teacher_jobs,
+)
 from benchmark.running.teachers import adopt
 
 

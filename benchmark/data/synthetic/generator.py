@@ -25,6 +25,7 @@ from benchmark.data.calibration import (
     observation_angle,
     write_calibration,
 )
+from benchmark.data.errors import DataError
 from benchmark.data.kitti import crop_to_image
 from benchmark.data.labels import Labels, write_labels
 from benchmark.data.synthetic.raycast import NOTHING, ROAD, Hits, Parts, cast
@@ -73,10 +74,10 @@ def generate(root: Path | str, seed: int, train: int, val: int, max_range: float
     of threads. max_range: metres from the sensor to the farthest road user; scenery goes on beyond.
 
     Raises:
-        ValueError: for a negative seed, no frames, or a max_range outside 15 to 75 m.
+        DataError: for a negative seed, no frames, or a max_range outside 15 to 75 m.
     """
     if seed < 0 or not 1 <= train <= _FIRST_VAL or val < 1 or not 15 <= max_range <= 75:
-        raise ValueError(
+        raise DataError(
             f"cannot generate seed={seed}, train={train}, val={val}, max_range={max_range}: give a "
             f"seed >= 0, train of 1 to {_FIRST_VAL}, val >= 1, max_range of 15 to 75 m"
         )

@@ -5,8 +5,7 @@ import dataclasses
 import devkit_reference as reference
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from kitti_cases import detect, disturb, random_scenes, with_scores
 
 from benchmark.data.labels import Labels

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 from devkit_reference import Thing, footprint, space_overlap
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from benchmark.evaluation.kernels import ground_intersection, pair_overlaps
 

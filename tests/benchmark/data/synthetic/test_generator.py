@@ -8,6 +8,7 @@ import pytest
 from shapely import geometry
 
 from benchmark.data.calibration import wrap_angle
+from benchmark.data.errors import DataError
 from benchmark.data.kitti import KittiDataset, crop_to_image, verify
 from benchmark.data.synthetic import generator
 from benchmark.data.synthetic.raycast import HULL, Ground
@@ -103,7 +104,7 @@ def test_a_faster_process_wins(tmp_path, monkeypatch):
     "wrong", [{"seed": -1}, {"train": 0}, {"val": 0}, {"max_range": 5}, {"max_range": 200}]
 )
 def test_wrong_arguments(tmp_path, wrong):
-    with pytest.raises(ValueError, match="cannot generate"):
+    with pytest.raises(DataError, match="cannot generate"):
         generator.generate(tmp_path, **{"seed": 0, "train": 1, "val": 1, **wrong})
 
 

@@ -1,0 +1,39 @@
+"""What several commands share: exit codes and options."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+DONE, CELLS_FAILED, BAD_INPUT = 0, 1, 2
+"""Exit codes: all is done; some cells did not finish; bad usage or input."""
+
+
+def add_results(command: argparse.ArgumentParser, **changes: Any) -> None:
+    """``--results DIR``, required unless ``changes`` say otherwise."""
+    settings = {"type": Path, "required": True, "metavar": "DIR", **changes}
+    command.add_argument("--results", **settings)
+
+
+def add_cache(command: argparse.ArgumentParser) -> None:
+    """``--cache DIR``."""
+    command.add_argument(
+        "--cache",
+        type=Path,
+        default=Path(".cache/pointkd"),
+        metavar="DIR",
+        help="keeps generated data, objects, teachers and model costs (default %(default)s)",
+    )
+
+
+def add_device(command: argparse.ArgumentParser) -> None:
+    """``--device D``."""
+    command.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1")
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, as an option's type."""
+    if not (text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    return int(text)

@@ -1,0 +1,80 @@
+"""``data``: check, prepare, compare or generate data."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from benchmark.commands.common import BAD_INPUT, DONE, add_cache
+
+
+def add(commands: Any) -> None:
+    """The commands and their options."""
+    data = commands.add_parser("data", help="check, prepare or generate data")
+    kinds = data.add_subparsers(required=True)
+    check = kinds.add_parser("verify", help="read every file of a KITTI folder")
+    check.add_argument("data", type=Path, metavar="DIR")
+    check.set_defaults(command=verify_data)
+    prepare = kinds.add_parser("prepare", help="collect the objects that training pastes")
+    prepare.add_argument("data", type=Path, metavar="DIR")
+    add_cache(prepare)
+    prepare.set_defaults(command=prepare_data)
+    compare = kinds.add_parser("compare", help="how alike two KITTI folders are")
+    compare.add_argument("data", type=Path, metavar="DIR")
+    compare.add_argument("other", type=Path, metavar="OTHER")
+    compare.add_argument("--split", default="train", help="default %(default)s")
+    compare.add_argument("--pictures", type=Path, metavar="FOLDER", help="write pictures there")
+    compare.set_defaults(command=compare_data)
+    make = kinds.add_parser("synthesize", help="generate a synthetic data set")
+    make.add_argument("data", type=Path, metavar="DIR")
+    make.add_argument("--seed", type=int, default=0)
+    make.add_argument("--train", type=int, default=256, help="frames (default %(default)s)")
+    make.add_argument("--val", type=int, default=128, help="frames (default %(default)s)")
+    make.add_argument("--max-range", type=float, default=50.0, help="metres (default %(default)s)")
+    make.set_defaults(command=synthesize_data)
+
+
+def verify_data(options: argparse.Namespace) -> int:
+    """Read every file of a KITTI folder and list all that is wrong."""
+    from benchmark.data.kitti import verify
+
+    problems = verify(options.data)
+    print("\n".join(problems) or f"{options.data}: no problem found")
+    return BAD_INPUT if problems else DONE
+
+
+def synthesize_data(options: argparse.Namespace) -> int:
+    """Write a synthetic data set into a folder."""
+    from benchmark.data import synthetic
+
+    synthetic.generate(options.data, options.seed, options.train, options.val, options.max_range)
+    print(f"wrote {options.train} + {options.val} synthetic frames to {options.data}")
+    return DONE
+
+
+def prepare_data(options: argparse.Namespace) -> int:
+    """Collect the objects that training pastes into other frames."""
+    from benchmark.data.kitti import KittiDataset
+    from benchmark.data.objects import load_objects
+    from detectors import CLASSES
+
+    objects = load_objects(KittiDataset(options.data, "train"), options.cache / "objects")
+    counts = (f"{(objects.labels == i).sum()} {name}" for i, name in enumerate(CLASSES))
+    print(f"{options.data}: ready; {', '.join(counts)} with {len(objects.points)} points")
+    return DONE
+
+
+def compare_data(options: argparse.Namespace) -> int:
+    """Print how alike two folders are, and draw it."""
+    from benchmark.data import comparison
+    from benchmark.data.kitti import KittiDataset
+
+    datasets = [KittiDataset(path, options.split) for path in (options.data, options.other)]
+    summaries = [comparison.summarise(one.root.resolve().name, one) for one in datasets]
+    print(comparison.describe(summaries))
+    if options.pictures:
+        comparison.draw(summaries, options.pictures / "statistics.png")
+        for summary, dataset in zip(summaries, datasets, strict=True):
+            comparison.draw_frames(dataset, options.pictures / f"frames-{summary.name}.png")
+    return DONE

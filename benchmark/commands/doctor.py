@@ -1,0 +1,26 @@
+"""``doctor``: what works on this machine, and what to do about the rest."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from benchmark.commands.common import CELLS_FAILED, DONE, add_cache
+
+
+def add(commands: Any) -> None:
+    """The command and its options."""
+    command = commands.add_parser("doctor", help="what works on this machine")
+    command.add_argument("--data", type=Path, metavar="DIR", help="a KITTI folder to look at")
+    add_cache(command)
+    command.set_defaults(command=diagnose)
+
+
+def diagnose(options: argparse.Namespace) -> int:
+    """Print what works on this machine, and what to do about the rest."""
+    from benchmark.doctor import examine
+
+    findings = list(examine(options.data, options.cache))
+    print("\n".join(map(str, findings)))
+    return CELLS_FAILED if any(f.level == "problem" for f in findings) else DONE

@@ -1,0 +1,45 @@
+"""``evaluate``: score KITTI result files of any detector."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from benchmark.commands.common import DONE
+
+
+def add(commands: Any) -> None:
+    """The command and its options."""
+    command = commands.add_parser("evaluate", help="score KITTI result files of any detector")
+    command.set_defaults(command=evaluate)
+    add = command.add_argument
+    add("--labels", type=Path, required=True, metavar="DIR", help="label_2 of the ground truth")
+    add("--detections", type=Path, required=True, metavar="DIR", help="result files")
+    add("--split", type=Path, metavar="FILE", help="list of frames; default: all labels")
+    add("--json", type=Path, metavar="FILE", help="write all figures there too")
+    add("--missing-as-empty", action="store_true", help="a missing result file has no detection")
+    add("--loose", action="store_true", help="the looser set of overlaps")
+    add("--by-distance", action="store_true", help="also for 0-30, 30-50 and over 50 m")
+    add("--points", type=Path, metavar="DIR", help="KITTI training folder: also by points in box")
+    add("--curves", type=Path, metavar="PREFIX", help="precision-recall curves as CSV and PNG")
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Score KITTI result files of any detector."""
+    from benchmark.evaluation.command import evaluate_command
+
+    print(
+        evaluate_command(
+            options.labels,
+            options.detections,
+            split=options.split,
+            json_file=options.json,
+            missing_as_empty=options.missing_as_empty,
+            loose=options.loose,
+            by_distance=options.by_distance,
+            points=options.points,
+            curves=options.curves,
+        )
+    )
+    return DONE

@@ -1,0 +1,130 @@
+"""Commands about a results folder: its state, tables and pages, its cells and their networks."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from benchmark.commands.common import BAD_INPUT, DONE, add_cache, add_device, add_results
+
+
+def add(commands: Any) -> None:
+    """The commands and their options."""
+    add_results(_command(commands, "leaderboard", show_leaderboard, "tables from the records"))
+    add_results(_command(commands, "report", write_report, "a page to explore, plots for papers"))
+    add_results(_command(commands, "status", show_status, "how far the cells of a folder are"))
+    command = _command(commands, "show", show_cell, "everything behind one number")
+    command.add_argument("cell", metavar="CELL", help="its beginning is enough")
+    add_results(command)
+    command = _command(commands, "verify-records", verify_records, "is a set of records sound?")
+    command.add_argument("results", type=Path, metavar="DIR")
+    _add_networks(commands)
+    _add_external(commands)
+
+
+def show_status(options: argparse.Namespace) -> int:
+    """Print every cell of a results folder with how far it has come."""
+    from benchmark.running.status import describe_cells
+
+    print(describe_cells(options.results))
+    return DONE
+
+
+def show_leaderboard(options: argparse.Namespace) -> int:
+    """Make the leaderboard of a results folder from its records alone."""
+    from benchmark import leaderboard
+    from benchmark.records import store
+
+    print(leaderboard.write(options.results, store.read_results(options.results)))
+    return DONE
+
+
+def write_report(options: argparse.Namespace) -> int:
+    """Make the report page and the plots of a results folder from its records and views."""
+    from benchmark.records import store
+    from benchmark.report.page import write
+
+    page, *plots = write(options.results, store.read_results(options.results))
+    print(f"wrote {page}, and {len(plots)} plots for papers beside it in {page.parent / 'plots'}")
+    return DONE
+
+
+def show_cell(options: argparse.Namespace) -> int:
+    """Print everything behind one number."""
+    from benchmark.report.cell import describe_cell
+
+    print(describe_cell(options.results, options.cell))
+    return DONE
+
+
+def verify_records(options: argparse.Namespace) -> int:
+    """Check a set of records, for instance one to be contributed."""
+    from benchmark.leaderboard.verification import verify_records
+
+    problems = verify_records(options.results)
+    print("\n".join(problems) or f"{options.results}: no problem found")
+    return BAD_INPUT if problems else DONE
+
+
+def export_model(options: argparse.Namespace) -> int:
+    """Write the network of a finished cell as a checkpoint and config of plain mmdet3d."""
+    from benchmark.running.export import export_cell
+
+    record = export_cell(options.results, options.cell, options.folder)
+    print(f"wrote {record['student']} {record['method']} seed {record['seed']} to {options.folder}")
+    return DONE
+
+
+def score_network(options: argparse.Namespace) -> int:
+    """Evaluate a trained network; write its detections as KITTI result files."""
+    from benchmark.device import choose_device
+    from benchmark.evaluation.checkpoint import find_network, score_network
+
+    network = find_network(options.checkpoint, options.results, options.student)
+    device = choose_device(options.device)
+    print(score_network(network, options.data, options.cache, device, options.export))
+    return DONE
+
+
+def add_external(options: argparse.Namespace) -> int:
+    """Score the results of other code and put them into a leaderboard."""
+    from benchmark.leaderboard import external
+
+    path, table = external.add(options.card, options.results, options.labels, options.split)
+    print(f"{table}\n\nwrote {path}; next: run_bench.py leaderboard --results {options.results}")
+    return DONE
+
+
+def _command(commands: Any, name: str, function: Any, told: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=told)
+    command.set_defaults(command=function)
+    return command
+
+
+def _add_networks(commands: Any) -> None:
+    """What is done with trained networks."""
+    command = _command(commands, "export", export_model, "a trained network for plain mmdet3d")
+    told = "as `status` prints it; its beginning is enough"
+    command.add_argument("cell", metavar="CELL", help=told)
+    command.add_argument("folder", type=Path, metavar="DIR", help="gets model.pth and config.py")
+    add_results(command)
+    command = _command(commands, "test", score_network, "evaluate a trained network")
+    add = command.add_argument
+    add("checkpoint", metavar="CHECKPOINT", help="a .pth file, a folder that `export` wrote, or "
+        "with --results a cell")  # fmt: skip
+    add("--data", required=True, help="folder in KITTI's layout, or 'synthetic'")
+    add_results(command, required=False, help="of the cell")
+    add("--student", help="what a file of elsewhere is the weights of, e.g. second@4")
+    add("--export", type=Path, metavar="DIR", help="gets a KITTI result file for each frame")
+    add_device(command)
+    add_cache(command)
+
+
+def _add_external(commands: Any) -> None:
+    command = _command(commands, "add-external", add_external, "results of other code as a row")
+    add = command.add_argument
+    add("card", type=Path, metavar="CARD", help="a .yaml file, see results/README.md")
+    add_results(command)
+    add("--labels", type=Path, required=True, metavar="DIR", help="label_2 of the ground truth")
+    add("--split", type=Path, metavar="FILE", help="list of frames; default: all labels")

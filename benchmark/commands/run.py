@@ -1,0 +1,153 @@
+"""``run``: train what is missing of a matrix and print its leaderboard."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from typing import Any
+
+from benchmark.commands.common import CELLS_FAILED, DONE, add_cache, add_device
+
+
+def add(commands: Any) -> None:
+    """The command and its options."""
+    command = commands.add_parser("run", help="train a matrix and print its leaderboard")
+    command.set_defaults(command=run)
+    _add_fields(command)
+    _add_execution(command)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train what is missing of a matrix and print its leaderboard."""
+    from benchmark import leaderboard
+    from benchmark.records import store
+    from benchmark.running.cohort import Interrupted
+    from benchmark.running.matrix_run import make_executor, run_matrix
+
+    matrix, workplace = _prepare(options)
+    if options.dry_run:
+        from benchmark.running.planning import describe_plan
+
+        print(describe_plan(matrix, workplace, options.shard))
+        return DONE
+    execute = make_executor(options.executor, options.address, workplace)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # batch systems end runs so
+    try:
+        found = run_matrix(matrix, workplace, execute, options.retry, options.shard)
+    except (Interrupted, KeyboardInterrupt) as stop:
+        print(f"interrupted: {str(stop) or 'the same command goes on from here'}", file=sys.stderr)
+        return CELLS_FAILED
+    everything = store.read_all(workplace.results / "records")
+    print(leaderboard.write(workplace.results, everything))
+    ended = [record for record in found if record["status"] not in ("done", "skipped")]
+    for record in ended:
+        name = f"{record['student']} {record['method']} seed {record['seed']}"
+        print(f"{record['status']}: {name}: {record['reason']}", file=sys.stderr)
+    return CELLS_FAILED if ended else DONE
+
+
+def _prepare(options: argparse.Namespace) -> tuple[Any, Any]:
+    from benchmark.config.request import FIELDS, read_request, resolve
+    from benchmark.device import choose_device
+    from benchmark.running.workplace import Workplace
+
+    given = {name: getattr(options, name) for name in FIELDS}
+    request = read_request(options.matrix, given)
+    device = choose_device(options.device)
+    matrix, root = resolve(request, options.cache, device)
+    workplace = Workplace(
+        data=root,
+        results=request.results,
+        cache=options.cache,
+        device=device,
+        plugins=tuple(request.plugins),
+        patience=60 * options.patience,
+        checkpoint_minutes=options.checkpoint_every,
+    )
+    return matrix, workplace
+
+
+def _add_fields(command: argparse.ArgumentParser) -> None:
+    """The fields of a matrix file."""
+    add = command.add_argument
+    add(
+        "matrix",
+        nargs="?",
+        metavar="MATRIX",
+        help="a .yaml file, or one of smoke, smoke-all, mini, paper-table-3, paper-table-1-2; "
+        "the options below win over its fields of the same names",
+    )
+    add("--data", help="folder in KITTI's layout, or 'synthetic' (default)")
+    add("--profile", help="smoke (default), mini, kitti or a .yaml file")
+    add("--students", help="e.g. pointpillars@4,second@4; default pointpillars@4")
+    add("--methods", help="e.g. none,fitnet:weight=3,logit_kd+fitnet; default all")
+    add("--seeds", help="e.g. 0,1,2; default 0")
+    add("--epochs", type=int, help="instead of the profile's")
+    add("--results", metavar="DIR", help="default results/run, or results/MATRIX")
+    add("--precision", help="auto (default: bf16 where it is fast), fp32, bf16, fp16")
+    add("--weighting", help="source: the methods' own weights (default); balanced: losses scaled "
+        "to equal gradient norms")  # fmt: skip
+    add(
+        "--plugin",
+        dest="plugins",
+        action="append",
+        metavar="FILE",
+        help="a file that registers methods; may be given again",
+    )
+    add(
+        "--teacher",
+        dest="teachers",
+        action="append",
+        metavar="FAMILY=FILE",
+        help="an mmdet3d checkpoint instead of a trained teacher; may be given again",
+    )
+    add("--cohort-size", type=int, metavar="N", help="most cells that train in lockstep")
+
+
+def _add_execution(command: argparse.ArgumentParser) -> None:
+    """Where and how the cells run; nothing here changes a result."""
+    add = command.add_argument
+    add_cache(command)
+    add_device(command)
+    add(
+        "--retry",
+        type=_statuses,
+        default=(),
+        metavar="STATUSES",
+        help="run cells again that ended so, e.g. failed,diverged",
+    )
+    add("--shard", type=_shard, metavar="I/N", help="every N-th cohort, the I-th of them first")
+    add("--executor", default="local", choices=("local", "ray"), help="default %(default)s")
+    add("--address", help="of a running Ray cluster; default: a new one on this machine")
+    add(
+        "--patience",
+        type=float,
+        default=15.0,
+        metavar="MINUTES",
+        help="end a process that does nothing for so long (default %(default)s)",
+    )
+    add(
+        "--checkpoint-every",
+        type=float,
+        default=5.0,
+        metavar="MINUTES",
+        help="time between two checkpoints (default %(default)s)",
+    )
+    add("--dry-run", action="store_true", help="print what would be run, how long, how large")
+
+
+def _shard(text: str) -> Any:
+    from benchmark.running.matrix_run import Shard
+
+    index, _, shards = text.partition("/")
+    if not (index.isdigit() and shards.isdigit() and 1 <= int(index) <= int(shards)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not i/n with i from 1 to n, e.g. 2/8")
+    return Shard(int(index) - 1, int(shards))
+
+
+def _statuses(text: str) -> list[str]:
+    words = [word.strip() for word in text.split(",")]
+    if not set(words) <= {"failed", "diverged", "skipped"}:
+        raise argparse.ArgumentTypeError(f"{text!r}: give some of failed,diverged,skipped")
+    return words
