@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
 
 from kd_methods.core.errors import PointKDError
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+if TYPE_CHECKING:
+    import torch  # loaded where it is used: settings are checked without it
+
+PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+"""Names of precisions, and of PyTorch's data types."""
 
 
 class SettingError(PointKDError):
@@ -15,6 +19,8 @@ class SettingError(PointKDError):
 
 def make_deterministic(device: torch.device) -> None:
     """Let PyTorch choose deterministic kernels; on CUDA it warns where there is none."""
+    import torch
+
     torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
@@ -25,6 +31,8 @@ def choose_device(name: str) -> torch.device:
     Raises:
         SettingError: no such device.
     """
+    import torch
+
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -54,6 +62,8 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 def _fast_bf16(device: torch.device) -> bool:
     """Whether the device has bf16 instructions (on x86: AVX-512 BF16 or AMX)."""
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

@@ -62,6 +62,21 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def write_once(path: Path, content: bytes) -> None:
+    """Create a file with its whole contents, by one process only however many try.
+
+    Raises:
+        FileExistsError: the file is there.
+        DiskFullError: nothing is written.
+    """
+    temporary = _write_beside(path, content)
+    try:
+        with telling_of_full_disk(path):
+            os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def _write_beside(path: Path, content: bytes) -> Path:
     """The new contents of a file as a hidden file beside it, nothing if they cannot be written."""
     with telling_of_full_disk(path):

@@ -36,10 +36,8 @@ def name_of(path):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = {
-    name_of(path): path
-    for path in [ROOT / "run_bench.py", *(p for top in PACKAGES for p in (ROOT / top).rglob("*.py"))]
-}
+FILES = [ROOT / "run_bench.py", *(p for top in PACKAGES for p in (ROOT / top).rglob("*.py"))]
+MODULES = {name_of(path): path for path in FILES}
 
 
 def imported(path):
@@ -90,6 +88,7 @@ def test_no_module_imports_itself_in_a_circle():
 
 
 def test_only_the_operators_patch_libraries():
-    for path in MODULES.values():
-        if "operators" not in path.parts:
+    """A plugin's module is entered by the registry, as `importlib` asks for."""
+    for module, path in MODULES.items():
+        if "operators" not in path.parts and module != "kd_methods.core.registry":
             assert "sys.modules[" not in path.read_text(), path

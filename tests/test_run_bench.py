@@ -19,7 +19,7 @@ TINY = {
     "defaults": {
         "epochs": 1,
         "batch_size": 2,
-        "batch_norm_batch": 2,
+        "micro_batch_size": 2,
         "learning_rate": 0.0004,
         "grid": {
             "point_cloud_range": [0, -7.68, -3, 15.36, 7.68, 1],

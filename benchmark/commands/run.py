@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     except (Interrupted, KeyboardInterrupt) as stop:
         print(f"interrupted: {str(stop) or 'the same command goes on from here'}", file=sys.stderr)
         return CELLS_FAILED
-    everything = store.read_all(workplace.results / "records")
+    everything = store.read_all(workplace.results)
     print(leaderboard.write(workplace.results, everything))
     ended = [record for record in found if record["status"] not in ("done", "skipped")]
     for record in ended:

@@ -9,11 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.config.profile import Profile
+from benchmark.config.reading import changed_settings
 from benchmark.data.kitti import KittiDataset
 from benchmark.records import store
 from benchmark.records.store import NONE
-from detectors import grid_settings, parse_student, student_name
+from detectors import parse_student, student_name
 from kd_methods import KDMethod, MethodError, create
+from kd_methods.core.registry import source_hash
+
+WEIGHTINGS = ("source", "balanced")
+DEFAULTS: dict[str, Any] = {
+    "max_frames": {},
+    "hyperparameters": {},
+    "weighting": WEIGHTINGS[0],
+    "teacher": "",
+    "checkpoint": "",
+    "source": "",
+}
+"""Settings of a cell that stay out of its identity at these values."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +37,14 @@ class Data:
         name: ``KITTI`` layout folder's name or ``synthetic``.
         synthetic: whether it is generated.
         fingerprint: of the training and the validation split.
+        train_frames, val_frames: frames of the splits.
     """
 
     name: str
     synthetic: bool
     fingerprint: str
+    train_frames: int
+    val_frames: int
 
 
 @dataclass(frozen=True)
@@ -42,6 +58,7 @@ class Cell:
         precision: ``fp32``, ``bf16`` or ``fp16``.
         teacher: identity of the teacher's cell, empty where there is none.
         checkpoint: hash of the file whose weights it takes, empty where it is trained.
+        source: hash of the plugin that the method is from, empty for the methods that come along.
     """
 
     data: Data
@@ -53,6 +70,7 @@ class Cell:
     teacher: str = ""
     weighting: str = "source"
     checkpoint: str = ""
+    source: str = ""
 
     @property
     def family(self) -> str:
@@ -64,34 +82,43 @@ class Cell:
 
     def hyperparameters(self) -> dict[str, Any]:
         """The method's, resolved; empty where the method cannot be made."""
-        try:
-            method = self.new_method()
-        except MethodError:
-            return {}
+        method = self._try_method()
         return method.hyperparameters() if method else {}
 
     def settings(self) -> dict[str, Any]:
-        """Everything that determines the result, as plain values."""
+        """Everything that determines the result, as plain values, without what is at its default.
+
+        A setting that is added later, with the default that stands for how it was before, leaves
+        the identities of older cells as they are.
+        """
         family, ratio = parse_student(self.student)
-        profile = self.profile
-        return {
+        method = self._try_method()
+        everything = {
             "data": self.data.fingerprint,
-            "recipe": profile.recipe(family.name).settings(),
-            "max_frames": dict(profile.max_frames),
-            "grid": grid_settings(profile.grid(family)),
+            "recipe": self.profile.recipe(family.name).settings(),
+            "max_frames": dict(self.profile.max_frames),
+            "grid": changed_settings(self.profile.grid(family)),
             "student": student_name(family.name, ratio),
             "method": self.method,
-            "hyperparameters": self.hyperparameters(),
+            "hyperparameters": method.identifying() if method else {},
             "weighting": self.weighting,
             "precision": self.precision,
             "seed": self.seed,
             "teacher": self.teacher,
             "checkpoint": self.checkpoint,
+            "source": self.source,
         }
+        return {name: v for name, v in everything.items() if v != DEFAULTS.get(name)}
 
     def identity(self) -> str:
         """16 hex digits that change with every setting that determines the result."""
         return store.identity(self.settings())
+
+    def _try_method(self) -> KDMethod | None:
+        try:
+            return self.new_method()
+        except MethodError:
+            return None
 
 
 @dataclass(frozen=True)
@@ -159,6 +186,7 @@ class Matrix:
                 self.precision,
                 teacher=teacher,
                 weighting="source" if method == NONE else self.weighting,
+                source="" if method == NONE else source_hash(method),
             )
             for student in self.students
             if student.partition("@")[0] == family
@@ -168,10 +196,8 @@ class Matrix:
 
 def describe_data(root: Path, synthetic: bool) -> Data:
     """The data set in a folder in KITTI's layout."""
-    prints = [KittiDataset(root, split).fingerprint() for split in ("train", "val")]
-    name = "the embedded set" if synthetic else root.resolve().name
-    digest = hashlib.sha256("".join(prints).encode()).hexdigest()[:16]
-    return Data(name, synthetic, digest)
-
-
-WEIGHTINGS = ("source", "balanced")
+    splits = [KittiDataset(root, split) for split in ("train", "val")]
+    name = "synthetic" if synthetic else root.resolve().name
+    prints = "".join(split.fingerprint() for split in splits)
+    digest = hashlib.sha256(prints.encode()).hexdigest()[:16]
+    return Data(name, synthetic, digest, *map(len, splits))

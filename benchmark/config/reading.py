@@ -1,4 +1,4 @@
-"""Plain values, as YAML gives them, to dataclasses, with every mistake named by its path."""
+"""Plain values to dataclasses, with every mistake named by its path, and back."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def read_dataclass(kind: type, value: Any, path: str, problems: Problems) -> Any
     fields = {field.name: field for field in dataclasses.fields(kind)}
     before = len(problems)
     problems += [
-        f"{_join(path, name)} is no field{suggestion(str(name), list(fields))}; there are "
+        f"{_join(path, name)}: unknown field{suggestion(str(name), list(fields))}; known are "
         f"{', '.join(fields)}"
         for name in value
         if name not in fields
@@ -55,6 +55,29 @@ def read_dataclass(kind: type, value: Any, path: str, problems: Problems) -> Any
     except ValueError as error:
         problems.append(f"{path}: {error}" if path else str(error))
         return None
+
+
+def changed_settings(instance: Any) -> dict[str, Any]:
+    """The fields of a dataclass that are not at their default, as plain values."""
+    return {
+        field.name: _plain(value)
+        for field in dataclasses.fields(instance)
+        if (value := getattr(instance, field.name)) != _default(field)
+    }
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return changed_settings(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value
 
 
 def _read_field(

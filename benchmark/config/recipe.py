@@ -6,8 +6,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from benchmark.config.reading import Problems, read_dataclass
-from benchmark.data.augment import STEPS, CropObjects, CropPoints, Flip, Rotate, Scale, Step
+from benchmark.config.reading import Problems, changed_settings, read_dataclass
+from benchmark.data.augment import (
+    STEPS,
+    GlobalRotation,
+    GlobalScaling,
+    ObjectRangeFilter,
+    PointsRangeFilter,
+    RandomFlip,
+    Step,
+)
 from detectors import Grid, grid_settings
 from kd_methods.core.interface import suggestion
 
@@ -28,7 +36,7 @@ def _read_step(item: Any, path: str, problems: Problems) -> Any:
     ((name, fields),) = pairs.items()
     if name not in STEPS:
         problems.append(
-            f"{path}: {name!r} is no step{suggestion(str(name), STEPS)}; there are "
+            f"{path}: unknown step {name!r}{suggestion(str(name), STEPS)}; known are "
             f"{', '.join(STEPS)}"
         )
         return None
@@ -36,24 +44,24 @@ def _read_step(item: Any, path: str, problems: Problems) -> Any:
 
 
 @dataclass(frozen=True)
-class Cycle:
+class OneCycle:
     """Learning rate and AdamW's first beta in two cosine phases, step by step.
 
-    mmdet3d's configs/_base_/schedules/cyclic-40e.py.
+    mmdet3d's configs/_base_/schedules/cyclic-40e.py, in the terms of PyTorch's OneCycleLR.
 
     Attributes:
-        climb: share of the steps in the first phase.
-        peak: learning rate that the first phase heads for, in multiples of the initial one.
-        end: the same of the second phase.
-        peak_beta: first beta that the first phase heads for.
-        end_beta: the same of the second phase.
+        pct_start: share of the optimisation steps in the first phase, 0 to 1.
+        div_factor: the first phase heads for the initial learning rate times this.
+        final_div_factor: the second phase heads for the initial learning rate over this.
+        base_momentum: first beta that the first phase heads for.
+        final_momentum: first beta that the second phase heads for.
     """
 
-    climb: float = field(default=0.4, metadata={"least": 0, "most": 1})
-    peak: float = field(default=10.0, metadata={"least": 0})
-    end: float = field(default=1e-4, metadata={"least": 0})
-    peak_beta: float = field(default=0.85 / 0.95, metadata={"least": 0, "most": 1})
-    end_beta: float = field(default=1.0, metadata={"least": 0, "most": 1})
+    pct_start: float = field(default=0.4, metadata={"least": 0, "most": 1})
+    div_factor: float = field(default=10.0, metadata={"above": 0})
+    final_div_factor: float = field(default=1e4, metadata={"above": 0})
+    base_momentum: float = field(default=0.85 / 0.95, metadata={"least": 0, "most": 1})
+    final_momentum: float = field(default=1.0, metadata={"least": 0, "most": 1})
 
 
 @dataclass(frozen=True)
@@ -63,55 +71,71 @@ class Recipe:
     Attributes:
         epochs: passes over the training frames.
         batch_size: frames per optimisation step.
-        batch_norm_batch: frames per forward pass; the gradients of batch_size / batch_norm_batch
-            passes are averaged, as mmdet3d's GPUs do, then clipped.
+        micro_batch_size: frames per forward pass, which batch norm sees; the gradients of
+            batch_size / micro_batch_size passes are accumulated and averaged, as mmdet3d's GPUs
+            do, then clipped.
         learning_rate: at the start of the cycle.
         betas: AdamW's, the first at the start of the cycle.
         weight_decay: AdamW's.
-        gradient_clip: largest gradient norm of the student.
-        cycle: how learning rate and first beta move.
+        max_grad_norm: largest gradient norm of the student.
+        one_cycle: how learning rate and first beta move.
         augmentation: the steps that every training frame takes, in order.
         grid: the detector's; None is mmdet3d's own.
 
     Raises:
-        ValueError: batch_size is no multiple of batch_norm_batch.
+        ValueError: batch_size is no multiple of micro_batch_size.
     """
 
     epochs: int = field(metadata={"least": 1})
     batch_size: int = field(metadata={"least": 1})
-    batch_norm_batch: int = field(metadata={"least": 1})
+    micro_batch_size: int = field(metadata={"least": 1})
     learning_rate: float = field(metadata={"above": 0})
     betas: tuple[float, float] = field(default=(0.95, 0.99), metadata={"least": 0, "most": 1})
     weight_decay: float = field(default=0.01, metadata={"least": 0})
-    gradient_clip: float = field(default=10.0, metadata={"above": 0})
-    cycle: Cycle = Cycle()
+    max_grad_norm: float = field(default=10.0, metadata={"above": 0})
+    one_cycle: OneCycle = OneCycle()
     augmentation: tuple[Step, ...] = field(
-        default=(Flip(), Rotate(), Scale(), CropPoints(), CropObjects()),
+        default=(
+            RandomFlip(),
+            GlobalRotation(),
+            GlobalScaling(),
+            PointsRangeFilter(),
+            ObjectRangeFilter(),
+        ),
         metadata={"read": read_steps},
     )
     grid: Grid | None = None
 
     def __post_init__(self) -> None:
-        if self.batch_size % self.batch_norm_batch:
+        if self.batch_size % self.micro_batch_size:
             raise ValueError(
-                f"batch_size is {self.batch_size}; it must be a multiple of batch_norm_batch, "
-                f"which is {self.batch_norm_batch}"
+                f"batch_size is {self.batch_size}; it must be a multiple of micro_batch_size, "
+                f"which is {self.micro_batch_size}"
             )
 
     @property
-    def passes(self) -> int:
-        """Forward passes per optimisation step."""
-        return self.batch_size // self.batch_norm_batch
+    def accumulation_steps(self) -> int:
+        """Micro-batches per optimisation step."""
+        return self.batch_size // self.micro_batch_size
 
     @property
-    def pastes_objects(self) -> bool:
+    def samples_objects(self) -> bool:
         """Whether the augmentation needs the objects of other frames."""
-        return any(step.name == "paste_objects" for step in self.augmentation)
+        return any(step.name == "object_sample" for step in self.augmentation)
 
-    def settings(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """All of it as plain values."""
         steps: list[Any] = list(self.augmentation)
         return asdict(self) | {
             "augmentation": [{step.name: asdict(step)} for step in steps],
             "grid": None if self.grid is None else grid_settings(self.grid),
         }
+
+    def settings(self) -> dict[str, Any]:
+        """What is not at its default, as plain values; the grid belongs to the cell."""
+        steps: list[Any] = list(self.augmentation)
+        changed = changed_settings(self)
+        changed.pop("grid", None)
+        if "augmentation" in changed:
+            changed["augmentation"] = [{step.name: changed_settings(step)} for step in steps]
+        return changed

@@ -40,7 +40,7 @@ from benchmark.records.store import NONE
 from benchmark.training.learner import Learner
 from benchmark.training.lockstep import SharedBatch, train
 from benchmark.training.randomness import RandomStream
-from benchmark.training.setup import Clock, Position, Setup
+from benchmark.training.setup import Clock, Position, TrainingSetup
 from detectors import CLASSES, get_family, parse_student
 from detectors.core.checkpoints import state_hash
 from detectors.core.family import FAMILIES
@@ -84,15 +84,33 @@ class Workbench:
         self.student = student
         family = parse_student(student)[0]
         profile = _profile()
-        self._cell = Cell(Data("checks", True, "checks"), profile, student, NONE, 0, precision)
+        self._cell = Cell(
+            Data("checks", True, "checks", 4, 1), profile, student, NONE, 0, precision
+        )
         recipe, grid = profile.recipe(family.name), profile.grid(family)
         dataset = KittiDataset(_small_set(), "train")
         frames = TrainingFrames(
-            dataset, None, grid, recipe.augmentation, None, 2, 1, 0, torch.device("cpu")
+            dataset=dataset,
+            limit=None,
+            grid=grid,
+            augmentation=recipe.augmentation,
+            objects=None,
+            batch_size=2,
+            batches_per_update=1,
+            seed=0,
+            device=torch.device("cpu"),
         )
         with RandomStream("teacher"):
             teacher = _without_prior(family.build(1, grid)).eval().requires_grad_(False)
-        self.setup = Setup(family, grid, frames, teacher, recipe, precision)
+        self.setup = TrainingSetup(
+            family=family,
+            grid=grid,
+            device=frames.device,
+            precision=precision,
+            frames=frames,
+            teacher=teacher,
+            recipe=recipe,
+        )
 
     def learner(self, method: str) -> Learner:
         """The student with a method, ready to train.
@@ -365,7 +383,7 @@ def learns(bench: Workbench, method: str) -> str:
     """Twenty steps on one batch lower the method's loss."""
     learner = bench.learner(method)
     shared = bench.share(learner, bench.batch())
-    optimiser = torch.optim.AdamW(learner.optimiser.param_groups, 1e-3)
+    optimiser = torch.optim.AdamW(learner.optimizer.param_groups, 1e-3)
     values = []
     for _ in range(21):
         learner.restart_streams()

@@ -20,13 +20,14 @@ from benchmark.data.batches import evaluation_batch
 from benchmark.data.kitti import Frame
 from benchmark.evaluation.detector import ValidationFrames
 from benchmark.files import write_atomically
-from benchmark.records.provenance import provenance
+from benchmark.records.provenance import environment
+from benchmark.records.record import Cost, Latency
 from benchmark.training.setup import Setup
 from detectors import Family, Grid, grid_settings
 from detectors.core.flops import count_work
 from kd_methods import Batch
 
-FRAMES = 8
+MEASURED_FRAMES = 8
 """Frames that a model is measured on, the first of the validation split."""
 ROUNDS = 3
 MEGA = 1e6
@@ -62,21 +63,22 @@ class Deployed:
 
 def remembered_cost(
     folder: Path, student: str, model: Any, setup: Setup, frames: ValidationFrames
-) -> dict[str, Any]:
-    """:func:`model_cost`, measured once per student, grid, precision, frames and machine.
+) -> Cost:
+    """:func:`model_cost`, measured once per student, grid, precision, frames and environment.
 
     Args:
         folder: where measurements are kept.
         frames: the first of them are measured; read only where nothing is remembered.
     """
-    ids = frames.ids[:FRAMES]
+    ids = frames.ids[:MEASURED_FRAMES]
     shared = {
         "student": student,
         "grid": grid_settings(setup.grid),
         "precision": setup.precision,
         "data": str(frames.dataset.root.resolve()),
         "frames": ids,
-        "provenance": provenance(setup.device),
+        "environment": environment(setup.device),
+        "figures": sorted(Cost.__annotations__),
     }
     key = hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:16]
     path = folder / f"{key}.json"
@@ -87,7 +89,7 @@ def remembered_cost(
     return json.loads(path.read_bytes())
 
 
-def model_cost(deployed: Deployed, frames: Sequence[Frame], timed: bool = True) -> dict[str, Any]:
+def model_cost(deployed: Deployed, frames: Sequence[Frame], timed: bool = True) -> Cost:
     """Cost of a student as deployed, without anything that its training added.
 
     Args:
@@ -127,7 +129,7 @@ def model_cost(deployed: Deployed, frames: Sequence[Frame], timed: bool = True) 
     }
 
 
-def latency(deployed: Deployed, batches: Sequence[Batch]) -> dict[str, float]:
+def latency(deployed: Deployed, batches: Sequence[Batch]) -> Latency:
     """Milliseconds from the points of one frame to its boxes: median, interquartile range."""
     times = []
     for batch in batches:

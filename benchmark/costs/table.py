@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from benchmark.config.profile import Profile, load_profile
 from benchmark.config.request import SYNTHETIC
-from benchmark.costs.measure import FRAMES, MEGA, Deployed, model_cost
+from benchmark.costs.measure import MEASURED_FRAMES, MEGA, Deployed, model_cost
 from benchmark.data import synthetic
 from benchmark.data.kitti import Frame, KittiDataset
 from detectors import Family, get_family, parse_student, student_name
@@ -42,7 +42,7 @@ def measure_students(
     profile: str,
     cache: Path,
     device: torch.device,
-    count: int = FRAMES,
+    count: int = MEASURED_FRAMES,
     timed: bool = True,
 ) -> list[dict[str, Any]]:
     """Cost of a student by name, or of ``all`` that the paper has, in float32.

@@ -55,7 +55,7 @@ def augment(
 
 
 @dataclass(frozen=True)
-class PasteObjects:
+class ObjectSample:
     """Fill a frame up with objects of other frames where there is room.
 
     mmdet3d's ObjectSample with its DataBaseSampler, without ground planes (KITTI's download has
@@ -69,7 +69,7 @@ class PasteObjects:
         ValueError: a class that detectors do not know.
     """
 
-    name: ClassVar[str] = "paste_objects"
+    name: ClassVar[str] = "object_sample"
     counts: Mapping[str, int] = field(metadata={"least": 0})
     min_points: Mapping[str, int] = field(metadata={"least": 0})
 
@@ -83,7 +83,7 @@ class PasteObjects:
     ) -> Sample:
         objects = around.objects
         if objects is None:
-            raise ValueError("paste_objects needs the objects of the training frames")
+            raise ValueError("object_sample needs the objects of the training frames")
         chosen = np.empty(0, np.int64)
         for class_name, count in self.counts.items():
             label = CLASSES.index(class_name)
@@ -101,7 +101,7 @@ class PasteObjects:
 
 
 @dataclass(frozen=True)
-class ShakeObjects:
+class ObjectNoise:
     """Move and turn every object by itself, with its points, where there is room.
 
     mmdet3d's ObjectNoise: the first of several random moves that hits no other object.
@@ -112,7 +112,7 @@ class ShakeObjects:
         tries: moves tried before an object stays where it is.
     """
 
-    name: ClassVar[str] = "shake_objects"
+    name: ClassVar[str] = "object_noise"
     translation_std: tuple[float, float, float] = (1.0, 1.0, 0.5)
     rotation: tuple[float, float] = (-QUARTER, QUARTER)
     tries: int = field(default=100, metadata={"least": 1})
@@ -137,10 +137,10 @@ class ShakeObjects:
 
 
 @dataclass(frozen=True)
-class Flip:
+class RandomFlip:
     """Mirror y with a probability (mmdet3d's RandomFlip3D, horizontal)."""
 
-    name: ClassVar[str] = "flip"
+    name: ClassVar[str] = "random_flip"
     probability: float = field(default=0.5, metadata={"least": 0, "most": 1})
 
     def __call__(
@@ -155,10 +155,10 @@ class Flip:
 
 
 @dataclass(frozen=True)
-class Rotate:
+class GlobalRotation:
     """Turn the scene about z by an angle in a range, radians (mmdet3d's GlobalRotScaleTrans)."""
 
-    name: ClassVar[str] = "rotate"
+    name: ClassVar[str] = "global_rotation"
     angle: tuple[float, float] = (-QUARTER, QUARTER)
 
     def __call__(
@@ -173,10 +173,10 @@ class Rotate:
 
 
 @dataclass(frozen=True)
-class Scale:
+class GlobalScaling:
     """Scale the scene by a factor in a range (mmdet3d's GlobalRotScaleTrans)."""
 
-    name: ClassVar[str] = "scale"
+    name: ClassVar[str] = "global_scaling"
     factor: tuple[float, float] = field(default=(0.95, 1.05), metadata={"above": 0})
 
     def __call__(
@@ -190,10 +190,10 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class CropPoints:
+class PointsRangeFilter:
     """Drop points outside the grid's range (mmdet3d's PointsRangeFilter)."""
 
-    name: ClassVar[str] = "crop_points"
+    name: ClassVar[str] = "points_range_filter"
 
     def __call__(
         self, sample: Sample, generator: np.random.Generator, around: Surroundings
@@ -202,10 +202,10 @@ class CropPoints:
 
 
 @dataclass(frozen=True)
-class CropObjects:
+class ObjectRangeFilter:
     """Drop objects centred outside the grid's range in x and y (mmdet3d's ObjectRangeFilter)."""
 
-    name: ClassVar[str] = "crop_objects"
+    name: ClassVar[str] = "object_range_filter"
 
     def __call__(
         self, sample: Sample, generator: np.random.Generator, around: Surroundings
@@ -217,8 +217,14 @@ class CropObjects:
 
 
 _ALL: tuple[type[Step], ...] = (
-    PasteObjects, ShakeObjects, Flip, Rotate, Scale, CropPoints, CropObjects
-)  # fmt: skip
+    ObjectSample,
+    ObjectNoise,
+    RandomFlip,
+    GlobalRotation,
+    GlobalScaling,
+    PointsRangeFilter,
+    ObjectRangeFilter,
+)
 STEPS: Mapping[str, type[Step]] = {step.name: step for step in _ALL}
 """Every step by its name in recipes."""
 

@@ -18,7 +18,7 @@ from kd_methods import Batch
 from kd_methods.core.geometry import limit_angle
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingFrames:
     """The training split as a reproducible stream of augmented batches.
 

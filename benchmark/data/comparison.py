@@ -20,7 +20,7 @@ from benchmark.data.box_geometry import first_box
 from benchmark.data.kitti import Frame, KittiDataset
 from kd_methods.core.geometry import rotated_corners
 
-CLASSES = ("Car", "Pedestrian", "Cyclist", "Van", "Person_sitting", "DontCare")
+COMPARED_CLASSES = ("Car", "Pedestrian", "Cyclist", "Van", "Person_sitting", "DontCare")
 BANDS = ((0, 10), (10, 20), (20, 30), (30, 50))
 """Distances of a box's centre from the sensor, metres."""
 PILLAR = 0.16
@@ -81,7 +81,7 @@ def draw(summaries: Sequence[Summary], path: Path) -> None:
         axes[0, 0].plot(centres, medians, marker="o", label=summary.name)
         counts = np.sort(summary.pillars)[::-1]
         axes[0, 1].plot(counts, np.arange(1, len(counts) + 1) / len(counts), label=summary.name)
-        labelled = summary.objects[summary.objects["class"].isin(CLASSES[:3])]
+        labelled = summary.objects[summary.objects["class"].isin(COMPARED_CLASSES[:3])]
         axes[1, 0].hist(labelled["distance"], 25, (0, 50), density=True, histtype="step",
                         label=summary.name)  # fmt: skip
         axes[1, 1].hist(cars["yaw"] % np.pi, 18, (0, np.pi), density=True, histtype="step",
@@ -175,7 +175,7 @@ def _describe_frames(summary: Summary) -> dict[str, str]:
 
 def _describe_classes(summary: Summary) -> dict[str, str]:
     found = {}
-    for name in CLASSES:
+    for name in COMPARED_CLASSES:
         rows = summary.objects[summary.objects["class"] == name]
         text = f"{len(rows) / len(summary.frames):.2f}"
         if len(rows) and name != "DontCare":
@@ -187,7 +187,7 @@ def _describe_classes(summary: Summary) -> dict[str, str]:
 
 def _describe_points(summary: Summary) -> dict[str, str]:
     found = {}
-    for name in CLASSES[:3]:
+    for name in COMPARED_CLASSES[:3]:
         for low, high in BANDS:
             rows = summary.objects[
                 (summary.objects["class"] == name)
@@ -202,7 +202,7 @@ def _describe_points(summary: Summary) -> dict[str, str]:
 
 def _describe_visibility(summary: Summary) -> dict[str, str]:
     found = {}
-    for name in CLASSES[:3]:
+    for name in COMPARED_CLASSES[:3]:
         rows = summary.objects[summary.objects["class"] == name]
         shares = [(rows["occlusion"] == level).mean() for level in (0, 1, 2)]
         truncated = (rows["truncation"] > 0).mean()

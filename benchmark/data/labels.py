@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmark.data.errors import DataError
 
-CLASSES = (
+LABEL_CLASSES = (
     "Car",
     "Van",
     "Truck",
@@ -28,7 +28,7 @@ CLASSES = (
     "Misc",
     "DontCare",
 )
-COLUMNS = (
+LABEL_COLUMNS = (
     "class",
     "truncation",
     "occlusion",
@@ -50,8 +50,8 @@ LEAST_HEIGHT = (40.0, 25.0, 25.0)
 """Pixels that an object of level Easy, Moderate, Hard is higher than in the image."""
 MOST_OCCLUSION = (0, 1, 2)
 MOST_TRUNCATION = (0.15, 0.3, 0.5)
-_NAME_TYPE = f"<U{max(map(len, CLASSES))}"
-_SPELLING = {spelling: name for name in CLASSES for spelling in (name, name.lower())}
+_NAME_TYPE = f"<U{max(map(len, LABEL_CLASSES))}"
+_SPELLING = {spelling: name for name in LABEL_CLASSES for spelling in (name, name.lower())}
 
 
 class LabelError(DataError):
@@ -65,7 +65,7 @@ class Labels:
     All arrays are float64 except `name` (str) and `occlusion` (int64).
 
     Attributes:
-        name: (n,) one of CLASSES.
+        name: (n,) one of LABEL_CLASSES.
         truncation: (n,) 0 (inside the image) to 1; -1 where unknown.
         occlusion: (n,) 0 visible, 1 partly, 2 largely occluded, 3 unknown; -1 where not given.
         alpha: (n,) observation angle in radians; -10 where not given.
@@ -157,7 +157,7 @@ def read_labels(path: str | Path, scored: bool = False) -> Labels:
     path = Path(path)
     lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")
     rows = [row for row in map(str.split, lines) if row]
-    width = len(COLUMNS) if scored else len(COLUMNS) - 1
+    width = len(LABEL_COLUMNS) if scored else len(LABEL_COLUMNS) - 1
     try:
         names = [_SPELLING[row[0]] for row in rows]
         numbers = [float(field) for row in rows for field in row[1:]]
@@ -222,12 +222,12 @@ def _problem(row: list[str], width: int) -> str | None:
     if not row:
         return None
     if row[0] not in _SPELLING:
-        return f"unknown class '{row[0]}'; use one of {', '.join(CLASSES)}"
-    if len(row) == width - 1 == len(COLUMNS) - 1:
+        return f"unknown class '{row[0]}'; use one of {', '.join(LABEL_CLASSES)}"
+    if len(row) == width - 1 == len(LABEL_COLUMNS) - 1:
         return "the score is missing; a detection's line ends in its score as 16th field"
     if len(row) != width:
-        return f"{len(row)} fields; write {width}: {' '.join(COLUMNS[:width])}"
-    for column, field in zip(COLUMNS[1:], row[1:], strict=False):
+        return f"{len(row)} fields; write {width}: {' '.join(LABEL_COLUMNS[:width])}"
+    for column, field in zip(LABEL_COLUMNS[1:], row[1:], strict=False):
         try:
             value = float(field)
         except ValueError:

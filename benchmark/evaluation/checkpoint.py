@@ -14,21 +14,16 @@ from benchmark.config.matrix import describe_data
 from benchmark.config.profile import load_profile
 from benchmark.config.request import SYNTHETIC
 from benchmark.data import synthetic
-from benchmark.data.batches import TrainingFrames
 from benchmark.data.kitti import KittiDataset
 from benchmark.data.labels import write_labels
 from benchmark.evaluation.detector import Findings, ValidationFrames, detect_all
 from benchmark.evaluation.table import ap_table
 from benchmark.records import store
+from benchmark.records.folder import ResultsFolder
+from benchmark.records.record import Record
 from benchmark.training.setup import Setup
 from detectors import Grid, parse_student, read_grid
-from detectors.core.checkpoints import (
-    CheckpointError,
-    load_weights,
-    read_origin,
-    read_weights,
-    weights_hash,
-)
+from detectors.core.checkpoints import CheckpointError, load_network, read_origin
 
 
 @dataclass(frozen=True)
@@ -49,7 +44,31 @@ class Network:
     weights: Path
     precision: str = "fp32"
     limit: int | None = None
-    record: Mapping[str, Any] | None = None
+    record: Record | None = None
+
+    @property
+    def sha256(self) -> str | None:
+        """Of the weights that its record speaks of."""
+        return None if self.record is None else self.record["weights_sha256"]
+
+    def setup(self, device: torch.device) -> Setup:
+        """What runs it."""
+        family = parse_student(self.student)[0]
+        return Setup(family=family, grid=self.grid, device=device, precision=self.precision)
+
+    def load(self, device: torch.device) -> nn.Module:
+        """The model, frozen and in evaluation mode.
+
+        Raises:
+            CheckpointError: the weights do not fit, or are others than its record says.
+        """
+        model = load_network(self.student, self.grid, self.weights, self.sha256)
+        return self.setup(device).family.place(model, device)
+
+    def frames(self, root: Path) -> ValidationFrames:
+        """The validation frames that it is evaluated on, of a folder in KITTI's layout."""
+        reduced = self.grid != parse_student(self.student)[0].default_grid()
+        return ValidationFrames(KittiDataset(root, "val"), self.limit, reduced)
 
 
 def find_network(checkpoint: str, results: Path | None, student: str | None) -> Network:
@@ -96,9 +115,8 @@ def score_network(
         DivergedError: a detection is not finite.
     """
     root = _data_root(network, data, cache)
-    setup, frames = place_network(network, root, device)
-    model = load_network(network, setup)
-    findings = detect_all({network.student: model}, setup, frames)[network.student]
+    frames, models = network.frames(root), {network.student: network.load(device)}
+    findings = detect_all(models, network.setup(device), frames)[network.student]
     if isinstance(findings, Exception):
         raise findings
     ap = findings.evaluate().as_json()
@@ -121,15 +139,12 @@ def write_detections(findings: Findings, folder: Path) -> None:
 def _of_cell(results: Path, cell: str) -> Network:
     record = store.find(results, cell)
     settings = record["settings"]
-    path = store.checkpoint_path(results, record["cell"])
-    if weights_hash(read_weights(path)) != record["weights_sha256"]:
-        raise CheckpointError(f"checkpoint {path} is another than its record says")
     return Network(
         record["student"],
         read_grid(settings["grid"]),
-        path,
+        ResultsFolder(results).checkpoint(record["cell"]),
         record["precision"],
-        settings["max_frames"].get("val"),
+        settings.get("max_frames", {}).get("val"),
         record,
     )
 
@@ -141,27 +156,7 @@ def _data_root(network: Network, data: str, cache: Path) -> Path:
     return synthetic.ensure(cache / "synthetic", **load_profile(name).synthetic)
 
 
-def place_network(
-    network: Network, root: Path, device: torch.device
-) -> tuple[Setup, ValidationFrames]:
-    """What evaluation needs; the training fields are the least there is."""
-    family, _ = parse_student(network.student)
-    dataset = KittiDataset(root, "val")
-    unused = TrainingFrames(dataset, None, network.grid, (), None, 1, 1, 0, device)
-    recipe = load_profile("kitti").recipe(family.name)
-    setup = Setup(family, network.grid, unused, None, recipe, network.precision)
-    reduced = network.grid != family.default_grid()
-    return setup, ValidationFrames(dataset, network.limit, reduced)
-
-
-def load_network(network: Network, setup: Setup) -> nn.Module:
-    family, ratio = parse_student(network.student)
-    model = family.build(ratio, network.grid)
-    load_weights(model, network.weights, network.student)
-    return family.place(model, setup.device).eval().requires_grad_(False)
-
-
-def _beside_record(record: Mapping[str, Any], ap: Mapping[str, Any], fingerprint: str) -> str:
+def _beside_record(record: Record, ap: Mapping[str, Any], fingerprint: str) -> str:
     if fingerprint != record["dataset"]["fingerprint"]:
         return "other data than its record's"
     return "as in its record" if ap == record["ap"] else "NOT as in its record"

@@ -15,7 +15,7 @@ from benchmark.data.errors import DataError
 from benchmark.data.labels import LabelError, Labels, read_labels
 from benchmark.evaluation import diagnostics
 from benchmark.evaluation.kitti_ap import LOOSE, STRICT, Result, evaluate
-from benchmark.evaluation.protocol import CLASSES, DIFFICULTIES, ENOUGH_OBJECTS, METRICS
+from benchmark.evaluation.protocol import DIFFICULTIES, ENOUGH_OBJECTS, METRICS, SCORED_CLASSES
 
 _SHOWN_ERRORS = 20
 
@@ -179,7 +179,7 @@ def _table(result: Result) -> str:
     headers = ["", "", *(f"{r} {d}" for r in ("R40", "R11") for d in DIFFICULTIES)]
     ap40, ap11 = result.ap("R40"), result.ap("R11")
     rows: list[list[object]] = []
-    for c, name in enumerate(CLASSES):
+    for c, name in enumerate(SCORED_CLASSES):
         bounded = [*(result.objects[c] < ENOUGH_OBJECTS)] * 2
         for m, metric in enumerate(METRICS):
             values = [*ap40[c, m], *ap11[c, m]]
@@ -196,7 +196,7 @@ def _table(result: Result) -> str:
 def _table_by(what: str, edges: Sequence[float], results: Sequence[Result]) -> str:
     """AP 3D R40 of every class, one row for each interval."""
     rows: list[list[object]] = []
-    for c, name in enumerate(CLASSES):
+    for c, name in enumerate(SCORED_CLASSES):
         for i, result in enumerate(results):
             low, high = edges[i], edges[i + 1]
             interval = f"{low:g}-{high:g}" if np.isfinite(high) else f"{low:g}+"
@@ -228,6 +228,6 @@ def _notes(result: Result) -> str:
             f"* bounded: fewer than {ENOUGH_OBJECTS} valid objects, so that no detector can reach "
             "100; mAP (-) needs every class unbounded."
         )
-    if not all(result.statistics.classes[name].measured.all() for name in CLASSES):
+    if not all(result.statistics.classes[name].measured.all() for name in SCORED_CLASSES):
         notes.append("- the detections lack the angle or the boxes that this figure needs.")
     return "\n".join(notes)

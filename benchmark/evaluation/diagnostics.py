@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmark.data.labels import Labels
 from benchmark.evaluation.kitti_ap import STRICT, MinOverlap, Result, evaluate
-from benchmark.evaluation.protocol import CLASSES, DIFFICULTIES, METRICS, RECALL_POSITIONS
+from benchmark.evaluation.protocol import DIFFICULTIES, METRICS, RECALL_POSITIONS, SCORED_CLASSES
 
 DISTANCES = (0.0, 30.0, 50.0, np.inf)  # metres
 POINT_COUNTS = (0, 10, 50, np.inf)
@@ -105,7 +105,7 @@ def write_curves_csv(path: Path, result: Result) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["class", "metric", "difficulty", "recall", "precision"])
-        for c, name in enumerate(CLASSES):
+        for c, name in enumerate(SCORED_CLASSES):
             for m, metric in enumerate(METRICS):
                 for level, difficulty in enumerate(DIFFICULTIES):
                     for k, value in enumerate(result.precision[c, m, level]):
@@ -120,10 +120,10 @@ def write_curves_png(path: Path, result: Result) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3 * len(METRICS), 2.6 * len(CLASSES)), layout="constrained")
-    panels = figure.subplots(len(CLASSES), len(METRICS), sharex=True, sharey=True)
+    figure = Figure(figsize=(3 * len(METRICS), 2.6 * len(SCORED_CLASSES)), layout="constrained")
+    panels = figure.subplots(len(SCORED_CLASSES), len(METRICS), sharex=True, sharey=True)
     recalls = np.linspace(0, 1, RECALL_POSITIONS)
-    for c, name in enumerate(CLASSES):
+    for c, name in enumerate(SCORED_CLASSES):
         for m, metric in enumerate(METRICS):
             for level, difficulty in enumerate(DIFFICULTIES):
                 panels[c, m].plot(recalls, result.precision[c, m, level], label=difficulty)

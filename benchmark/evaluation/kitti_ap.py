@@ -21,12 +21,12 @@ from benchmark.data.errors import DataError
 from benchmark.data.labels import LEAST_HEIGHT, MOST_OCCLUSION, MOST_TRUNCATION, Labels
 from benchmark.evaluation import kernels
 from benchmark.evaluation.protocol import (
-    CLASSES,
     DIFFICULTIES,
     ENOUGH_OBJECTS,
     METRICS,
     RECALL_POSITIONS,
     RECALLS,
+    SCORED_CLASSES,
 )
 
 _NEIGHBOUR = {"Car": "Van", "Pedestrian": "Person_sitting"}
@@ -121,10 +121,10 @@ class FrameStatistics:
             raise ValueError(f"weights {weights.shape} do not fit {self.frames} frames")
         m, level = METRICS.index(metric), DIFFICULTIES.index(difficulty)
         weights = np.ascontiguousarray(weights, np.int64)
-        ap = np.empty((len(weights), len(CLASSES)))
+        ap = np.empty((len(weights), len(SCORED_CLASSES)))
 
         def work(begin: int, end: int) -> None:
-            for c, name in enumerate(CLASSES):
+            for c, name in enumerate(SCORED_CLASSES):
                 curve = self.classes[name].precision(m, level, weights[begin:end])
                 ap[begin:end, c] = 100 * curve[:, RECALLS[recalls]].mean(1)
 
@@ -154,7 +154,7 @@ class FrameStatistics:
                     name: ClassStatistics(
                         **{field.name: file[f"{name}.{field.name}"] for field in _STORED}
                     )
-                    for name in CLASSES
+                    for name in SCORED_CLASSES
                 }
                 return cls(classes, int(file["frames"]))
         except (KeyError, BadZipFile) as error:
@@ -193,7 +193,7 @@ class Result:
         ap = {recalls: self.ap(recalls) for recalls in RECALLS}
         mean = {recalls: self.mean_ap(recalls) for recalls in RECALLS}
         layout: dict[str, Any] = {}
-        for c, name in enumerate(CLASSES):
+        for c, name in enumerate(SCORED_CLASSES):
             layout[name] = {
                 metric: {recalls: _numbers(ap[recalls][c, m]) for recalls in RECALLS}
                 for m, metric in enumerate(METRICS)
@@ -228,7 +228,7 @@ def evaluate(
     """
     statistics = match(ground_truth, detections, ignored, exempt, min_overlap)
     once = np.ones((1, statistics.frames), np.int64)
-    classes = [statistics.classes[name] for name in CLASSES]
+    classes = [statistics.classes[name] for name in SCORED_CLASSES]
     precision = [
         [[c.precision(m, level, once)[0] for level in range(3)] for m in range(4)] for c in classes
     ]
@@ -265,7 +265,7 @@ def match(
     _in_threads(work, len(detections))
     oriented = not (det.alpha == -10).any()
     classes = {}
-    for c, name in enumerate(CLASSES):
+    for c, name in enumerate(SCORED_CLASSES):
         mine = np.flatnonzero(det.name == name)
         mine = mine[np.argsort(-score[mine], kind="stable")]
         classes[name] = ClassStatistics(
@@ -294,8 +294,8 @@ def _check_frames(ground_truth: Sequence[Labels], detections: Sequence[Labels]) 
 def _ground_truth_roles(gt: Labels, ignored: np.ndarray) -> np.ndarray:
     """(classes, difficulties, n) VALID, IGNORED or OTHER."""
     height = gt.bbox[:, 3] - gt.bbox[:, 1]
-    roles = np.full((len(CLASSES), len(DIFFICULTIES), len(gt)), kernels.OTHER, np.int8)
-    for c, name in enumerate(CLASSES):
+    roles = np.full((len(SCORED_CLASSES), len(DIFFICULTIES), len(gt)), kernels.OTHER, np.int8)
+    for c, name in enumerate(SCORED_CLASSES):
         for level in range(len(DIFFICULTIES)):
             beyond = (
                 ignored
@@ -312,8 +312,8 @@ def _ground_truth_roles(gt: Labels, ignored: np.ndarray) -> np.ndarray:
 def _detection_roles(det: Labels) -> np.ndarray:
     """(classes, difficulties, n); the devkit ignores low detections whatever their class."""
     height = np.abs(det.bbox[:, 3] - det.bbox[:, 1])
-    roles = np.full((len(CLASSES), len(DIFFICULTIES), len(det)), kernels.OTHER, np.int8)
-    for c, name in enumerate(CLASSES):
+    roles = np.full((len(SCORED_CLASSES), len(DIFFICULTIES), len(det)), kernels.OTHER, np.int8)
+    for c, name in enumerate(SCORED_CLASSES):
         roles[c, :, det.name == name] = kernels.VALID
         for level, least in enumerate(LEAST_HEIGHT):
             roles[c, level, height < least] = kernels.IGNORED

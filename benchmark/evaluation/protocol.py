@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-CLASSES = ("Car", "Pedestrian", "Cyclist")
+SCORED_CLASSES = ("Car", "Pedestrian", "Cyclist")
 METRICS = ("bbox", "bev", "3d", "aos")
 DIFFICULTIES = ("easy", "moderate", "hard")
 RECALL_POSITIONS = 41  # 0, 1/40, .., 1

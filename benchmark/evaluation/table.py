@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from tabulate import tabulate
 
-from benchmark.evaluation.protocol import CLASSES, DIFFICULTIES, ENOUGH_OBJECTS, METRICS
-from benchmark.records.store import Record
+from benchmark.evaluation.protocol import DIFFICULTIES, ENOUGH_OBJECTS, METRICS, SCORED_CLASSES
 
 
-def ap_table(ap: Record) -> str:
+def ap_table(ap: Mapping[str, Any]) -> str:
     """The figures of ``ap`` in a record, R40 and R11."""
     rows = []
-    for name in (*CLASSES, "mAP"):
+    for name in (*SCORED_CLASSES, "mAP"):
         for metric in METRICS:
             figures = [*ap[name][metric]["R40"], *ap[name][metric]["R11"]]
             bounded = [
@@ -21,7 +23,7 @@ def ap_table(ap: Record) -> str:
             rows.append([name if metric == METRICS[0] else "", metric, *shown])
     headers = ["AP", "", *(f"{r} {d}" for r in ("R40", "R11") for d in DIFFICULTIES)]
     table = tabulate(rows, headers, disable_numparse=True, stralign="right")
-    objects = "; ".join(f"{name} {ap[name]['objects']}" for name in CLASSES)
+    objects = "; ".join(f"{name} {ap[name]['objects']}" for name in SCORED_CLASSES)
     return f"{table}\nvalid objects: {objects}; * fewer than {ENOUGH_OBJECTS}, so bounded"
 
 

@@ -27,10 +27,11 @@ from benchmark.data.labels import Labels
 from benchmark.evaluation.detector import Findings
 from benchmark.evaluation.diagnostics import DISTANCES
 from benchmark.files import write_atomically
+from benchmark.records.folder import ResultsFolder
 from detectors import CLASSES, Grid
 from kd_methods.core.errors import PointKDError
 
-FRAMES = 3
+SHOWN_FRAMES = 3
 """Frames shown: the first of the validation split that hold an object."""
 POINTS = 2500
 """Most points of a frame."""
@@ -47,7 +48,7 @@ class ViewError(PointKDError):
 
 
 def save(
-    results: Path,
+    folder: ResultsFolder,
     cell: str,
     findings: Findings,
     dataset: KittiDataset,
@@ -58,7 +59,7 @@ def save(
     seen = {}
     for index in _shown(findings):
         frame = dataset.frame(findings.ids[index])
-        path = _frame_path(results, fingerprint, frame.id)
+        path = folder.scene(fingerprint, frame.id)
         if not path.exists():
             _write(path, _scene(frame))
         seen[frame.id] = _boxes(findings.found[index], frame)
@@ -74,22 +75,22 @@ def save(
         ],
         "detections": seen,
     }
-    _write(_path(results, cell), view)
+    _write(folder.view(cell), view)
 
 
-def copy(source: Path, target: Path, cell: str) -> None:
+def copy(source: ResultsFolder, target: ResultsFolder, cell: str) -> None:
     """Put a cell's file into another results folder, if there is one."""
-    if _path(source, cell).exists():
-        write_atomically(_path(target, cell), _path(source, cell).read_bytes())
+    if source.view(cell).exists():
+        write_atomically(target.view(cell), source.view(cell).read_bytes())
 
 
-def load(results: Path, cell: str) -> dict[str, Any] | None:
+def load(folder: ResultsFolder, cell: str) -> dict[str, Any] | None:
     """What `save` wrote for a cell; None for a cell without views.
 
     Raises:
         ViewError: names the file and what is wrong with it.
     """
-    view = _read(_path(results, cell), cell)
+    view = _read(folder.view(cell), cell)
     if view is not None:
         try:
             _check_numbers(view["range"], 4)
@@ -102,17 +103,17 @@ def load(results: Path, cell: str) -> dict[str, Any] | None:
                         _check_numbers([v or 0 for v in part["ap"][name][metric]["R40"]], 3)
                     _check_numbers(part["ap"][name]["objects"], 3)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise _malformed(_path(results, cell), error) from None
+            raise _malformed(folder.view(cell), error) from None
     return view
 
 
-def load_frame(results: Path, fingerprint: str, frame: str) -> dict[str, Any] | None:
+def load_frame(folder: ResultsFolder, fingerprint: str, frame: str) -> dict[str, Any] | None:
     """Points and objects of a shown frame; None where there is no such file.
 
     Raises:
         ViewError: names the file and what is wrong with it.
     """
-    path = _frame_path(results, fingerprint, frame)
+    path = folder.scene(fingerprint, frame)
     scene = _read(path, fingerprint, frame)
     if scene is not None:
         try:
@@ -133,7 +134,7 @@ def thin(points: np.ndarray) -> np.ndarray:
 def _shown(findings: Findings) -> list[int]:
     """Positions of the frames shown."""
     counts = [np.isin(labels.name, CLASSES).sum() for labels in findings.truth]
-    return np.flatnonzero(counts)[:FRAMES].tolist()
+    return np.flatnonzero(counts)[:SHOWN_FRAMES].tolist()
 
 
 def _scene(frame: Frame) -> dict[str, Any]:
@@ -194,11 +195,3 @@ def _read(path: Path, *names: str) -> Any:
 
 def _write(path: Path, content: Any) -> None:
     write_atomically(path, json.dumps(content, allow_nan=False, separators=(",", ":")).encode())
-
-
-def _path(results: Path, cell: str) -> Path:
-    return results / "views" / f"{cell}.json"
-
-
-def _frame_path(results: Path, fingerprint: str, frame: str) -> Path:
-    return results / "views" / "frames" / fingerprint / f"{frame}.json"

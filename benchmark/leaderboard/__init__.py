@@ -13,7 +13,9 @@ from benchmark.files import without_collection, write_atomically
 from benchmark.leaderboard import external, published
 from benchmark.leaderboard.formats import to_csv, to_json, to_latex
 from benchmark.leaderboard.markdown import Page
-from benchmark.leaderboard.tables import Record, Table, make_tables
+from benchmark.leaderboard.tables import Table, make_tables
+from benchmark.records.folder import ResultsFolder
+from benchmark.records.record import Record
 
 __all__ = ["Page", "Table", "make_tables", "pages", "to_csv", "to_json", "to_latex", "write"]
 
@@ -25,19 +27,21 @@ def write(folder: Path, records: Sequence[Record]) -> str:
         The headline tables in Markdown, for a terminal.
     """
     page, contents = pages(folder, records)
-    for name, text in contents.items():
-        write_atomically(folder / name, text.encode())
-    return f"{page.headline}\n\nDetails: {folder / 'leaderboard.md'}, and beside it .csv .tex .json"
+    for path, text in contents.items():
+        write_atomically(path, text.encode())
+    written = ResultsFolder(folder).leaderboard("md")
+    return f"{page.headline}\n\nDetails: {written}, and beside it .csv .tex .json"
 
 
-def pages(folder: Path, records: Sequence[Record]) -> tuple[Page, dict[str, str]]:
-    """The page of a results folder, and the text of every leaderboard file by its name."""
+def pages(folder: Path, records: Sequence[Record]) -> tuple[Page, dict[Path, str]]:
+    """The page of a results folder, and the text of every leaderboard file by its path."""
+    place = ResultsFolder(folder)
     with without_collection():
         tables, found = make_tables(records), external.read_all(folder)
         page = Page(folder.resolve().name, tables, found, published.read())
         return page, {
-            "leaderboard.md": page.text(),
-            "leaderboard.csv": to_csv(tables),
-            "leaderboard.tex": to_latex(tables),
-            "leaderboard.json": to_json(tables, found),
+            place.leaderboard("md"): page.text(),
+            place.leaderboard("csv"): to_csv(tables),
+            place.leaderboard("tex"): to_latex(tables),
+            place.leaderboard("json"): to_json(tables, found),
         }

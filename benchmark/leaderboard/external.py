@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 
 from benchmark.files import write_atomically
+from benchmark.records.folder import ResultsFolder
 from benchmark.records.provenance import TOOLS, tool_version
 from kd_methods.core.errors import PointKDError
 
-FOLDER = "external"
 Problems = list[str]
 
 
@@ -108,7 +108,7 @@ def add(card_file: Path, results: Path, labels: Path, split: Path | None) -> tup
         "evaluator": f"{TOOLS[0]} {tool_version(TOOLS[0])}",
         "ap": ap,
     }
-    path = results / FOLDER / f"{card.name}.json"
+    path = ResultsFolder(results).external / f"{card.name}.json"
     write_atomically(path, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
     return path, text
 
@@ -138,7 +138,7 @@ def read_all(results: Path) -> list[dict[str, Any]]:
     Raises:
         CardError: a file is damaged.
     """
-    return [read(path) for path in sorted((results / FOLDER).glob("*.json"))]
+    return [read(path) for path in sorted(ResultsFolder(results).external.glob("*.json"))]
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 import pandas as pd
 from tabulate import LATEX_ESCAPE_RULES, tabulate
 
-from benchmark.leaderboard.markdown import caption, headline_rows
-from benchmark.leaderboard.tables import Record, Table
-
-IN_PAPERS = ("student", "method", "seeds", "BEV mAP", "BEV gain", "3D mAP", "3D gain",
-             "rank (3D)", "params (M)", "GFLOPs")  # fmt: skip
+from benchmark.leaderboard.markdown import as_text, caption
+from benchmark.leaderboard.tables import Table
 
 
 def to_csv(tables: Sequence[Table]) -> str:
@@ -34,7 +31,7 @@ def to_csv(tables: Sequence[Table]) -> str:
     return pd.concat(frames).to_csv(index=False, lineterminator="\n") if frames else ""
 
 
-def to_json(tables: Sequence[Table], external: Sequence[Record]) -> str:
+def to_json(tables: Sequence[Table], external: Sequence[Mapping[str, Any]]) -> str:
     """Everything with full precision; null where there is no figure."""
     content = {"tables": [_plain(table) for table in tables], "external": list(external)}
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
@@ -45,8 +42,7 @@ def to_latex(tables: Sequence[Table]) -> str:
     """The headline tables, for ``booktabs``."""
     parts = ["% \\usepackage{booktabs}"]
     for table in tables:
-        rows = [{name: row[name] for name in IN_PAPERS} for row in headline_rows(table)]
-        body = tabulate(rows, "keys", "latex_booktabs", disable_numparse=True)
+        body = tabulate(as_text(table, "paper"), "keys", "latex_booktabs", disable_numparse=True)
         told = _latex(f"{table.family} on {caption(table)}")
         parts.append(f"\\begin{{table}}\n\\caption{{{told}}}\n{body}\n\\end{{table}}")
     return "\n\n".join(parts) + "\n"
@@ -72,6 +68,7 @@ def _plain(table: Table) -> dict[str, Any]:
         "teacher": example["settings"].get("teacher") or example["cell"],
         "versions": example["provenance"]["versions"],
         "machines": table.machines,
+        "commits": table.commits,
         "seeds": table.seeds,
         "rows": table.rows,
         "pairs": table.pairs,

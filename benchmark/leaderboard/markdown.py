@@ -14,9 +14,18 @@ from urllib.parse import quote
 import pandas as pd
 from tabulate import tabulate
 
-from benchmark.evaluation.protocol import CLASSES, DIFFICULTIES, ENOUGH_OBJECTS
+from benchmark.evaluation.protocol import DIFFICULTIES, ENOUGH_OBJECTS, SCORED_CLASSES
 from benchmark.leaderboard import published
-from benchmark.leaderboard.tables import METRICS, MODERATE, Record, Table
+from benchmark.leaderboard.columns import (
+    COLUMNS,
+    HEADLINE_METRICS,
+    MODERATE,
+    Column,
+    Place,
+    columns,
+    number,
+)
+from benchmark.leaderboard.tables import Table
 
 FEW_SEEDS = 5
 """Below so many seeds a table claims nothing."""
@@ -50,15 +59,15 @@ class Page:
 
     title: str
     tables: Sequence[Table]
-    external: Sequence[Record]
+    external: Sequence[Mapping[str, Any]]
     printed: pd.DataFrame
 
     def text(self) -> str:
         """The whole page."""
         details = [
             part
-            for number, table in enumerate(self.tables, 1)
-            for part in _details(number, table, self.printed)
+            for place, table in enumerate(self.tables, 1)
+            for part in _details(place, table, self.printed)
         ]
         return "\n\n".join([self.headline, *details]) + "\n"
 
@@ -66,9 +75,9 @@ class Page:
     def headline(self) -> str:
         """The legend and the first table of each family."""
         parts = [f"# {_escape(self.title)}", LEGEND]
-        for number, table in enumerate(self.tables, 1):
-            parts += [f"## Table {number}: {_escape(table.title)}", _escape(caption(table))]
-            parts.append(_layout(headline_rows(table)))
+        for place, table in enumerate(self.tables, 1):
+            parts += [f"## Table {place}: {_escape(table.title)}", _escape(caption(table))]
+            parts.append(_layout(as_text(table, "headline")))
         if self.external:
             parts += ["## External results", EXTERNAL, _layout(_external_rows(self.external))]
         return "\n\n".join(parts)
@@ -93,36 +102,48 @@ def caption(table: Table) -> str:
     text = "; ".join(said) + "."
     if len(table.machines) > 1:
         text += " Latency and training times of different machines do not compare."
+    if len(table.commits) > 1:
+        text += f" Rows come from {len(table.commits)} commits: {', '.join(table.commits)}."
     if len(table.seeds) < FEW_SEEDS:
         text += f" Fewer than {FEW_SEEDS} seeds: nothing here is a claim."
     return text
 
 
-def headline_rows(table: Table) -> list[dict[str, str]]:
-    """The columns that people compare first, as text."""
-    return [_headline_row(row) for row in table.rows]
+def as_text(table: Table, place: Place) -> list[dict[str, str]]:
+    """The rows of a table as text, with the columns of a place."""
+    shown = columns(place)
+    return [{column.key: _shown(column, row) for column in shown} for row in table.rows]
 
 
-def _headline_row(row: Mapping[str, Any]) -> dict[str, str]:
-    shown = _names(row)
-    for label in METRICS.values():
-        shown[f"{label} mAP"] = _text(row[f"{label} mAP"], 2)
-        shown[f"{label} gain"] = _interval(row, f"{label} gain")
-    shown["verdict (3D)"] = row["verdict"]
-    shown["rank (3D)"] = _rank(row)
-    for column, digits in (("params (M)", 3), ("GFLOPs", 2), ("latency (ms)", 1)):
-        shown[column] = _text(row[column], digits)
-    return shown
+def _shown(column: Column, row: Mapping[str, Any]) -> str:
+    value = row[column.key]
+    low, high = row.get(f"{column.key} low", math.nan), row.get(f"{column.key} high", math.nan)
+    if column.name == "method":
+        return value + (" †" if row["extrapolated"] else "")
+    if column.kind == "seeds":
+        return str(value) if value == row["of seeds"] else f"{value} of {row['of seeds']}"
+    if column.kind == "text":
+        return value
+    if math.isnan(value):
+        return "" if column.kind in ("interval", "rank") else "–"
+    if column.kind == "rank":
+        return f"{value:.0f} [{low:.0f}–{high:.0f}]"
+    if column.kind == "interval":
+        return f"{value:+.2f}" + ("" if math.isnan(low) else f" [{low:+.2f}, {high:+.2f}]")
+    text = f"{100 * value if column.kind == 'percent' else value:.{column.digits}f}"
+    if column.kind == "spread" and not math.isnan(iqr := row[f"{column.key} iqr"]):
+        text += f" (iqr {iqr:.{column.digits}f})"
+    return text
 
 
-def _details(number: int, table: Table, printed: pd.DataFrame) -> list[str]:
+def _details(place: int, table: Table, printed: pd.DataFrame) -> list[str]:
     """The sections behind one headline table."""
     rows = table.rows
-    parts = [f"## Details of table {number}"]
-    for label in reversed(METRICS.values()):
+    parts = [f"## Details of table {place}"]
+    for label in reversed(HEADLINE_METRICS.values()):
         parts += [f"### {label} AP by class and difficulty (R40)"]
         parts += [_layout([_ap_row(row, label) for row in rows])]
-    parts += ["### Costs", COSTS, _layout([_cost_row(row, table) for row in rows])]
+    parts += ["### Costs", COSTS, _layout(_cost_rows(table))]
     parts += ["### Differences between methods (3D mAP)", *_pairs(table)]
     if len(beside := published.beside(table, printed)):
         parts += ["### Published figures", published.comparability(table)]
@@ -136,8 +157,8 @@ COSTS = """\
 Of the student as deployed: parameters, GFLOPs, GMACs (all layers), activations, latency with
 interquartile range, peak memory of weights and forward pass. Of training: parameters that the
 method adds and that are dropped afterwards; seconds the cell would have taken alone, and its share
-as run in lockstep; the part of the time alone that goes into the method's own loss and its
-gradient. – means not measured."""
+as run in lockstep; KD share: the part of the time alone that goes into the method's own loss and
+its gradient. – means not measured."""
 
 EXTERNAL = """\
 Detections of other code, scored by this evaluator. Nothing was trained here, so there is no gain;
@@ -145,8 +166,8 @@ costs are as their authors state them."""
 
 
 def _ap_row(row: Mapping[str, Any], label: str) -> dict[str, str]:
-    shown = _names(row)
-    for name in CLASSES:
+    shown = {column.key: _shown(column, row) for column in COLUMNS[:3]}
+    for name in SCORED_CLASSES:
         for difficulty in DIFFICULTIES:
             mark = "*" if row[f"{name} objects {difficulty}"] < ENOUGH_OBJECTS else ""
             text = _text(row[f"{name} {label} {difficulty}"], 2)
@@ -154,22 +175,13 @@ def _ap_row(row: Mapping[str, Any], label: str) -> dict[str, str]:
     return shown
 
 
-def _cost_row(row: Mapping[str, Any], table: Table) -> dict[str, str]:
-    latency, spread = row["latency (ms)"], row["latency iqr (ms)"]
-    share = row["KD share"]
-    shown = _names(row) | {
-        "params (M)": _text(row["params (M)"], 3),
-        "GFLOPs": _text(row["GFLOPs"], 2),
-        "GMACs": _text(row["GMACs"], 2),
-        "activations (M)": _text(row["activations (M)"], 1),
-        "latency (ms)": _text(latency, 1) + ("" if math.isnan(spread) else f" ({spread:.1f})"),
-        "peak memory (MB)": _text(row["peak memory (MB)"], 0),
-        "added in training (params)": _text(row["extra training params"], 0),
-        "alone (s)": _text(row["train alone (s)"], 0),
-        "as run (s)": _text(row["train as run (s)"], 0),
-        "in KD": "–" if math.isnan(share) else f"{100 * share:.0f} %",
-    }
-    return shown | ({"machine": row["machine"]} if len(table.machines) > 1 else {})
+def _cost_rows(table: Table) -> list[dict[str, str]]:
+    """Costs, and the machine where there are several."""
+    rows = as_text(table, "costs")
+    if len(table.machines) > 1:
+        for shown, row in zip(rows, table.rows, strict=True):
+            shown["machine"] = row["machine"]
+    return rows
 
 
 def _pairs(table: Table) -> list[str]:
@@ -204,7 +216,7 @@ def _published_row(row: Mapping[str, Any]) -> dict[str, str]:
         "method": row["method"],
         "printed in": f"{row['source']}, table {row['table']}",
     }
-    for label in METRICS.values():
+    for label in HEADLINE_METRICS.values():
         shown[f"{label} mAP printed"] = _text(row[f"{label} printed"], 1)
         shown[f"{label} mAP here"] = _text(row[f"{label} mAP"], 2)
         difference = row[f"{label} difference"]
@@ -251,7 +263,7 @@ def _link(cell: Mapping[str, Any]) -> str:
     return f"[{seed}]({path})" if cell["cell"] else seed
 
 
-def _external_rows(found: Sequence[Record]) -> list[dict[str, str]]:
+def _external_rows(found: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     rows = []
     for record in found:
         card, ap = record["card"], record["ap"]
@@ -264,10 +276,10 @@ def _external_rows(found: Sequence[Record]) -> list[dict[str, str]]:
             "detector": card["detector"],
             "data, split": f"{card['data']}, {card['split']} ({record['frames']} frames)",
         }
-        for metric, label in METRICS.items():
-            shown[f"{label} mAP"] = _text(_or_nan(ap["mAP"][metric]["R40"][MODERATE]), 2)
-        for name in CLASSES:
-            bev, box = (_text(_or_nan(ap[name][m]["R40"][MODERATE]), 1) for m in METRICS)
+        for metric, label in HEADLINE_METRICS.items():
+            shown[f"{label} mAP"] = _text(number(ap["mAP"][metric]["R40"][MODERATE]), 2)
+        for name in SCORED_CLASSES:
+            bev, box = (_text(number(ap[name][m]["R40"][MODERATE]), 1) for m in HEADLINE_METRICS)
             mark = "*" if ap[name]["objects"][MODERATE] < ENOUGH_OBJECTS else ""
             shown[f"{name} BEV / 3D"] = f"{bev} / {box}{mark}"
         shown["stated costs"] = ", ".join(f"{name} {value}" for name, value in costs.items())
@@ -276,34 +288,8 @@ def _external_rows(found: Sequence[Record]) -> list[dict[str, str]]:
     return rows
 
 
-def _names(row: Mapping[str, Any]) -> dict[str, str]:
-    """Student, method and seeds, at the left of every table."""
-    done, of = row["seeds"], row["of seeds"]
-    return {
-        "student": row["student"],
-        "method": row["method"] + (" †" if row["extrapolated"] else ""),
-        "seeds": str(done) if done == of else f"{done} of {of}",
-    }
-
-
-def _rank(row: Mapping[str, Any]) -> str:
-    place, low, high = row["rank"], row["rank low"], row["rank high"]
-    return "" if math.isnan(place) else f"{place:.0f} [{low:.0f}–{high:.0f}]"
-
-
-def _interval(row: Mapping[str, Any], name: str) -> str:
-    mean, low, high = row[name], row[f"{name} low"], row[f"{name} high"]
-    if math.isnan(mean):
-        return ""
-    return f"{mean:+.2f}" + ("" if math.isnan(low) else f" [{low:+.2f}, {high:+.2f}]")
-
-
 def _text(value: float, digits: int) -> str:
     return "–" if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value
 
 
 class _Markup(str):

@@ -8,26 +8,28 @@ Moderate (KITTI, AP R40) or nuScenes' mAP; ``note`` says what is odd or uncertai
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from benchmark.evaluation.protocol import CLASSES, DIFFICULTIES
-from benchmark.leaderboard.tables import METRICS, Table
-from benchmark.records.store import identity
+from benchmark.evaluation.protocol import DIFFICULTIES, SCORED_CLASSES
+from benchmark.leaderboard.columns import HEADLINE_METRICS
+from benchmark.leaderboard.tables import Table
 from kd_methods.core.errors import PointKDError
 
 PATH = Path(__file__).parents[2] / "results" / "published.csv"
 """Part of the repository, not of an installed package."""
 KITTI, NUSCENES = "KITTI val", "nuScenes val"
-FRAMES = {"train_frames": 3712, "val_frames": 3769}
+SPLIT_SIZES = {"train_frames": 3712, "val_frames": 3769}
 """The split that papers use."""
 TEXTS = ["source", "table", "data", "metric", "student", "method", "printed_as", "note"]
 PERCENTAGES = [
-    *(f"{name.lower()}_{difficulty}" for name in CLASSES for difficulty in DIFFICULTIES),
+    *(f"{name.lower()}_{difficulty}" for name in SCORED_CLASSES for difficulty in DIFFICULTIES),
     "map", "nds", "mate", "mase", "maoe", "mave", "maae",
 ]  # fmt: skip
-COLUMNS = [*TEXTS, "year", *PERCENTAGES, "params_m", "gflops"]
+PUBLISHED_COLUMNS = [*TEXTS, "year", *PERCENTAGES, "params_m", "gflops"]
 ROUNDING = 0.2
 """Most that a printed mean may be off the mean of its printed classes."""
 
@@ -43,16 +45,16 @@ def read(path: Path = PATH) -> pd.DataFrame:
         PublishedError: wrong columns, or a line with a wrong value.
     """
     if not path.exists():
-        return pd.DataFrame(columns=COLUMNS)
+        return pd.DataFrame(columns=PUBLISHED_COLUMNS)
     try:
         texts = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise PublishedError(f"{path}: {error}") from None
-    if set(texts.columns) != set(COLUMNS):
-        odd = sorted(set(texts.columns) ^ set(COLUMNS))
+    if set(texts.columns) != set(PUBLISHED_COLUMNS):
+        odd = sorted(set(texts.columns) ^ set(PUBLISHED_COLUMNS))
         raise PublishedError(f"{path}: columns {', '.join(odd)} are missing or unknown")
     found = texts.copy()
-    for column in set(COLUMNS) - set(TEXTS):
+    for column in set(PUBLISHED_COLUMNS) - set(TEXTS):
         found[column] = pd.to_numeric(texts[column].replace("", None), errors="coerce")
         wrong = found[column].isna() & (texts[column] != "")
         if wrong.any():
@@ -82,7 +84,7 @@ def beside(table: Table, printed: pd.DataFrame) -> pd.DataFrame:
                 "year": group["year"].iloc[0],
                 "table": ", ".join(sorted(set(group["table"]))),
             }
-            for label in METRICS.values():
+            for label in HEADLINE_METRICS.values():
                 figures = group.loc[group["metric"] == label, "map"]
                 line[f"{label} printed"] = figures.iloc[0] if len(figures) else math.nan
                 line[f"{label} mAP"] = row[f"{label} mAP"]
@@ -107,11 +109,11 @@ def differences(table: Table) -> list[str]:
     """What differs between a table and the papers' protocol: KITTI, the split of 3712 and 3769
     frames, mmdet3d's full grid and schedule."""
     example = table.example
-    data, settings = example["dataset"], example["settings"]
+    data: Mapping[str, Any] = example["dataset"]
     odd = ["synthetic data"] if data["synthetic"] else []
     odd += [
         f"{data[split]} {split.partition('_')[0]} frames, not {frames}"
-        for split, frames in FRAMES.items()
+        for split, frames in SPLIT_SIZES.items()
         if data[split] != frames
     ]
     if example["profile"]["reduced"]:
@@ -120,7 +122,7 @@ def differences(table: Table) -> list[str]:
         from benchmark.config.profile import load_profile
 
         recipe = load_profile("kitti").recipe(table.family).settings()
-        if identity(settings["recipe"]) != identity(recipe):
+        if example["settings"]["recipe"] != recipe:
             odd.append("another training than profile kitti's")
     return odd
 
@@ -128,7 +130,7 @@ def differences(table: Table) -> list[str]:
 def _wrong(found: pd.DataFrame) -> dict[str, pd.Series]:
     """Which rows break which rule."""
     kitti = found["data"] == KITTI
-    moderate = found[[f"{name.lower()}_moderate" for name in CLASSES]]
+    moderate = found[[f"{name.lower()}_moderate" for name in SCORED_CLASSES]]
     figures = found[PERCENTAGES]
     key = ["source", "data", "metric", "student", "method"]
     named = found[kitti & (found["student"] != "") & (found["method"] != "")]
@@ -138,7 +140,8 @@ def _wrong(found: pd.DataFrame) -> dict[str, pd.Series]:
             (found[["source", "table", "printed_as"]] == "").any(axis=1) | found["year"].isna()
         ),
         f"data must be {KITTI} or {NUSCENES}": ~found["data"].isin([KITTI, NUSCENES]),
-        "metric must be BEV or 3D on KITTI": kitti & ~found["metric"].isin(METRICS.values()),
+        "metric must be BEV or 3D on KITTI": kitti
+        & ~found["metric"].isin(HEADLINE_METRICS.values()),
         "map must be given": found["map"].isna(),
         "a figure is outside 0 to 100": ((figures < 0) | (figures > 100)).any(axis=1),
         "map is not the mean of the classes at Moderate": (

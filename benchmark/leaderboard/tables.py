@@ -18,23 +18,23 @@ from benchmark.evaluation.intervals import (
     paired_gains,
     rank_intervals,
 )
-from benchmark.evaluation.protocol import CLASSES, DIFFICULTIES
+from benchmark.evaluation.protocol import DIFFICULTIES, SCORED_CLASSES
+from benchmark.leaderboard.columns import COLUMNS, HEADLINE_METRICS, MODERATE, number
+from benchmark.records.record import Record
 from benchmark.records.store import NONE
 
-MODERATE = 1
-METRICS = {"bev": "BEV", "3d": "3D"}
 HEADLINE = "3d"
 """The metric of verdicts, ranks and pairs."""
 TEACHER = "teacher"
 MISSING = "missing"
-MEGA, GIGA = 1e6, 1e9
-Record = Mapping[str, Any]
 Rows = dict[tuple[str, str], list[Record]]
 """Records by student and method."""
 Figures = dict[str, dict[int, float]]
 """mAP by method and seed."""
 
-PER_CELL = ("student", "method", "seed", "hyperparameters", "weighting", "teacher", "checkpoint")
+PER_CELL = (
+    "student", "method", "seed", "hyperparameters", "weighting", "source", "teacher", "checkpoint",
+)  # fmt: skip
 """Settings in which the cells of a table may differ; the teacher is compared by its identity."""
 
 
@@ -45,6 +45,7 @@ class Table:
     Attributes:
         example: one of the records, for what they have in common.
         machines: processors behind the records.
+        commits: of the code behind the records, "+" after one whose code was changed.
         seeds: that any student of the table has.
         rows: one per student and method, the teacher first.
         pairs: differences of every two methods of a student, 3D mAP.
@@ -53,6 +54,7 @@ class Table:
 
     example: Record
     machines: Sequence[str]
+    commits: Sequence[str]
     seeds: Sequence[int]
     rows: Sequence[dict[str, Any]]
     pairs: Sequence[dict[str, Any]]
@@ -97,7 +99,7 @@ def _table(records: Sequence[Record]) -> Table:
     seeds = sorted({r["seed"] for r in records if "@" in r["student"]})
     figures = {
         metric: {student: _figures(rows, student, metric) for student in _students(rows)}
-        for metric in METRICS
+        for metric in HEADLINE_METRICS
     }
     comparisons = {student: compare_methods(v) for student, v in figures[HEADLINE].items()}
     ranks = {
@@ -107,7 +109,7 @@ def _table(records: Sequence[Record]) -> Table:
     }
     gains = {metric: _gains(of_students) for metric, of_students in figures.items()}
     described = [
-        _row(key, group, {m: gains[m].get(key) for m in METRICS}, ranks.get(key), seeds)
+        _row(key, group, {m: gains[m].get(key) for m in HEADLINE_METRICS}, ranks.get(key), seeds)
         for key, group in rows.items()
     ]
     described.sort(key=_order)
@@ -115,11 +117,17 @@ def _table(records: Sequence[Record]) -> Table:
     return Table(
         records[0],
         sorted({record["provenance"]["machine"] for record in records}),
+        sorted({_commit(record) for record in records}),
         seeds,
         described,
         list(_pairs(comparisons)),
         cells,
     )
+
+
+def _commit(record: Record) -> str:
+    made = record["provenance"]
+    return (made.get("commit") or "unknown")[:12] + ("+" if made.get("clean") is False else "")
 
 
 def _by_row(records: Sequence[Record]) -> Rows:
@@ -198,65 +206,50 @@ def _row(
     row: dict[str, Any] = {
         "student": student,
         "method": method,
-        "extrapolated": any((r["training"] or {}).get("extrapolated", False) for r in done),
+        "extrapolated": any(
+            r["training"] is not None and r["training"]["extrapolated"] for r in done
+        ),
         "seeds": len(done),
         "of seeds": of,
     }
-    for metric, label in METRICS.items():
+    for metric, label in HEADLINE_METRICS.items():
         row[f"{label} mAP"] = _mean(_mean_ap(record, metric) for record in done)
-    for metric, label in METRICS.items():
+    for metric, label in HEADLINE_METRICS.items():
         gain = gains[metric]
         row[f"{label} gain"] = gain.mean if gain else math.nan
         row[f"{label} gain low"] = gain.low if gain else math.nan
         row[f"{label} gain high"] = gain.high if gain else math.nan
-    row["verdict"] = _verdict(gains[HEADLINE], records, of)
-    row["rank"] = rank.place if rank else math.nan
-    row["rank low"] = rank.low if rank else math.nan
-    row["rank high"] = rank.high if rank else math.nan
+    row["verdict (3D)"] = _verdict(gains[HEADLINE], records, of)
+    row["rank (3D)"] = rank.place if rank else math.nan
+    row["rank (3D) low"] = rank.low if rank else math.nan
+    row["rank (3D) high"] = rank.high if rank else math.nan
     return row | _ap_columns(done) | _cost_columns(done)
 
 
 def _ap_columns(done: Sequence[Record]) -> dict[str, float]:
     """AP R40 of every class, metric and difficulty, and the fewest valid objects behind it."""
     columns = {}
-    for name in CLASSES:
+    for name in SCORED_CLASSES:
         for i, difficulty in enumerate(DIFFICULTIES):
-            for metric, label in METRICS.items():
-                figures = [record["ap"][name][metric]["R40"][i] for record in done]
+            for metric, label in HEADLINE_METRICS.items():
+                figures = [_ap(record)[name][metric]["R40"][i] for record in done]
                 columns[f"{name} {label} {difficulty}"] = _mean(figures)
-            objects = [record["ap"][name]["objects"][i] for record in done]
+            objects = [_ap(record)[name]["objects"][i] for record in done]
             columns[f"{name} objects {difficulty}"] = min(objects, default=math.nan)
     return columns
 
 
 def _cost_columns(done: Sequence[Record]) -> dict[str, Any]:
-    """What the student costs as deployed, and what its training cost, mean over the seeds.
-
-    Latency and memory belong to a machine: they are undefined over several.
-    """
-    cost = done[0]["cost"] if done else {}
+    """What the student costs as deployed, and what its training cost, mean over the seeds."""
     machines = sorted({record["provenance"]["machine"] for record in done})
-    timed = cost if len(machines) == 1 else {}
-    latency = timed.get("latency_ms") or {}
-    training = [record["training"] or {} for record in done]
-
-    def spent(name: str) -> float:
-        return _mean(seconds.get(name) for seconds in training)
-
-    return {
-        "params (M)": _number(cost.get("params")) / MEGA,
-        "extra training params": spent("extra_params"),
-        "GFLOPs": _number(cost.get("flops_paper")) / GIGA,
-        "GMACs": _number(cost.get("flops_full")) / GIGA,
-        "activations (M)": _number(cost.get("activations")) / MEGA,
-        "latency (ms)": _number(latency.get("median")),
-        "latency iqr (ms)": _number(latency.get("iqr")),
-        "peak memory (MB)": _number(timed.get("peak_memory_mb")),
-        "train alone (s)": spent("seconds_alone"),
-        "train as run (s)": spent("seconds_as_run"),
-        "KD share": spent("seconds_method") / (spent("seconds_alone") or math.nan),
-        "machine": ", ".join(machines),
-    }
+    figures: dict[str, Any] = {}
+    for column in COLUMNS:
+        timed = [] if column.one_machine and len(machines) > 1 else done
+        if column.figure:
+            figures[column.key] = _mean(map(column.figure, timed))
+        if column.iqr:
+            figures[f"{column.key} iqr"] = _mean(map(column.iqr, timed))
+    return {**figures, "machine": ", ".join(machines)}
 
 
 def _verdict(gain: Gain | None, records: Sequence[Record], of: int) -> str:
@@ -272,7 +265,7 @@ def _verdict(gain: Gain | None, records: Sequence[Record], of: int) -> str:
 
 
 def _mean_ap_missing(record: Record) -> bool:
-    return record["status"] == "done" and record["ap"]["mAP"][HEADLINE]["R40"][MODERATE] is None
+    return record["status"] == "done" and _ap(record)["mAP"][HEADLINE]["R40"][MODERATE] is None
 
 
 def _significance(gain: Gain) -> str:
@@ -340,22 +333,23 @@ def _cells(row: Mapping[str, Any], rows: Rows, seeds: Sequence[int]) -> Iterator
             "cell": record["cell"] if record else "",
             **{
                 f"{label} mAP": _mean_ap(record, metric) if record and done else math.nan
-                for metric, label in METRICS.items()
+                for metric, label in HEADLINE_METRICS.items()
             },
         }
 
 
+def _ap(record: Record) -> Mapping[str, Any]:
+    """The AP of a cell that is done."""
+    return record["ap"] or {}
+
+
 def _mean_ap(record: Record, metric: str) -> float:
-    return _number(record["ap"]["mAP"][metric]["R40"][MODERATE])
+    return number(_ap(record)["mAP"][metric]["R40"][MODERATE])
 
 
 def _mean(values: Iterable[float | None]) -> float:
-    numbers = [_number(value) for value in values]
-    return sum(numbers) / len(numbers) if numbers else math.nan
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
+    numbers = [number(value) for value in values]
+    return math.fsum(numbers) / len(numbers) if numbers else math.nan
 
 
 def _key(value: Any) -> bytes:

@@ -12,11 +12,13 @@ from typing import Any
 import orjson
 from jsonschema import Draft202012Validator
 
-from benchmark.evaluation.protocol import CLASSES, ENOUGH_OBJECTS, METRICS, RECALLS
+from benchmark.config.matrix import WEIGHTINGS
+from benchmark.evaluation.protocol import ENOUGH_OBJECTS, METRICS, RECALLS, SCORED_CLASSES
 from benchmark.leaderboard import external, pages
 from benchmark.records import store
+from benchmark.records.folder import ResultsFolder
+from benchmark.records.record import Record
 
-Record = Mapping[str, Any]
 SHOWN = 120
 """Characters of a schema's message that are shown."""
 TOLERANCE = 1e-6
@@ -32,7 +34,7 @@ def verify_records(results: Path) -> list[str]:
     those that the records give.
     """
     found, problems = {}, []
-    for path in sorted((results / "records").glob("*.json")):
+    for path in ResultsFolder(results).find_records(""):
         try:
             record = store.read(path)
         except store.RecordError as error:
@@ -61,9 +63,9 @@ def _problems(record: Record, path: Path) -> list[str]:
     if (identity := store.identity(record["settings"])) != record["cell"]:
         problems.append(f"its settings are those of cell {identity}, not of {record['cell']}")
     problems += [
-        f"{name} is {value!r}, in settings {record['settings'][key]!r}"
-        for name, key, value in _said_twice(record)
-        if record["settings"][key] != value
+        f"{name} is {value!r}, in settings {said!r}"
+        for name, value, said in _said_twice(record)
+        if value != said
     ]
     if record["ap"]:
         problems += _wrong_means(record["ap"])
@@ -76,21 +78,25 @@ def _schema() -> Draft202012Validator:
     return Draft202012Validator(orjson.loads(text))
 
 
-def _said_twice(record: Record) -> Iterator[tuple[str, str, Any]]:
-    """Fields that settings hold too: name, key of settings, value."""
-    for name in ("student", "method", "weighting", "precision", "seed", "hyperparameters"):
-        yield name, name, record[name]
-    yield "dataset.fingerprint", "data", record["dataset"]["fingerprint"]
+def _said_twice(record: Record) -> Iterator[tuple[str, Any, Any]]:
+    """Fields that settings hold too, unless they are at their default: name, value, in settings."""
+    settings = record["settings"]
+    for name in ("student", "method", "precision", "seed"):
+        yield name, record[name], settings.get(name)  # type: ignore[literal-required]
+    yield "weighting", record["weighting"], settings.get("weighting", WEIGHTINGS[0])
+    values, said = record["hyperparameters"], settings.get("hyperparameters", {})
+    yield "hyperparameters", {name: values.get(name) for name in said}, said
+    yield "dataset.fingerprint", record["dataset"]["fingerprint"], settings.get("data")
 
 
-def _wrong_means(ap: Record) -> list[str]:
+def _wrong_means(ap: Mapping[str, Any]) -> list[str]:
     """Means that are not over three unbounded classes, or not their mean."""
     problems = []
     for metric in METRICS:
         for recalls in RECALLS:
             for i, mean in enumerate(ap["mAP"][metric][recalls]):
-                figures = [ap[name][metric][recalls][i] for name in CLASSES]
-                bounded = any(ap[name]["objects"][i] < ENOUGH_OBJECTS for name in CLASSES)
+                figures = [ap[name][metric][recalls][i] for name in SCORED_CLASSES]
+                bounded = any(ap[name]["objects"][i] < ENOUGH_OBJECTS for name in SCORED_CLASSES)
                 expected = None if bounded or None in figures else sum(figures) / len(figures)
                 if not _equal(mean, expected):
                     problems.append(
@@ -106,18 +112,16 @@ def _equal(one: float | None, other: float | None) -> bool:
 
 
 def _wrong_checkpoint(record: Record, path: Path) -> list[str]:
-    checkpoint = store.checkpoint_path(path.parents[1], record["cell"])
+    checkpoint = ResultsFolder(path.parents[1]).checkpoint(record["cell"])
     if record["status"] != "done" or not checkpoint.exists():
         return []
-    from detectors.core.checkpoints import CheckpointError, read_weights, weights_hash
+    from detectors.core.checkpoints import CheckpointError, read_weights  # PyTorch
 
     try:
-        found = weights_hash(read_weights(checkpoint))
+        read_weights(checkpoint, record["weights_sha256"])
     except CheckpointError as error:
         return [str(error)]
-    if found == record["weights_sha256"]:
-        return []
-    return [f"{checkpoint} has hash {found}, the record {record['weights_sha256']}"]
+    return []
 
 
 def _of_the_set(found: Sequence[Record]) -> list[str]:
@@ -137,7 +141,7 @@ def _of_the_set(found: Sequence[Record]) -> list[str]:
     return problems
 
 
-def _has(record: Record, outer: str, inner: str) -> bool:
+def _has(record: Mapping[str, Any], outer: str, inner: str) -> bool:
     """Whether a record whose form may be wrong has a field."""
     return isinstance(record[outer], Mapping) and inner in record[outer]
 
@@ -145,8 +149,7 @@ def _has(record: Record, outer: str, inner: str) -> bool:
 def _stale(results: Path, found: Sequence[Record]) -> Iterator[str]:
     """Leaderboard files that are missing or not what the records give."""
     _, contents = pages(results, found)
-    for name, text in contents.items():
-        path = results / name
+    for path, text in contents.items():
         if not path.exists() or path.read_bytes() != text.encode():
             remedy = f"run `run_bench.py leaderboard --results {results}`"
             yield f"{path}: not what the records give; {remedy}"

@@ -1,21 +1,37 @@
-"""What made a record: versions, machine, threads."""
+"""What made a record: versions, machine and threads, and which code when."""
 
 from __future__ import annotations
 
+import datetime
 import importlib.metadata
+import json
 import os
 import platform
+import shutil
+import subprocess
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from benchmark.records.record import Environment, Provenance
 
 if TYPE_CHECKING:
     import torch  # records are read without it
 
 TOOLS = ("pointkd-bench", "torch", "mmdet3d", "mmdet", "mmengine", "spconv", "numpy")
+CODE = ("benchmark", "detectors", "kd_methods", "run_bench.py", "pyproject.toml")
+"""What of a checkout decides over results."""
 
 
-def provenance(device: torch.device) -> dict[str, Any]:
-    """Versions, machine and threads behind a record."""
+def provenance(device: torch.device) -> Provenance:
+    """What made a record that ends now."""
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    commit, clean = code_version()
+    return Provenance(**environment(device), commit=commit, clean=clean, ended=now)
+
+
+def environment(device: torch.device) -> Environment:
+    """Versions, machine and threads: what figures of time depend on."""
     import torch
 
     from detectors.operators import sources
@@ -27,6 +43,37 @@ def provenance(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "operators": sorted(set(sources(device.type).values())),
     }
+
+
+@cache
+def code_version() -> tuple[str | None, bool | None]:
+    """The commit that the code of this process is from, and whether nothing in it was changed.
+
+    Both are looked up once for each process, as its code was loaded once. None where the code is
+    neither a checkout nor was installed from one.
+    """
+    root = Path(__file__).parents[2]
+    if (root / ".git").exists() and shutil.which("git"):
+        try:
+            commit = _git(root, "rev-parse", "HEAD")
+            return commit, not _git(root, "status", "--porcelain", "--", *CODE)
+        except (OSError, subprocess.CalledProcessError):
+            return None, None
+    return _installed_from(), None
+
+
+def _git(root: Path, *words: str) -> str:
+    command = ["git", "-c", f"safe.directory={root}", "-C", str(root), *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _installed_from() -> str | None:
+    """The commit of an installation from a repository (PEP 610)."""
+    try:
+        told = importlib.metadata.distribution(TOOLS[0]).read_text("direct_url.json")
+        return json.loads(told or "{}").get("vcs_info", {}).get("commit_id")
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return None
 
 
 def machine(device: torch.device) -> str:
@@ -49,6 +96,7 @@ def _processor() -> str:
 
 
 def tool_version(tool: str) -> str:
+    """The installed version of a distribution, or ``absent``."""
     try:
         return importlib.metadata.version(tool)
     except importlib.metadata.PackageNotFoundError:

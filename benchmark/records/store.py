@@ -1,56 +1,32 @@
-"""Records: one JSON file says everything about one finished cell."""
+"""Reading and publishing records."""
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
-from benchmark.files import _write_beside, telling_of_full_disk, without_collection
+from benchmark.files import without_collection, write_atomically, write_once
+from benchmark.records.folder import ResultsFolder
+from benchmark.records.record import FIELDS, Record
 from kd_methods.core.errors import PointKDError
-
-if TYPE_CHECKING:
-    pass  # records are read without it
 
 NONE = "none"
 """The method of a student trained alone."""
 STATUSES = ("pending", "running", "done", "failed", "diverged", "skipped")
-FIELDS = (
-    "cell",
-    "status",
-    "reason",
-    "dataset",
-    "profile",
-    "student",
-    "method",
-    "weighting",
-    "precision",
-    "seed",
-    "settings",
-    "hyperparameters",
-    "ap",
-    "weights_sha256",
-    "losses_sha256",
-    "cost",
-    "training",
-    "provenance",
-)
-"""The fields of every record, in the order in which they are written."""
 
 
 class RecordError(PointKDError):
     """A record file that cannot be read, or is published twice with other contents."""
 
 
-def publish(folder: Path, record: Mapping[str, Any]) -> Path:
-    """Write a record to ``folder``/CELL.json, whole or not at all, once.
+def publish(results: Path, record: Record) -> Path:
+    """Write the record of a cell into a results folder, whole or not at all, once.
 
     A failed record of the same cell is replaced; a finished one never is.
 
@@ -61,24 +37,20 @@ def publish(folder: Path, record: Mapping[str, Any]) -> Path:
     missing = [field for field in FIELDS if field not in record]
     if missing or record["status"] not in STATUSES:
         raise RecordError(f"record of {record.get('cell')}: wrong status or no {missing}")
-    path = folder / f"{record['cell']}.json"
-    ordered = {field: record[field] for field in FIELDS}
-    text = json.dumps(ordered, indent=1, allow_nan=False) + "\n"
-    temporary = _write_beside(path, text.encode())
+    path = ResultsFolder(results).record(record["cell"])
+    ordered = {field: record[field] for field in FIELDS}  # type: ignore[literal-required]
+    content = (json.dumps(ordered, indent=1, allow_nan=False) + "\n").encode()
     try:
-        with telling_of_full_disk(path):
-            if path.exists() and read(path)["status"] != "done":
-                os.replace(temporary, path)
-            else:
-                os.link(temporary, path)
+        if path.exists() and read(path)["status"] != "done":
+            write_atomically(path, content)
+        else:
+            write_once(path, content)
     except FileExistsError:
         raise RecordError(f"{path} is already published; remove it to run the cell again") from None
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> Record:
     """One record.
 
     Raises:
@@ -97,13 +69,13 @@ def read(path: Path) -> dict[str, Any]:
     return record
 
 
-def find(results: Path, cell: str) -> dict[str, Any]:
+def find(results: Path, cell: str) -> Record:
     """The record of a results folder whose cell's identity begins like this.
 
     Raises:
         RecordError: there is none, or there are several.
     """
-    found = sorted((results / "records").glob(f"{glob.escape(cell)}*.json"))
+    found = ResultsFolder(results).find_records(cell)
     if len(found) != 1:
         many = f"{len(found)} cells begin with" if found else "there is no finished cell"
         raise RecordError(
@@ -118,28 +90,25 @@ def identity(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def checkpoint_path(results: Path, cell: str) -> Path:
-    """Where the weights of a finished cell are."""
-    return results / "checkpoints" / f"{cell}.pth"
-
-
-def read_results(results: Path) -> list[dict[str, Any]]:
-    """Every record of a results folder.
+def read_results(results: Path) -> list[Record]:
+    """Every record of a results folder that has some.
 
     Raises:
         RecordError: there is none, or one cannot be read.
     """
-    folder = results / "records"
-    found = read_all(folder)
+    found = read_all(results)
     if not found:
+        folder = ResultsFolder(results).records
         raise RecordError(f"{folder} holds no record; run a matrix first")
     return found
 
 
-def read_all(folder: Path) -> list[dict[str, Any]]:
-    """Every record of a folder, by file name."""
+def read_all(results: Path) -> list[Record]:
+    """Every record of a results folder, by file name.
+
+    Raises:
+        RecordError: one cannot be read.
+    """
+    paths = ResultsFolder(results).records.glob("*.json")
     with without_collection():
-        return [read(path) for path in sorted(folder.glob("*.json"), key=attrgetter("name"))]
-
-
-Record = Mapping[str, Any]
+        return [read(path) for path in sorted(paths, key=attrgetter("name"))]

@@ -11,7 +11,8 @@ from typing import Any
 from benchmark.config.profile import ProfileError, load_profile
 from benchmark.evaluation.table import ap_table
 from benchmark.records import store
-from benchmark.records.store import Record
+from benchmark.records.folder import ResultsFolder
+from benchmark.records.record import Record
 from kd_methods import MethodError, create
 
 
@@ -81,10 +82,10 @@ def reproduction(record: Record, checkpoint: str = "") -> tuple[str, list[str]]:
 
 def _checkpoint(results: Path, record: Record) -> str:
     """Hash of the file that the cell's teacher is from; empty if it is trained."""
-    teacher = record["settings"]["teacher"]
-    path = results / "records" / f"{teacher}.json"
+    teacher = record["settings"].get("teacher", "")
+    path = ResultsFolder(results).record(teacher)
     maker = store.read(path) if teacher and path.exists() else record
-    return maker["settings"]["checkpoint"]
+    return maker["settings"].get("checkpoint", "")
 
 
 def _missing_method(record: Record) -> list[str]:
@@ -134,13 +135,13 @@ def _identity(record: Record) -> dict[str, Any]:
         "profile": f"{profile['name']}: {profile['purpose']}",
         "weighting": record["weighting"],
         "precision": record["precision"],
-        "teacher": record["settings"]["teacher"] or "none: it is one",
+        "teacher": record["settings"].get("teacher") or "none: it is one",
         "weights SHA-256": record["weights_sha256"],
         "losses SHA-256": record["losses_sha256"],
     }
 
 
-def _training(training: Record) -> dict[str, Any]:
+def _training(training: Mapping[str, Any]) -> dict[str, Any]:
     """The training without its losses, and these of the first and the last epoch."""
     shown = {name: value for name, value in training.items() if name != "losses"}
     losses = training.get("losses") or []
@@ -151,27 +152,27 @@ def _training(training: Record) -> dict[str, Any]:
     return shown
 
 
-def _provenance(provenance: Record) -> dict[str, Any]:
+def _provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
     return {**provenance["versions"], **{k: v for k, v in provenance.items() if k != "versions"}}
 
 
 def _files(results: Path, record: Record) -> Iterator[tuple[str, str]]:
     """The files that are there, by kind."""
-    cell, family = record["cell"], record["student"].partition("@")[0]
+    cell, place = record["cell"], ResultsFolder(results)
     kind = "students" if "@" in record["student"] else "teacher"
+    title = f"{record['student'].partition('@')[0]} {kind}, seed {record['seed']}"
     places = {
-        "record": f"records/{cell}.json",
-        "checkpoint": f"checkpoints/{cell}.pth",
-        "matches of each frame": f"statistics/{cell}.npz",
-        "log": f"logs/{family}-{kind}-seed-{record['seed']}.log",
-        "curves": f"curves/* {cell}",
+        "record": [place.record(cell)],
+        "checkpoint": [place.checkpoint(cell)],
+        "matches of each frame": [place.statistics(cell)],
+        "log": [place.log(title)],
+        "curves": sorted(place.curves.glob(f"* {cell}")),
     }
-    for name, pattern in places.items():
-        for path in sorted(results.glob(pattern)):
-            yield name, str(path)
+    for name, paths in places.items():
+        yield from ((name, str(path)) for path in paths if path.exists())
 
 
-def _section(title: str, fields: Record) -> str:
+def _section(title: str, fields: Mapping[str, Any]) -> str:
     width = max(map(len, fields))
     lines = [f"  {name:{width}}  {_plain(value)}" for name, value in fields.items()]
     return "\n".join([title, *lines])

@@ -20,10 +20,20 @@ from string import Template
 from typing import Any
 
 from benchmark.evaluation import views
-from benchmark.evaluation.protocol import CLASSES, DIFFICULTIES, ENOUGH_OBJECTS
+from benchmark.evaluation.protocol import DIFFICULTIES, ENOUGH_OBJECTS, SCORED_CLASSES
 from benchmark.files import write_atomically
 from benchmark.leaderboard import Table, make_tables
-from benchmark.leaderboard.tables import METRICS, MODERATE, TEACHER, Record
+from benchmark.leaderboard.columns import (
+    COLUMNS,
+    HEADLINE_METRICS,
+    MODERATE,
+    Column,
+    columns,
+    pareto_front,
+)
+from benchmark.leaderboard.tables import TEACHER
+from benchmark.records.folder import ResultsFolder
+from benchmark.records.record import Record
 from benchmark.records.store import NONE
 from benchmark.report import plots
 from benchmark.report.cell import reproduction
@@ -37,18 +47,18 @@ Content = dict[str, Any]
 
 def write(folder: Path, records: Sequence[Record]) -> list[Path]:
     """Write ``report.html`` and the plots for papers into a results folder; their paths."""
-    content = make_content(folder, records)
-    page = folder / "report.html"
-    write_atomically(page, render(content).encode())
-    return [page, *plots.write(folder / "plots", content)]
+    content, place = make_content(folder, records), ResultsFolder(folder)
+    write_atomically(place.report, render(content).encode())
+    return [place.report, *plots.write(place.plots, content)]
 
 
 def make_content(folder: Path, records: Iterable[Record]) -> Content:
     """All that the page shows.
 
     Returns:
-        ``title``; ``sections``, one for each leaderboard table, with its rows; ``cells``, the
-        provenance of each record; ``frames``, the shown frames by data set and name.
+        ``title``; ``columns``, those of the tables; ``sections``, one for each leaderboard table,
+        with its rows; ``cells``, the provenance of each record; ``frames``, the shown frames by
+        data set and name.
 
     Raises:
         ViewError: a file of views is malformed.
@@ -57,6 +67,7 @@ def make_content(folder: Path, records: Iterable[Record]) -> Content:
     sections = [_section(folder, table, found) for table in make_tables(found.values())]
     return {
         "title": folder.resolve().name,
+        "columns": [_column(column) for column in COLUMNS],
         "sections": sections,
         "cells": {cell: _provenance(found[cell], found) for cell in sorted(found)},
         "frames": _frames(folder, sections),
@@ -110,10 +121,37 @@ def _section(folder: Path, table: Table, found: Mapping[str, Record]) -> dict[st
         "wiring": example["profile"]["name"] == "smoke",
         "precision": example["precision"],
         "machines": table.machines,
+        "commits": table.commits,
         "versions": example["provenance"]["versions"],
+        "fronts": _fronts(rows),
         "losses": ["total", *sorted({n for row in rows for n in row["losses"]} - {"total"})],
         "rows": rows,
     }
+
+
+def _column(column: Column) -> dict[str, Any]:
+    """What the page needs of a column."""
+    return {
+        "key": column.key,
+        "kind": column.kind,
+        "digits": column.digits,
+        "metric": column.metric,
+        "shown": sorted(column.shown),
+    }
+
+
+def _fronts(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[int]]]:
+    """The Pareto front of the rows for each cost and metric: their ids, from the cheapest up."""
+    fronts: dict[str, dict[str, list[int]]] = {}
+    for column in columns("axis"):
+        for metric in HEADLINE_METRICS.values():
+            both = {
+                row["id"]: (row["figures"].get(column.key), row["figures"].get(f"{metric} mAP"))
+                for row in rows
+            }
+            points = {name: point for name, point in both.items() if None not in point}
+            fronts.setdefault(column.key, {})[metric] = pareto_front(points)
+    return fronts
 
 
 def _row(
@@ -125,7 +163,7 @@ def _row(
 ) -> dict[str, Any]:
     """A row of the leaderboard with what else the page shows of it."""
     done = [found[cell["cell"]] for cell in cells if cell["status"] == "done"]
-    seen = [views.load(folder, record["cell"]) for record in done]
+    seen = [views.load(ResultsFolder(folder), record["cell"]) for record in done]
     figures = {
         name: _plain(value)
         for name, value in described.items()
@@ -140,7 +178,7 @@ def _row(
         "extrapolated": described["extrapolated"],
         "seeds": described["seeds"],
         "figures": figures,
-        "verdict": described["verdict"],
+        "verdict": described["verdict (3D)"],
         "outcome": "" if method in (TEACHER, NONE) else _outcome(figures),
         "details": _details(figures) if done else None,
         "losses": _losses(done),
@@ -166,17 +204,16 @@ def _details(figures: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: {
             label: [figures[f"{name} {label} {level}"] for level in DIFFICULTIES]
-            for label in METRICS.values()
+            for label in HEADLINE_METRICS.values()
         }
         | {"bounded": [figures[f"{name} objects {d}"] < ENOUGH_OBJECTS for d in DIFFICULTIES]}
-        for name in CLASSES
+        for name in SCORED_CLASSES
     }
 
 
 def _losses(done: Sequence[Record]) -> dict[str, list[float]]:
     """Each loss and their total by epoch, mean over the seeds."""
-    curves = [(record["training"] or {}).get("losses") or [] for record in done]
-    curves = [curve for curve in curves if curve]
+    curves = [r["training"]["losses"] for r in done if r["training"] and r["training"]["losses"]]
     if not curves:
         return {}
     epochs = min(map(len, curves))
@@ -197,7 +234,7 @@ def _distances(seen: Sequence[Mapping[str, Any] | None]) -> list[dict[str, Any]]
         return None
     found = []
     for same in zip(*parts, strict=False):
-        ap = {name: [part["ap"][name] for part in same] for name in CLASSES}
+        ap = {name: [part["ap"][name] for part in same] for name in SCORED_CLASSES}
         found.append(
             {
                 "from": same[0]["from"],
@@ -205,13 +242,13 @@ def _distances(seen: Sequence[Mapping[str, Any] | None]) -> list[dict[str, Any]]
                 "ap": {
                     name: {
                         label: _mean([_defined(figures, metric) for figures in ap[name]])
-                        for metric, label in METRICS.items()
+                        for metric, label in HEADLINE_METRICS.items()
                     }
-                    for name in CLASSES
+                    for name in SCORED_CLASSES
                 },
                 "bounded": {
                     name: min(f["objects"][MODERATE] for f in ap[name]) < ENOUGH_OBJECTS
-                    for name in CLASSES
+                    for name in SCORED_CLASSES
                 },
             }
         )
@@ -235,7 +272,7 @@ def _frames(folder: Path, sections: Sequence[Mapping[str, Any]]) -> dict[str, di
             for frame in (row["view"] or {}).get("detections", {}):
                 fingerprint = row["view"]["fingerprint"]
                 if frame not in found[fingerprint]:
-                    scene = views.load_frame(folder, fingerprint, frame)
+                    scene = views.load_frame(ResultsFolder(folder), fingerprint, frame)
                     if scene is not None:
                         found[fingerprint][frame] = scene
     return found
@@ -243,9 +280,11 @@ def _frames(folder: Path, sections: Sequence[Mapping[str, Any]]) -> dict[str, di
 
 def _provenance(record: Record, found: Mapping[str, Record]) -> dict[str, Any]:
     """Where a record's figures come from."""
-    training, provenance = record["training"] or {}, record["provenance"]
-    maker = found.get(record["settings"]["teacher"], record)  # of the teacher's weights
-    command, needs = reproduction(record, maker["settings"]["checkpoint"])
+    training: Mapping[str, Any] = record["training"] or {}
+    made = record["provenance"]
+    teacher = record["settings"].get("teacher", "")
+    maker = found.get(teacher, record)  # of the teacher's weights
+    command, needs = reproduction(record, maker["settings"].get("checkpoint", ""))
     named = re.fullmatch(r"[\w-]+", record["cell"])
     return {
         "cell": record["cell"],
@@ -255,7 +294,7 @@ def _provenance(record: Record, found: Mapping[str, Record]) -> dict[str, Any]:
         "seed": record["seed"],
         "3D mAP": _plain(record["ap"]["mAP"]["3d"]["R40"][MODERATE]) if record["ap"] else None,
         "data": {key: record["dataset"][key] for key in ("name", "fingerprint")},
-        "teacher": record["settings"]["teacher"],
+        "teacher": teacher,
         "weighting": record["weighting"],
         "precision": record["precision"],
         "hyperparameters": {
@@ -263,8 +302,11 @@ def _provenance(record: Record, found: Mapping[str, Record]) -> dict[str, Any]:
         },
         "extrapolated": bool(training.get("extrapolated")),
         "balance": _plain(training.get("balance")),
-        "machine": provenance["machine"],
-        "versions": provenance["versions"],
+        "machine": made["machine"],
+        "versions": made["versions"],
+        "commit": made["commit"],
+        "clean": made["clean"],
+        "ended": made["ended"],
         "weights_sha256": record["weights_sha256"],
         "losses_sha256": record["losses_sha256"],
         "command": command,

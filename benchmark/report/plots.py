@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from benchmark.files import write_atomically
+from benchmark.leaderboard.columns import columns
 
-COSTS = {"gflops": "GFLOPs", "latency": "latency (ms)", "parameters": "params (M)"}
 STYLE: Any = {
     "svg.hashsalt": "pointkd",
     "svg.fonttype": "none",
@@ -60,20 +60,24 @@ def write(folder: Path, content: Mapping[str, Any]) -> list[Path]:
 
 def _figures(section: Section) -> list[tuple[str, Figure]]:
     found = []
-    for name, key in COSTS.items():
+    for column in columns("axis"):
         for metric in ("3D", "BEV"):
+            key, front = column.key, section["fronts"][column.key][metric]
             rows = [r for r in section["rows"] if _has(r, key) and _has(r, f"{metric} mAP")]
             if rows:
-                draw = partial(pareto, rows=rows, cost=key, metric=metric)
-                found.append((f"{metric.lower()}-{name}", _plot(section, draw)))
+                draw = partial(pareto, rows=rows, front=front, cost=key, metric=metric)
+                found.append((f"{metric.lower()}-{column.name.lower()}", _plot(section, draw)))
     rows = [row for row in section["rows"] if row["losses"]]
     if rows:
         found.append(("losses", _plot(section, partial(curves, rows=rows))))
     return found
 
 
-def pareto(axes: Any, rows: Sequence[Row], cost: str, metric: str) -> None:
+def pareto(axes: Any, rows: Sequence[Row], front: Sequence[int], cost: str, metric: str) -> None:
     """mAP against a cost; bars are the half-widths of the gains' intervals.
+
+    Args:
+        front: ids of the rows on the Pareto front, from the cheapest up.
 
     The rows of a student cost the same; they are set side by side.
     """
@@ -95,8 +99,9 @@ def pareto(axes: Any, rows: Sequence[Row], cost: str, metric: str) -> None:
         lowest = min(row["figures"][f"{metric} mAP"] for row in group)
         place = {"xytext": (0, -14), "textcoords": "offset points", "ha": "center", "color": GREY}
         axes.annotate(student, (group[0]["figures"][cost], lowest), fontsize=6.5, **place)
-    front = _front([(r["figures"][cost], r["figures"][f"{metric} mAP"]) for r in rows])
-    axes.step(*zip(*front, strict=True), where="post", color=GREY, linewidth=0.7, linestyle=":")
+    figures = {row["id"]: row["figures"] for row in rows}
+    steps = [[figures[name][key] for name in front] for key in (cost, f"{metric} mAP")]
+    axes.step(*steps, where="post", color=GREY, linewidth=0.7, linestyle=":")
     axes.set_xscale("log")
     axes.margins(x=0.12, y=0.12)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -172,15 +177,6 @@ def _mark(row: Row, methods: Sequence[str]) -> dict[str, Any]:
         return {"marker": "o", "color": GREY, "markerfacecolor": "white"}
     index = methods.index(row["method"])
     return {"marker": MARKERS[index // COLOURS % len(MARKERS)], "color": f"C{index % COLOURS}"}
-
-
-def _front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points (cost, mAP) that no other beats in both, from the cheapest up."""
-    front: list[tuple[float, float]] = []
-    for point in sorted(points, key=lambda p: (p[0], -p[1])):
-        if not front or point[1] > front[-1][1]:
-            front.append(point)
-    return front
 
 
 def _has(row: Row, key: str) -> bool:

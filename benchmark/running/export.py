@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from benchmark.records import store
+from benchmark.records.folder import ResultsFolder
+from benchmark.records.record import Record
 from detectors import parse_student, read_grid
-from detectors.core.checkpoints import CheckpointError, export, load_weights, state_hash
+from detectors.core.checkpoints import export, load_network
 from kd_methods.core.errors import PointKDError
 
 
@@ -15,7 +16,7 @@ class ExportError(PointKDError):
     """A cell that has no network."""
 
 
-def export_cell(results: Path, cell: str, folder: Path) -> dict[str, Any]:
+def export_cell(results: Path, cell: str, folder: Path) -> Record:
     """Write ``model.pth`` and ``config.py`` of a finished cell, and return its record.
 
     Args:
@@ -33,10 +34,7 @@ def export_cell(results: Path, cell: str, folder: Path) -> dict[str, Any]:
         raise ExportError(f"cell {record['cell']} {record['status']}: {record['reason']}")
     family, ratio = parse_student(record["student"])
     grid = read_grid(record["settings"]["grid"])
-    model = family.build(ratio, grid)
-    path = store.checkpoint_path(results, record["cell"])
-    load_weights(model, path, record["student"])
-    if state_hash(model) != record["weights_sha256"]:
-        raise CheckpointError(f"checkpoint {path} is another than its record says")
+    path = ResultsFolder(results).checkpoint(record["cell"])
+    model = load_network(record["student"], grid, path, record["weights_sha256"])
     export(model, family, ratio, grid, folder)
     return record

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from benchmark.config.matrix import Cell
 from benchmark.files import write_atomically
+from benchmark.records.folder import ResultsFolder
 from kd_methods.core.errors import PointKDError
 
 PATIENCE = 0.2
@@ -37,12 +38,12 @@ class Journal:
     """The work folder of a results folder."""
 
     def __init__(self, results: Path) -> None:
-        self.folder = results / "work"
-        self._records = results / "records"
+        self._place = ResultsFolder(results)
+        self.folder = self._place.work
 
     def request(self, cell: Cell) -> None:
         """Enter a cell that is to be trained, unless it is entered."""
-        if not self._path(cell, "json").exists():
+        if not self._place.entry(cell.identity()).exists():
             self._write(cell, {})
 
     def lock(self, cell: Cell) -> FileLock | None:
@@ -51,7 +52,7 @@ class Journal:
         Held by file descriptor, so it dies with the process.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self._path(cell, "lock"))
+        lock = FileLock(self._place.lock(cell.identity()))
         try:
             return lock.acquire(timeout=PATIENCE, poll_interval=PATIENCE / 10).lock
         except Timeout:
@@ -69,7 +70,7 @@ class Journal:
 
     def locked(self, identity: str) -> bool:
         """Whether a process trains the cell now."""
-        path = self.folder / f"{identity}.lock"
+        path = self._place.lock(identity)
         if not path.exists():
             return False
         try:
@@ -84,7 +85,7 @@ class Journal:
 
     def saved(self, cell: Cell) -> bool:
         """Whether there is a checkpoint of the cell."""
-        return self._path(cell, "pt").exists()
+        return self._place.state(cell.identity()).exists()
 
     def save(self, cell: Cell, state: Mapping[str, Any]) -> None:
         """Replace the checkpoint of a cell.
@@ -94,7 +95,7 @@ class Journal:
         """
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        write_atomically(self._path(cell, "pt"), buffer.getvalue())
+        write_atomically(self._place.state(cell.identity()), buffer.getvalue())
 
     def load(self, cell: Cell) -> dict[str, Any] | None:
         """The checkpoint of a cell, None where there is none. Nothing but data is unpickled.
@@ -102,7 +103,7 @@ class Journal:
         Raises:
             JournalError: the file is damaged.
         """
-        path = self._path(cell, "pt")
+        path = self._place.state(cell.identity())
         if not path.exists():
             return None
         try:
@@ -119,7 +120,7 @@ class Journal:
 
     def entry(self, cell: Cell) -> dict[str, Any]:
         """What is known of a cell; empty where it is not entered."""
-        path = self._path(cell, "json")
+        path = self._place.entry(cell.identity())
         return _read(path) if path.exists() else {}
 
     def blame(self, cell: Cell) -> int:
@@ -130,18 +131,15 @@ class Journal:
 
     def close(self, cell: Cell) -> None:
         """Drop what a published cell no longer needs; the lock stays, others may look at it."""
-        for kind in ("pt", "json"):
-            self._path(cell, kind).unlink(missing_ok=True)
+        for path in (self._place.state(cell.identity()), self._place.entry(cell.identity())):
+            path.unlink(missing_ok=True)
         for part in self.folder.glob(f".{cell.identity()}.pt-*"):  # a write that was killed
             part.unlink(missing_ok=True)
 
     def entries(self) -> list[dict[str, Any]]:
         """Every cell that is entered and has no record yet, by file name."""
         paths = sorted(self.folder.glob("*.json"))
-        return [_read(path) for path in paths if not (self._records / path.name).exists()]
-
-    def _path(self, cell: Cell, kind: str) -> Path:
-        return self.folder / f"{cell.identity()}.{kind}"
+        return [_read(path) for path in paths if not self._place.record(path.stem).exists()]
 
     def _write(self, cell: Cell, progress: Mapping[str, Any]) -> None:
         known = {
@@ -155,7 +153,7 @@ class Journal:
             "data": cell.data.name,
         }
         content = {**known, **progress, "updated": time.time()}
-        write_atomically(self._path(cell, "json"), json.dumps(content).encode())
+        write_atomically(self._place.entry(cell.identity()), json.dumps(content).encode())
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from benchmark.config.matrix import Cell, Matrix
 from benchmark.evaluation import views
 from benchmark.files import write_atomically
+from benchmark.records.record import Record
 from benchmark.running.journal import Journal
 from benchmark.running.outcome import TeacherError
 from benchmark.running.process import supervise
@@ -39,7 +39,7 @@ def run_matrix(
     execute: Executor | None = None,
     retry: Collection[str] = (),
     shard: Shard | None = None,
-) -> list[dict[str, Any]]:
+) -> list[Record]:
     """Run what is not yet published, each family's teacher before its students.
 
     Several runners may do this on one results folder: a cell is trained by one of them.
@@ -93,7 +93,12 @@ def teacher_jobs(matrix: Matrix, workplace: Workplace) -> list[Job]:
     """A job for the teacher of each family, in the cache that all results folders share."""
     place = workplace.for_teachers()
     return [
-        Job([matrix.teacher(family)], None, place, matrix.checkpoints.get(family))
+        Job(
+            cells=[matrix.teacher(family)],
+            teacher=None,
+            workplace=place,
+            checkpoint=matrix.checkpoints.get(family),
+        )
         for family in matrix.families()
     ]
 
@@ -101,7 +106,11 @@ def teacher_jobs(matrix: Matrix, workplace: Workplace) -> list[Job]:
 def student_jobs(matrix: Matrix, workplace: Workplace, shard: Shard = WHOLE) -> list[Job]:
     """A job for each cohort of a shard."""
     return [
-        Job(cohort.cells, matrix.teacher(cohort.cells[0].family), workplace)
+        Job(
+            cells=cohort.cells,
+            teacher=matrix.teacher(cohort.cells[0].family),
+            workplace=workplace,
+        )
         for cohort in matrix.cohorts()[shard.index :: shard.shards]
     ]
 
@@ -117,7 +126,7 @@ def publish_teacher(teacher: Cell, workplace: Workplace) -> None:
     if record["status"] != "done":
         raise TeacherError(f"teacher {teacher.student} {record['status']}: {record['reason']}")
     if not workplace.finished(teacher):  # or another runner does the same now
-        views.copy(place.results, workplace.results, teacher.identity())
+        views.copy(place.folder, workplace.folder, teacher.identity())
         content = place.record_path(teacher).read_bytes()
         write_atomically(workplace.record_path(teacher), content)
 

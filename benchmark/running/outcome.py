@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,15 +12,16 @@ from benchmark.config.matrix import Cell
 from benchmark.costs.measure import remembered_cost
 from benchmark.evaluation import views
 from benchmark.evaluation.detector import Findings, ValidationFrames
-from benchmark.evaluation.kitti_ap import Result
 from benchmark.files import write_atomically
 from benchmark.records import store
 from benchmark.records.provenance import provenance
+from benchmark.records.record import Record, Status, Training
+from benchmark.running.journal import Journal
 from benchmark.running.workplace import Workplace
 from benchmark.training.learner import Learner
 from benchmark.training.setup import Setup
 from detectors import parse_student
-from detectors.core.checkpoints import CheckpointError, load_weights, state_hash
+from detectors.core.checkpoints import CheckpointError, load_network, state_hash
 from kd_methods.core.errors import PointKDError
 
 
@@ -29,17 +29,56 @@ class TeacherError(PointKDError):
     """A teacher that is not there, or did not stay as it was."""
 
 
-def save_checkpoint(folder: Path, cell: str, model: nn.Module) -> None:
-    """Write a model's weights under the identity of its cell."""
+def publish(cell: Cell, workplace: Workplace, status: Status, reason: str, **known: Any) -> None:
+    """Write the record of a cell that has ended, and drop what its training kept.
+
+    Args:
+        known: fields of the record that are not None.
+    """
+    record = _describe(cell, workplace, status, reason)
+    record.update(known)  # type: ignore[typeddict-item]
+    store.publish(workplace.results, record)
+    Journal(workplace.results).close(cell)
+
+
+def save_outcome(
+    cell: Cell,
+    model: nn.Module,
+    findings: Findings,
+    setup: Setup,
+    validation: ValidationFrames,
+    workplace: Workplace,
+) -> dict[str, Any]:
+    """Write a trained model's weights, statistics and views; the fields of a record it fills."""
+    folder, name, result = workplace.folder, cell.identity(), findings.evaluate()
     buffer = io.BytesIO()
     torch.save(model.state_dict(), buffer)
-    write_atomically(_checkpoint(folder, cell), buffer.getvalue())
+    write_atomically(folder.checkpoint(name), buffer.getvalue())
+    folder.statistics(name).parent.mkdir(parents=True, exist_ok=True)
+    result.statistics.save(folder.statistics(name))
+    fingerprint = cell.data.fingerprint
+    views.save(folder, name, findings, validation.dataset, fingerprint, setup.grid)
+    costs = workplace.cache / "costs"
+    return {
+        "ap": result.as_json(),
+        "weights_sha256": state_hash(model),
+        "cost": remembered_cost(costs, cell.student, model, setup, validation),
+    }
 
 
-def save_statistics(folder: Path, cell: str, result: Result) -> None:
-    """Write what the resampling of frames needs under the identity of its cell."""
-    (folder / "statistics").mkdir(parents=True, exist_ok=True)
-    result.statistics.save(folder / "statistics" / f"{cell}.npz")
+def describe_training(learner: Learner) -> Training:
+    """What the training of a cell took."""
+    seconds, method = learner.clock.seconds, learner.method
+    alone = seconds["own"] + seconds["data"] + (seconds["teacher"] if learner.needs else 0)
+    return {
+        "seconds_alone": alone,
+        "seconds_as_run": seconds["own"] + seconds["share"],
+        "seconds_method": seconds["method"],
+        "balance": learner.balance,
+        "extra_params": sum(p.numel() for p in method.parameters()) if method else 0,
+        "extrapolated": method.extrapolated() if method else False,
+        "losses": learner.losses,
+    }
 
 
 def load_teacher(teacher: Cell, workplace: Workplace) -> nn.Module:
@@ -53,40 +92,38 @@ def load_model(cell: Cell, workplace: Workplace) -> nn.Module:
     Raises:
         TeacherError: the checkpoint is missing, does not fit, or is not the one of the record.
     """
-    family, ratio = parse_student(cell.student)
-    model = family.build(ratio, cell.profile.grid(family))
-    path = _checkpoint(workplace.results, cell.identity())
+    family = parse_student(cell.student)[0]
+    path = workplace.folder.checkpoint(cell.identity())
     try:
-        load_weights(model, path, cell.student)
-        found, published = state_hash(model), workplace.record(cell)["weights_sha256"]
-        if found != published:
-            raise CheckpointError(f"checkpoint {path} has hash {found}, its record {published}")
+        published = workplace.record(cell)["weights_sha256"]
+        model = load_network(cell.student, cell.profile.grid(family), path, published)
     except (CheckpointError, store.RecordError) as error:
         raise TeacherError(
             f"{error}; remove it and {workplace.record_path(cell)} to train it again"
         ) from None
-    return family.place(model, workplace.device).eval().requires_grad_(False)
+    return family.place(model, workplace.device)
 
 
-def _checkpoint(folder: Path, cell: str) -> Path:
-    return folder / "checkpoints" / f"{cell}.pth"
-
-
-def common_fields(cell: Cell, setup: Setup, validation: ValidationFrames) -> dict[str, Any]:
-    """The fields of a record that are known before anything trains; the others are None."""
+def _describe(cell: Cell, workplace: Workplace, status: Status, reason: str) -> Record:
+    """A record without figures."""
+    data, profile = cell.data, cell.profile
+    limits = profile.max_frames
     return {
         "cell": cell.identity(),
+        "status": status,
+        "reason": reason,
         "dataset": {
-            "name": cell.data.name,
-            "synthetic": cell.data.synthetic,
-            "fingerprint": cell.data.fingerprint,
-            "train_frames": len(setup.frames.ids),
-            "val_frames": len(validation.ids),
+            "name": data.name,
+            "synthetic": data.synthetic,
+            "fingerprint": data.fingerprint,
+            "train_frames": min(limits.get("train", data.train_frames), data.train_frames),
+            "val_frames": min(limits.get("val", data.val_frames), data.val_frames),
         },
         "profile": {
-            "name": cell.profile.name,
-            "purpose": cell.profile.purpose,
-            "reduced": validation.reduced,
+            "name": profile.name,
+            "purpose": profile.purpose,
+            "reduced": profile.reduced(parse_student(cell.student)[0]),
+            "recipe": profile.recipe(cell.family).as_json(),
         },
         "student": cell.student,
         "method": cell.method,
@@ -95,41 +132,10 @@ def common_fields(cell: Cell, setup: Setup, validation: ValidationFrames) -> dic
         "seed": cell.seed,
         "settings": cell.settings(),
         "hyperparameters": cell.hyperparameters(),
-        "provenance": provenance(setup.device),
-        **dict.fromkeys(("ap", "weights_sha256", "losses_sha256", "cost", "training")),
-    }
-
-
-def save_outcome(
-    cell: Cell,
-    model: nn.Module,
-    findings: Findings,
-    setup: Setup,
-    validation: ValidationFrames,
-    workplace: Workplace,
-) -> dict[str, Any]:
-    """Write a trained model's weights, statistics and views; the fields of a record it fills."""
-    results, name, result = workplace.results, cell.identity(), findings.evaluate()
-    save_checkpoint(results, name, model)
-    save_statistics(results, name, result)
-    views.save(results, name, findings, validation.dataset, cell.data.fingerprint, setup.grid)
-    costs = workplace.cache / "costs"
-    return {
-        "ap": result.as_json(),
-        "weights_sha256": state_hash(model),
-        "cost": remembered_cost(costs, cell.student, model, setup, validation),
-    }
-
-
-def _training(learner: Learner) -> dict[str, Any]:
-    seconds, method = learner.clock.seconds, learner.method
-    alone = seconds["own"] + seconds["data"] + (seconds["teacher"] if learner.needs else 0)
-    return {
-        "seconds_alone": alone,
-        "seconds_as_run": seconds["own"] + seconds["share"],
-        "seconds_method": seconds["method"],
-        "balance": learner.balance,
-        "extra_params": sum(p.numel() for p in method.parameters()) if method else 0,
-        "extrapolated": method.extrapolated() if method else False,
-        "losses": learner.losses,
+        "ap": None,
+        "weights_sha256": None,
+        "losses_sha256": None,
+        "cost": None,
+        "training": None,
+        "provenance": provenance(workplace.device),
     }

@@ -22,20 +22,20 @@ from torch import nn
 from benchmark.config.matrix import Cell, Matrix
 from benchmark.device import make_deterministic
 from benchmark.evaluation.detector import ValidationFrames, evaluate_models
-from benchmark.running.cohort import make_setup, make_validation
 from benchmark.running.journal import Journal
 from benchmark.running.matrix_run import WHOLE, Shard, student_jobs, teacher_jobs
 from benchmark.running.outcome import load_teacher
+from benchmark.running.setups import make_setup, make_training_setup, make_validation
 from benchmark.running.workplace import Job, Workplace
 from benchmark.training.learner import Learner
 from benchmark.training.lockstep import train
-from benchmark.training.setup import BEGINNING, Position, Setup
+from benchmark.training.setup import BEGINNING, Position, TrainingSetup
 
-STEPS = 3
+TIMED_STEPS = 3
 """Steps that are timed, after one to warm up."""
 LIMIT = 60.0
 """Seconds after which no further step is timed."""
-FRAMES = 3
+TIMED_FRAMES = 3
 """Validation frames that are timed, after one to warm up."""
 REST = 100_000
 """Bytes of a cell's record, statistics, views and curves, about."""
@@ -149,7 +149,7 @@ def _estimate(job: Job, rates: Rates) -> Estimate:
     todo = job.unfinished()
     if not todo:
         return Estimate()
-    setup = make_setup(todo[0], _teacher(job), job.workplace)
+    setup = make_training_setup(todo[0], _teacher(job), job.workplace)
     validation = make_validation(todo[0], job.workplace)
     if new := [cell for cell in todo if _key(cell) not in rates.cells]:
         _measure(new, setup, validation, rates)
@@ -188,13 +188,13 @@ def _teacher(job: Job) -> nn.Module | None:
     place = job.workplace.for_teachers()
     if place.finished(job.teacher) and place.record(job.teacher)["status"] == "done":
         return load_teacher(job.teacher, job.workplace)
-    setup = make_setup(job.teacher, None, job.workplace)
+    setup = make_setup(job.teacher, job.workplace)
     model = setup.family.build(1, setup.grid)
     return setup.family.place(model, setup.device).eval().requires_grad_(False)
 
 
 def _measure(
-    cells: Sequence[Cell], setup: Setup, validation: ValidationFrames, rates: Rates
+    cells: Sequence[Cell], setup: TrainingSetup, validation: ValidationFrames, rates: Rates
 ) -> None:
     """Train cells for a few steps and run their networks on a few frames."""
     learners = [Learner(cell, setup) for cell in cells]
@@ -216,7 +216,7 @@ def _measure(
         rates.shared[company] = max(rates.shared[company], shared)
 
 
-def _time_steps(learners: list[Learner], setup: Setup) -> int:
+def _time_steps(learners: list[Learner], setup: TrainingSetup) -> int:
     """Train for a few steps; how many the learners' clocks have counted."""
     taken, begun = 0, time.monotonic()
 
@@ -226,7 +226,7 @@ def _time_steps(learners: list[Learner], setup: Setup) -> int:
         if taken == 1 < setup.steps:  # it warmed up
             for learner in learners:
                 learner.clock.seconds.clear()
-        if taken > STEPS or taken > 1 and time.monotonic() - begun > LIMIT:
+        if taken > TIMED_STEPS or taken > 1 and time.monotonic() - begun > LIMIT:
             raise _Enough
 
     if any(learner.running for learner in learners):
@@ -235,11 +235,11 @@ def _time_steps(learners: list[Learner], setup: Setup) -> int:
     return max(taken - 1, 1)
 
 
-def _time_frame(learner: Learner, setup: Setup, validation: ValidationFrames) -> float:
+def _time_frame(learner: Learner, setup: TrainingSetup, validation: ValidationFrames) -> float:
     """Seconds per validation frame."""
     models = {learner.identity: learner.model}
     evaluate_models(models, setup, replace(validation, limit=1))
-    timed = replace(validation, limit=min(FRAMES, len(validation.ids)))
+    timed = replace(validation, limit=min(TIMED_FRAMES, len(validation.ids)))
     begun = time.perf_counter()
     evaluate_models(models, setup, timed)
     return (time.perf_counter() - begun) / len(timed.ids)

@@ -31,6 +31,7 @@ from benchmark.files import telling_of_full_disk
 from benchmark.running import cohort
 from benchmark.running.cohort import Interrupted
 from benchmark.running.journal import Journal
+from benchmark.running.outcome import publish
 from benchmark.running.teachers import adopt
 from benchmark.running.workplace import Job
 from kd_methods import load_plugin
@@ -104,15 +105,14 @@ def _end(culprit: Cell, job: Job, reason: str) -> None:
     """Publish the failure of a cell, unless another runner tries it by now."""
     with Journal(job.workplace.results).holding(culprit) as free:
         if free and not job.workplace.finished(culprit):
-            cohort.publish_failure(culprit, job, reason)
+            publish(culprit, job.workplace, "failed", reason)
 
 
 def _run_once(job: Job) -> Death | None:
     """One process for the job; None if it ended as it should."""
     context = multiprocessing.get_context("spawn")
-    folder = Journal(job.workplace.results).folder
-    folder.mkdir(parents=True, exist_ok=True)
-    marker = folder / f"running-{os.uname().nodename}-{os.getpid()}"
+    marker = job.workplace.folder.marker(f"{os.uname().nodename}-{os.getpid()}")
+    marker.parent.mkdir(parents=True, exist_ok=True)
     Marker(marker)("start")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(job, marker, sender))
@@ -182,7 +182,8 @@ def _work(job: Job, marker: Path, sender: Connection) -> None:
         except Interrupted:
             sys.exit(INTERRUPTED)
         except Exception as error:
-            sender.send(f"{type(error).__name__}: {error}" if _unforeseen(error) else str(error))
+            foreseen = isinstance(error, PointKDError)
+            sender.send(str(error) if foreseen else f"{type(error).__name__}: {error}")
             raise SystemExit(1) from error
 
 
@@ -219,8 +220,3 @@ class _StopOnSignal:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self._asked = True
-
-
-def _unforeseen(error: Exception) -> bool:
-    """Whether an error is none of ours, so that its type helps."""
-    return type(error).__module__.partition(".")[0] not in ("benchmark", "detectors", "kd_methods")

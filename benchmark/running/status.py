@@ -1,21 +1,23 @@
-"""What there is: methods, the families that they suit, the cells of a results folder."""
+"""How far the cells of a results folder have come."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
 from benchmark.records import store
+from benchmark.records.record import Record
 from benchmark.running.journal import Journal
 
 
 def describe_cells(results: Path) -> str:
     """A table of a results folder's cells: status, epochs, time, reason; then their number."""
     journal = Journal(results)
-    rows = [_finished(record) for record in store.read_all(results / "records")]
+    rows = [_finished(record) for record in store.read_all(results)]
     rows += [_unfinished(entry, journal) for entry in journal.entries() if entry]
     if not rows:
         raise store.RecordError(f"{results} holds no cell; run a matrix with --results {results}")
@@ -25,8 +27,8 @@ def describe_cells(results: Path) -> str:
     return f"{tabulate(rows, headers='keys')}\n\n{total}"
 
 
-def _finished(record: dict[str, Any]) -> dict[str, Any]:
-    training = record["training"] or {}
+def _finished(record: Record) -> dict[str, Any]:
+    training: Mapping[str, Any] = record["training"] or {}
     return _row(
         record,
         status=record["status"],
@@ -54,7 +56,7 @@ def _unfinished(entry: dict[str, Any], journal: Journal) -> dict[str, Any]:
     )
 
 
-def _row(cell: dict[str, Any], **rest: Any) -> dict[str, Any]:
+def _row(cell: Mapping[str, Any], **rest: Any) -> dict[str, Any]:
     seconds = rest.pop("seconds")
     return {
         "cell": cell["cell"],

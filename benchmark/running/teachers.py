@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 from benchmark.data.batches import evaluation_batch
+from benchmark.data.kitti import KittiDataset
 from benchmark.evaluation.detector import detect_all
-from benchmark.records.store import publish
-from benchmark.running.cohort import make_setup, make_validation
-from benchmark.running.outcome import TeacherError, common_fields, save_outcome
+from benchmark.running.outcome import TeacherError, publish, save_outcome
+from benchmark.running.setups import make_setup, make_validation
 from benchmark.running.workplace import Job
 from benchmark.training.setup import Setup
-from detectors import CLASSES, Grid, parse_student
-from detectors.core.checkpoints import load_weights
+from detectors import CLASSES, Grid
+from detectors.core.checkpoints import load_network
 from kd_methods import Batch
 from kd_methods.core.interface import Detections
 
@@ -37,25 +37,18 @@ def adopt(job: Job) -> None:
     """
     (cell,), workplace = job.cells, job.workplace
     assert job.checkpoint is not None
-    setup = make_setup(cell, None, workplace)
-    family, _ = parse_student(cell.student)
-    model = family.build(1, setup.grid)
-    load_weights(model, job.checkpoint, cell.student)
-    family.place(model, workplace.device).eval().requires_grad_(False)
+    setup, validation = make_setup(cell, workplace), make_validation(cell, workplace)
+    model = load_network(cell.student, setup.grid, job.checkpoint)
+    setup.family.place(model, workplace.device)
     try:
-        check_classes(_pairs(model, setup))
+        check_classes(_pairs(model, setup, KittiDataset(workplace.data, "train")))
     except TeacherError as error:
         raise TeacherError(f"checkpoint {job.checkpoint}: {error}") from None
-    validation = make_validation(cell, workplace)
     findings = detect_all({"teacher": model}, setup, validation)["teacher"]
     if isinstance(findings, Exception):
         raise TeacherError(f"checkpoint {job.checkpoint} cannot be evaluated: {findings}")
-    record = common_fields(cell, setup, validation) | {
-        "status": "done",
-        "reason": f"weights of {job.checkpoint.name}",
-        **save_outcome(cell, model, findings, setup, validation, workplace),
-    }
-    publish(workplace.results / "records", record)
+    known = save_outcome(cell, model, findings, setup, validation, workplace)
+    publish(cell, workplace, "done", f"weights of {job.checkpoint.name}", **known)
 
 
 def check_classes(pairs: Iterable[tuple[int, int | None]]) -> None:
@@ -90,10 +83,12 @@ def check_classes(pairs: Iterable[tuple[int, int | None]]) -> None:
 
 
 @torch.no_grad()
-def _pairs(model: nn.Module, setup: Setup) -> Iterable[tuple[int, int | None]]:
+def _pairs(
+    model: nn.Module, setup: Setup, dataset: KittiDataset
+) -> Iterable[tuple[int, int | None]]:
     voxelize = setup.family.voxelizer(setup.grid, training=False)
-    for frame_id in setup.frames.ids[:LOOKS]:
-        frame = setup.frames.dataset.frame(frame_id)
+    for frame_id in dataset.ids[:LOOKS]:
+        frame = dataset.frame(frame_id)
         batch = evaluation_batch(frame, setup.grid, setup.device)
         (found,) = setup.family.predict(model, voxelize(batch))
         yield from match(batch, found, setup.grid)

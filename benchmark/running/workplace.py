@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from benchmark.config.matrix import Cell
 from benchmark.records import store
+from benchmark.records.folder import ResultsFolder
+from benchmark.records.record import Record
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Workplace:
     """Where cohorts run.
 
     Attributes:
         data: folder in KITTI's layout.
-        results: gets ``records``, ``checkpoints``, ``statistics``, ``views``, ``curves``, ``logs``
-            and the journal, ``work``.
+        results: what is kept of the cells, see :class:`~benchmark.records.folder.ResultsFolder`.
         cache: keeps teachers and model costs for other results folders.
         device: that trains and evaluates.
         plugins: files that register methods.
@@ -40,20 +40,25 @@ class Workplace:
         """The same with the cache's teachers as its results."""
         return replace(self, results=self.cache / "teachers")
 
+    @property
+    def folder(self) -> ResultsFolder:
+        """The paths of the results."""
+        return ResultsFolder(self.results)
+
     def record_path(self, cell: Cell) -> Path:
         """Where the record of a cell is or will be."""
-        return self.results / "records" / f"{cell.identity()}.json"
+        return self.folder.record(cell.identity())
 
     def finished(self, cell: Cell) -> bool:
         """Whether a cell has a record, whatever its status."""
         return self.record_path(cell).exists()
 
-    def record(self, cell: Cell) -> dict[str, Any]:
+    def record(self, cell: Cell) -> Record:
         """The record of a finished cell."""
         return store.read(self.record_path(cell))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """Cells of one cohort to run.
 
@@ -80,11 +85,7 @@ class Job:
     @property
     def log(self) -> Path:
         """The log file."""
-        return (
-            self.workplace.results
-            / "logs"
-            / f"{self.title.replace(', ', '-').replace(' ', '-')}.log"
-        )
+        return self.workplace.folder.log(self.title)
 
     def unfinished(self) -> list[Cell]:
         """The cells without a record."""

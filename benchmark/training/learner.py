@@ -9,18 +9,21 @@ import traceback
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from benchmark.config.matrix import Cell
+from benchmark.records.record import Status
+from benchmark.training.optimizer import OneCycleSchedule, make_optimizer
 from benchmark.training.randomness import RandomStream
-from benchmark.training.schedule import Schedule
-from benchmark.training.setup import Clock, Position, Setup
+from benchmark.training.setup import Clock, Position, TrainingSetup
 from detectors import DetectorError, Inputs, parse_student
 from kd_methods import KDMethod, MethodError, Outputs
 from kd_methods.core.errors import PointKDError
+from kd_methods.core.interface import checked_needs
 
 DIVERGENCE = 100.0
 """An epoch whose mean detection loss exceeds the first epoch's by this factor has diverged."""
@@ -30,7 +33,7 @@ class DivergedError(PointKDError):
     """A loss or a detection that is no finite number, or a loss that has grown out of bounds."""
 
 
-STATE_FIELDS = ("status", "reason", "losses", "latest_loss", "balance")
+STATE_FIELDS = ("status", "reason", "trace", "losses", "latest_loss", "balance")
 """What a learner's state holds beside tensors, sums and seconds."""
 
 
@@ -40,6 +43,7 @@ class Learner:
     Attributes:
         status: ``running``, then ``done``, ``failed``, ``diverged`` or ``skipped``.
         reason: why it is neither running nor done.
+        trace: the traceback of the error that it failed by.
         losses: per epoch the mean of every loss.
         latest_loss: sum of the losses of the latest step.
         balance: factor of the method's losses that the cell's weighting asks for.
@@ -47,17 +51,18 @@ class Learner:
             ``teacher`` passes that it shared, and its ``share`` of the latter two.
     """
 
-    def __init__(self, cell: Cell, setup: Setup, balance: float = 1.0) -> None:
+    def __init__(self, cell: Cell, setup: TrainingSetup, balance: float = 1.0) -> None:
         self.cell, self.setup, self.balance = cell, setup, balance
         self.identity = cell.identity()
-        self.status, self.reason = "running", ""
+        self.status: Status | Literal["running"] = "running"
+        self.reason = self.trace = ""
         self.losses: list[dict[str, float]] = []
         self.latest_loss = math.nan
         self.clock = Clock(setup.device)
         self.method: KDMethod | None = None
         self.needs: set[str] = set()
         self._sums: dict[str, float] = defaultdict(float)
-        self._passes = 0
+        self._accumulated = 0
         self.restart_streams()
         with self._guard():
             self._build()
@@ -109,7 +114,7 @@ class Learner:
                 stream.restore(where)
 
     def _parts(self) -> dict[str, Any]:
-        parts = {"model": self.model, "optimiser": self.optimiser, "scaler": self.scaler}
+        parts = {"model": self.model, "optimizer": self.optimizer, "scaler": self.scaler}
         parts["schedule"] = self.schedule
         return parts if self.method is None else {**parts, "method": self.method}
 
@@ -133,9 +138,9 @@ class Learner:
             stacked = torch.stack(list(losses.values()))
             values = dict(zip(losses, stacked.tolist(), strict=True))  # the device waits once
             _check_finite(values)
-            self.scaler.scale(stacked.sum() / self.setup.recipe.passes).backward()
-            self._passes += 1
-            if self._passes == self.setup.recipe.passes:
+            self.scaler.scale(stacked.sum() / self.setup.recipe.accumulation_steps).backward()
+            self._accumulated += 1
+            if self._accumulated == self.setup.recipe.accumulation_steps:
                 self._update()
             self.latest_loss = sum(values.values())
             for name, value in values.items():
@@ -143,14 +148,14 @@ class Learner:
 
     def _update(self) -> None:
         """Move the weights by the gradients gathered so far."""
-        self.scaler.unscale_(self.optimiser)
-        clip = self.setup.recipe.gradient_clip
+        self.scaler.unscale_(self.optimizer)
+        clip = self.setup.recipe.max_grad_norm
         nn.utils.clip_grad_norm_(self.model.parameters(), clip)
-        self.scaler.step(self.optimiser)
+        self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         self.schedule.step()
-        self._passes = 0
+        self._accumulated = 0
 
     def losses_on(
         self, inputs: Inputs, teacher: Outputs | None
@@ -194,24 +199,25 @@ class Learner:
             with self._method_stream:
                 self._build_method(self.method)
             self.method.to(self.setup.device).train()
-        groups: list[dict[str, Any]] = [{"params": list(self.model.parameters())}]
-        if self.method is not None:
-            groups.append({"params": list(self.method.parameters())})
-        recipe = self.setup.recipe
-        self.optimiser = torch.optim.AdamW(
-            groups, recipe.learning_rate, recipe.betas, weight_decay=recipe.weight_decay
-        )
-        updates = recipe.epochs * self.setup.frames.updates
-        self.schedule = Schedule(self.optimiser, recipe.cycle, updates)
+        if not self.running:
+            return
+        groups = [self.model, *([self.method] if self.method is not None else [])]
+        recipe, updates = self.setup.recipe, self.setup.epochs * self.setup.frames.updates
+        self.optimizer = make_optimizer(groups, recipe)
+        self.schedule = OneCycleSchedule(self.optimizer, recipe.one_cycle, updates)
         self.scaler = _scaler(self.setup.device, self.setup.precision == "fp16")
 
     def _build_method(self, method: KDMethod) -> None:
-        assert self.setup.teacher is not None
-        family = self.setup.family
-        self.needs = method.needs()
-        family.taps(self.model, self.needs)
-        method.build(family.spec(self.setup.teacher), family.spec(self.model))
-        method.initialise(self.model, self.setup.teacher)
+        """Only here may a method say that it does not suit the student: the cell is skipped."""
+        teacher, family = self.setup.teacher, self.setup.family
+        assert teacher is not None
+        self.needs = checked_needs(method)
+        try:
+            family.taps(self.model, self.needs)
+            method.build(family.spec(teacher), family.spec(self.model))
+            method.initialise(self.model, teacher)
+        except (MethodError, DetectorError) as error:
+            self.end("skipped", str(error))
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
@@ -221,13 +227,16 @@ class Learner:
             yield
         except DivergedError as error:
             self.end("diverged", str(error))
-        except (MethodError, DetectorError) as error:
-            self.end("skipped" if not self.losses and not self._sums else "failed", str(error))
         except Exception as error:
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            self.end("failed", f"{type(error).__name__}: {error} ({frame.filename}:{frame.lineno})")
+            self.fail(error)
 
-    def end(self, status: str, reason: str) -> None:
+    def fail(self, error: Exception) -> None:
+        """End the cell by an error, which is told with its place in the method's own code."""
+        self.trace = "".join(traceback.format_exception(error))
+        told = str(error) if isinstance(error, PointKDError) else f"{type(error).__name__}: {error}"
+        self.end("failed", told + _place(error, self.method, "loss" if self.needs else "needs"))
+
+    def end(self, status: Status, reason: str) -> None:
         """Take the cell out of the cohort."""
         self.status = status
         self.reason = f"{reason}, in epoch {len(self.losses) + 1}" if self._sums else reason
@@ -249,3 +258,17 @@ def _scaler(device: torch.device, enabled: bool) -> Any:
 def _detection(losses: Mapping[str, float]) -> float:
     """The sum of an epoch's losses without the method's."""
     return sum(value for name, value in losses.items() if not name.startswith("kd."))
+
+
+def _place(error: Exception, method: KDMethod | None, called: str) -> str:
+    """Where in the method's own file an error arose: its last line there, else the function that
+    was called. Without a method, where it arose at all."""
+    frames = traceback.extract_tb(error.__traceback__)
+    parts = [] if method is None else getattr(method, "parts", [method])
+    functions = [getattr(type(part), called).__code__ for part in parts]
+    own = [f for f in frames if f.filename in {code.co_filename for code in functions}]
+    if own or len(functions) != 1:
+        frame = (own or frames)[-1]
+        return f" ({Path(frame.filename).name}:{frame.lineno} in {frame.name})"
+    (code,) = functions
+    return f" ({Path(code.co_filename).name}:{code.co_firstlineno} in {called})"

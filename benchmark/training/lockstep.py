@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmark.training.learner import Learner
-from benchmark.training.setup import BEGINNING, Clock, Position, Setup
+from benchmark.training.setup import BEGINNING, Clock, Position, TrainingSetup
 from detectors import Inputs
 from kd_methods import Batch, Outputs
 
@@ -24,7 +24,7 @@ class SharedBatch:
         teacher: the frozen teacher's outputs, None where no method asks for any.
     """
 
-    def __init__(self, setup: Setup, batch: Batch, needs: set[str], clock: Clock) -> None:
+    def __init__(self, setup: TrainingSetup, batch: Batch, needs: set[str], clock: Clock) -> None:
         self.setup, self.needs = setup, needs
         with clock.measure("data"):
             self._spare = copy.deepcopy(batch)
@@ -71,7 +71,7 @@ Watch = Callable[[Position, "list[Learner]"], None]
 
 def train(
     learners: list[Learner],
-    setup: Setup,
+    setup: TrainingSetup,
     watch: Watch = lambda *_: None,
     start: Position = BEGINNING,
 ) -> None:
@@ -88,7 +88,7 @@ def train(
 
 def train_epoch(
     learners: list[Learner],
-    setup: Setup,
+    setup: TrainingSetup,
     epoch: int,
     weights: Mapping[str, Tensor],
     watch: Watch = lambda *_: None,
@@ -125,7 +125,7 @@ def train_epoch(
 
 
 @torch.no_grad()
-def observe_teacher(setup: Setup, inputs: Inputs, needs: set[str]) -> Outputs | None:
+def observe_teacher(setup: TrainingSetup, inputs: Inputs, needs: set[str]) -> Outputs | None:
     """The frozen teacher's outputs on a batch; None where no method asks for any."""
     if setup.teacher is None or not needs:
         return None

@@ -11,13 +11,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from benchmark.training.learner import Learner
-from benchmark.training.setup import BEGINNING, Position, Setup
+from benchmark.training.setup import BEGINNING, Position, TrainingSetup
 
 
 class TrainingProgress:
     """A bar on a terminal, a line per epoch elsewhere: loss, frames per second, time left."""
 
-    def __init__(self, title: str, setup: Setup, start: Position = BEGINNING) -> None:
+    def __init__(self, title: str, setup: TrainingSetup, start: Position = BEGINNING) -> None:
         self.title, self.setup = title, setup
         self.begun, self.first = time.perf_counter(), self._batches(start)
         self.bar = None

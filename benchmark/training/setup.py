@@ -30,14 +30,18 @@ class Position(NamedTuple):
 BEGINNING = Position()
 
 
-@dataclass(frozen=True)
+def unmarked(name: str) -> None:
+    """Nobody asks what is done next."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What the cells of a cohort share while they train.
+    """What runs a network.
 
     Attributes:
-        frames: the training frames.
-        teacher: the frozen teacher in evaluation mode, None when teachers are trained.
-        recipe: how the family is trained.
+        family: the network's.
+        grid: what it sees.
+        device: that it runs on.
         precision: ``fp32``, ``bf16`` or ``fp16`` (autocast; losses always run in float32).
         mark: called with a cell's identity before something is done for that cell alone, and with
             other words before what cells share; it tells who was at work when a process dies.
@@ -45,18 +49,35 @@ class Setup:
 
     family: Family
     grid: Grid
+    device: torch.device
+    precision: str = "fp32"
+    mark: Callable[[str], None] = unmarked
+
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        """The precision of forward passes."""
+        dtype = getattr(torch, PRECISIONS[self.precision])
+        with torch.autocast(self.device.type, dtype, enabled=self.precision != "fp32"):
+            yield
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSetup(Setup):
+    """What the cells of a cohort share while they train.
+
+    Attributes:
+        frames: the training frames.
+        teacher: the frozen teacher in evaluation mode, None when teachers are trained.
+        recipe: how the family is trained.
+    """
+
     frames: TrainingFrames
     teacher: nn.Module | None
     recipe: Recipe
-    precision: str
-    mark: Callable[[str], None] = lambda name: None
-
-    @property
-    def device(self) -> torch.device:
-        return self.frames.device
 
     @property
     def epochs(self) -> int:
+        """Passes over the training frames."""
         return self.recipe.epochs
 
     @property
@@ -68,13 +89,6 @@ class Setup:
     def voxelize(self) -> Callable[[Batch], Inputs]:
         """Training batches to inputs."""
         return self.family.voxelizer(self.grid, training=True)
-
-    @contextmanager
-    def autocast(self) -> Iterator[None]:
-        """The precision of forward passes."""
-        dtype = PRECISIONS[self.precision]
-        with torch.autocast(self.device.type, dtype, enabled=self.precision != "fp32"):
-            yield
 
 
 @dataclass

@@ -18,7 +18,7 @@ from benchmark.config.matrix import Cell
 from benchmark.records.store import NONE
 from benchmark.training.learner import Learner
 from benchmark.training.lockstep import SharedBatch, train_epoch
-from benchmark.training.setup import Clock, Setup
+from benchmark.training.setup import Clock, TrainingSetup
 from kd_methods.core.errors import PointKDError
 
 SHARE = 0.5
@@ -31,7 +31,7 @@ class UndefinedBalanceError(PointKDError):
     """A method whose losses give the student no gradient to scale."""
 
 
-def make_learners(cells: Sequence[Cell], setup: Setup) -> list[Learner]:
+def make_learners(cells: Sequence[Cell], setup: TrainingSetup) -> list[Learner]:
     """Learners of a cohort's cells, those with balanced weighting scaled.
 
     The norms are measured at the weights that the student trained alone has after its first
@@ -54,14 +54,14 @@ def make_learners(cells: Sequence[Cell], setup: Setup) -> list[Learner]:
     return learners
 
 
-def _after_one_epoch(cell: Cell, setup: Setup) -> Learner:
+def _after_one_epoch(cell: Cell, setup: TrainingSetup) -> Learner:
     """The student of a cell after one epoch alone."""
     learner = Learner(replace(cell, method=NONE), setup)
     train_epoch([learner], setup, 0, {})
     return learner
 
 
-def _balance(cell: Cell, setup: Setup, alone: Learner) -> float:
+def _balance(cell: Cell, setup: TrainingSetup, alone: Learner) -> float:
     """The factor that gives a method's losses their share of the gradient.
 
     Raises:

@@ -21,6 +21,7 @@ from detectors.core.family import (
     Model,
     grid_settings,
     installed_config,
+    parse_student,
     read_grid,
     student_name,
 )
@@ -36,18 +37,23 @@ class CheckpointError(PointKDError):
     """A checkpoint that cannot be read or does not fit a model."""
 
 
-def read_weights(path: Path) -> Mapping[str, Tensor]:
+def read_weights(path: Path, sha256: str | None = None) -> Mapping[str, Tensor]:
     """The weights in a checkpoint of mmengine, or in a file that holds nothing else.
 
     Nothing but tensors and plain values is unpickled.
 
+    Args:
+        sha256: :func:`weights_hash` of what a record speaks of; None takes whatever is there.
+
     Raises:
-        CheckpointError: the file is missing, no checkpoint, or holds other objects.
+        CheckpointError: the file is missing, no checkpoint, holds other objects or other weights.
     """
     content = _read(path)
     weights = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
         raise CheckpointError(f"checkpoint {path} holds no state_dict of tensors")
+    if sha256 is not None and (found := weights_hash(weights)) != sha256:
+        raise CheckpointError(f"checkpoint {path} has hash {found}, its record {sha256}")
     return weights
 
 
@@ -79,16 +85,34 @@ def _read(path: Path) -> Any:
         ) from None
 
 
-def load_weights(model: Model, path: Path, name: str) -> None:
+def load_network(student: str, grid: Grid, path: Path, sha256: str | None = None) -> Model:
+    """The network of a student with a checkpoint's weights, frozen and in evaluation mode.
+
+    Args:
+        sha256: as in :func:`read_weights`.
+
+    Raises:
+        CheckpointError: as :func:`load_weights`.
+        DetectorError: no such student.
+    """
+    family, ratio = parse_student(student)
+    model = family.build(ratio, grid)
+    load_weights(model, path, student, sha256)
+    return model.eval().requires_grad_(False)
+
+
+def load_weights(model: Model, path: Path, name: str, sha256: str | None = None) -> None:
     """Put a checkpoint's weights into a model, every one of them.
 
     Args:
         name: what the model is called in messages, e.g. ``second@4``.
+        sha256: as in :func:`read_weights`.
 
     Raises:
-        CheckpointError: it cannot be read, or weights are missing, too many or of other shapes.
+        CheckpointError: it cannot be read, or weights are missing, too many, of other shapes, or
+            not those of the hash.
     """
-    weights = read_weights(path)
+    weights = read_weights(path, sha256)
     own = model.state_dict()
     problems = [f"{key} is missing" for key in own.keys() - weights.keys()]
     problems += [f"{key} is not part of the model" for key in weights.keys() - own.keys()]

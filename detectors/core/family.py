@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import detectors.operators  # noqa: F401  (before mmdet3d)
 from detectors.operators.per_batch import Searches, remembering
 from kd_methods.core.errors import PointKDError
-from kd_methods.core.interface import OUTPUTS, Batch, Detections, Outputs, Spec, suggestion
+from kd_methods.core.interface import Batch, Detections, Outputs, Spec, suggestion
 
 CLASSES = ("Pedestrian", "Cyclist", "Car")
 """Class names in the order of class indices, as in mmdet3d's KITTI configs."""
@@ -358,17 +358,7 @@ def read_grid(settings: Mapping[str, Any]) -> Grid:
 
 
 def wanted(needs: set[str]) -> set[str]:
-    """Output names of ``needs`` without their ``:pre_relu``.
-
-    Raises:
-        DetectorError: an output that no family has.
-    """
-    allowed = {*OUTPUTS, "stages:pre_relu", "neck:pre_relu"}
-    for name in sorted(needs - allowed):
-        raise DetectorError(
-            f"there is no output {name!r}{suggestion(name, sorted(allowed))}; "
-            f"ask for {', '.join(sorted(allowed))}"
-        )
+    """Output names of ``needs`` without their ``:pre_relu``."""
     return {name.partition(":")[0] for name in needs}
 
 

@@ -21,6 +21,8 @@ from kd_methods.core.errors import PointKDError
 
 OUTPUTS = ("local", "stages", "neck", "head")
 """What a method can ask for; ``stages:pre_relu`` and ``neck:pre_relu`` add the pre-activations."""
+NEEDS = (*OUTPUTS, "stages:pre_relu", "neck:pre_relu")
+"""All that ``needs`` may name."""
 
 
 class MethodError(PointKDError):
@@ -219,6 +221,9 @@ class KDMethod(nn.Module):
     table: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     lidar_source: ClassVar[Sequence[str]] = ()
     """Families or students for which a published LiDAR recipe gives the values used."""
+    neutral: ClassVar[Mapping[str, Any]] = {}
+    """Hyper-parameters that were added when there were records already, each with the value at
+    which the method is as it was without: at it they stay out of a cell's identity."""
 
     weight: float = 1.0
 
@@ -266,26 +271,49 @@ class KDMethod(nn.Module):
     def forward(self, teacher: Outputs, student: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The losses of :meth:`loss` times ``weight``."""
         losses = self.loss(teacher, student, batch)
-        _check_losses(losses)
+        _check_losses(self.name, losses)
         return {name: self.weight * value for name, value in losses.items()}
 
     def hyperparameters(self) -> dict[str, Any]:
         """Every hyper-parameter with the value in use."""
         return {name: getattr(self, name) for name in hyperparameter_types(type(self))}
 
+    def identifying(self) -> dict[str, Any]:
+        """The hyper-parameters that are part of a cell's identity."""
+        values = self.hyperparameters()
+        return {k: v for k, v in values.items() if k not in self.neutral or v != self.neutral[k]}
+
     def extrapolated(self) -> bool:
         """Whether no published LiDAR recipe gives the values for this student."""
         return not {self.family, self.student} & set(self.lidar_source)
 
 
-def _check_losses(losses: Any) -> None:
+def checked_needs(method: KDMethod) -> set[str]:
+    """The outputs that a method asks for.
+
+    Raises:
+        MethodError: it asks for one that no detector has.
+    """
+    needs = set(method.needs())
+    for name in sorted(needs - set(NEEDS)):
+        raise MethodError(
+            f"{method.name}: needs() names an unknown output {name!r}{suggestion(name, NEEDS)}; "
+            f"ask for some of {', '.join(NEEDS)}"
+        )
+    return needs
+
+
+def _check_losses(method: str, losses: Any) -> None:
     """Raise :class:`MethodError` unless ``losses`` names scalar tensors."""
     if not isinstance(losses, dict):
-        raise MethodError(f"loss() returns {type(losses).__name__}; return a dict of scalars")
+        found = type(losses).__name__
+        raise MethodError(f"{method}: loss() returns {found}; return a dict of scalars")
     for name, value in losses.items():
         if not isinstance(value, Tensor) or value.shape != ():
             shape = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise MethodError(f"loss {name!r} is {shape}; return a scalar tensor, e.g. its mean()")
+            raise MethodError(
+                f"{method}: loss {name!r} is {shape}; return a scalar tensor, e.g. its mean()"
+            )
 
 
 def hyperparameter_types(cls: type[KDMethod]) -> dict[str, Any]:

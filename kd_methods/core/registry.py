@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import sys
 import traceback
 from collections.abc import Callable
 from importlib.metadata import entry_points
@@ -116,11 +117,39 @@ def load_plugin(path: Path) -> list[str]:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module  # where its annotations are looked up
     _import(str(path), lambda: spec.loader.exec_module(module))  # type: ignore[union-attr]
     names = sorted(n for n, cls in _registered.items() if cls.__module__ == module.__name__)
     if not names:
         raise MethodError(f"plugin {path} registers no method; decorate a class with @register")
     return names
+
+
+def source_hash(text: str) -> str:
+    """16 hex digits of the code of the plugins behind a written form; empty without plugins.
+
+    The code of a plugin is its file, or every Python file of its package.
+
+    Raises:
+        MethodError: no such method.
+    """
+    digest = hashlib.sha256()
+    classes = [method_class(part.partition(":")[0]) for part in text.split("+")]
+    files = sorted({file for cls in classes for file in _source_files(cls)})
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16] if files else ""
+
+
+def _source_files(cls: type[KDMethod]) -> list[Path]:
+    """The files of a method's code; none for a method that comes along or was never in a file."""
+    top = sys.modules.get(cls.__module__.partition(".")[0])
+    if top is sys.modules["kd_methods"]:
+        return []
+    if folders := getattr(top, "__path__", None):
+        return [file for folder in folders for file in sorted(Path(folder).rglob("*.py"))]
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return [Path(file)] if file else []
 
 
 def create(text: str, student: str) -> KDMethod:
@@ -178,6 +207,9 @@ class Composition(KDMethod):
 
     def hyperparameters(self) -> dict[str, Any]:
         return {part.name: part.hyperparameters() for part in self._parts()}
+
+    def identifying(self) -> dict[str, Any]:
+        return {part.name: part.identifying() for part in self._parts()}
 
     def extrapolated(self) -> bool:
         return any(part.extrapolated() for part in self._parts())

@@ -17,7 +17,7 @@ from benchmark.running.workplace import Workplace
 from detectors import Grid
 
 GRID = Grid((0, -7.68, -3, 15.36, 7.68, 1), (0.32, 0.32, 4), (2000, 2000))
-RECIPE = Recipe(epochs=2, batch_size=2, batch_norm_batch=2, learning_rate=4e-4, grid=GRID)
+RECIPE = Recipe(epochs=2, batch_size=2, micro_batch_size=2, learning_rate=4e-4, grid=GRID)
 PROFILE = Profile(
     name="tiny",
     purpose="a test",
@@ -44,7 +44,9 @@ def make_workplace(synthetic_root, cache):
 
     def make(results: Path) -> Workplace:
         make_deterministic(torch.device("cpu"))
-        return Workplace(synthetic_root, results, cache, torch.device("cpu"))
+        return Workplace(
+            data=synthetic_root, results=results, cache=cache, device=torch.device("cpu")
+        )
 
     return make
 

@@ -33,7 +33,9 @@ def make_record(
             "name": "KITTI", "synthetic": False, "fingerprint": "f",
             "train_frames": 10, "val_frames": 5,
         },
-        "profile": {"name": "smoke", "purpose": "a wiring check", "reduced": False},
+        "profile": {
+            "name": "smoke", "purpose": "a wiring check", "reduced": False, "recipe": {},
+        },
         "student": student,
         "method": method,
         "weighting": "source",
@@ -41,7 +43,7 @@ def make_record(
         "seed": seed,
         "settings": {
             "data": "f", "epochs": 1, "precision": "fp32", "method": method, "seed": seed,
-            "recipe": {}, "student": student, "teacher": teacher, "checkpoint": "",
+            "recipe": {}, "student": student, **({"teacher": teacher} if teacher else {}),
         },
         "hyperparameters": {},
         "ap": make_ap(mean) if done else None,
@@ -52,8 +54,11 @@ def make_record(
         } if done else None,
         "training": {
             "seconds_alone": 100.0, "seconds_as_run": 60.0, "seconds_method": 25.0,
-            "extra_params": 6272, "extrapolated": False,
+            "extra_params": 6272, "extrapolated": False, "losses": [],
         } if done else None,
-        "provenance": {"versions": VERSIONS, "machine": "a machine"},
+        "provenance": {
+            "versions": VERSIONS, "machine": "a machine",
+            "commit": "c" * 40, "clean": True, "ended": "2026-11-27T06:00:00+00:00",
+        },
     }  # fmt: skip
     return {**values, **changes}

@@ -54,7 +54,7 @@ def results(workplace):
     """What must be equal to the bit, by cell."""
     return {
         record["cell"]: {k: record[k] for k in ("status", "ap", "weights_sha256", "losses_sha256")}
-        for record in read_all(workplace.results / "records")
+        for record in read_all(workplace.results)
     }
 
 

@@ -98,7 +98,9 @@ def main():
         data = describe_data(root, synthetic=True)
         matrix = Matrix(data, PROFILE, ["pointpillars@4"], METHODS, [0, 1], "fp32")
         matrix = replace(matrix, cohort_size=0 if options.runners == 1 else 1)
-        place = Workplace(root, folder / "quiet", folder / "cache", torch.device("cpu"))
+        place = Workplace(
+            data=root, results=folder / "quiet", cache=folder / "cache", device=torch.device("cpu")
+        )
         place = replace(place, checkpoint_minutes=0.0)
         expected, seconds = quiet_run(matrix, place)
         kills, rounds = Counter(), 0

@@ -22,7 +22,7 @@ from benchmark.evaluation.detector import evaluate_models
 from benchmark.evaluation.kitti_ap import evaluate
 from benchmark.leaderboard.tables import METRICS, MODERATE
 from benchmark.records.store import NONE, read_results
-from benchmark.running.cohort import make_setup, make_validation
+from benchmark.running.setups import make_setup, make_validation
 from benchmark.running.workplace import Workplace
 from detectors import get_family
 
@@ -90,13 +90,13 @@ def main(results):
     profile = load_profile(found[0]["profile"]["name"])
     cache = Path(".cache/pointkd")
     root = synthetic.ensure(cache / "synthetic", **profile.synthetic)
-    workplace = Workplace(root, results, cache, torch.device("cpu"))
+    workplace = Workplace(data=root, results=results, cache=cache, device=torch.device("cpu"))
     rows = []
     for record in found:
         rows.append(row(f"{record['student']} {record['method']}", record["ap"]))
     for name in dict.fromkeys(record["student"].partition("@")[0] for record in found):
         cell = Cell(describe_data(root, True), profile, name, NONE, 0, "fp32")
-        setup, validation = make_setup(cell, None, workplace), make_validation(cell, workplace)
+        setup, validation = make_setup(cell, workplace), make_validation(cell, workplace)
         fresh = get_family(name).build(1, setup.grid).eval()
         result = evaluate_models({"fresh": fresh}, setup, validation)["fresh"]
         rows.append(row(f"{name} untrained", result.as_json()))

@@ -17,7 +17,7 @@ MINI = Path("benchmark/config/profiles/mini.yaml")
 WORLD = 0
 """Seed of the embedded frames; mini itself has another."""
 SEEDS = "0,1,2"
-STEPS = ["flip", "rotate", "scale", "crop_points", "crop_objects"]
+STEPS = ["flip", "rotate", "scale", "points_range_filter", "object_range_filter"]
 VARIANTS = {
     "nothing-pasted": {"epochs": 6, "learning_rate": 0.0004, "augmentation": STEPS},
     "three-epochs": {"epochs": 3, "learning_rate": 0.0004},

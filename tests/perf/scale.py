@@ -62,7 +62,7 @@ def read_families(results: Path) -> list[Family]:
     Of a cohort of n cells a record tells own + shared (alone) and own + shared / n (as run).
     """
     groups: dict[str, list[dict]] = defaultdict(list)
-    for record in read_all(results / "records"):
+    for record in read_all(results):
         if record["status"] == "done":
             groups[record["student"].partition("@")[0]].append(record)
     families = []

@@ -16,11 +16,11 @@ from benchmark.config.matrix import Cell, Matrix, describe_data
 from benchmark.config.profile import load_profile
 from benchmark.data import synthetic
 from benchmark.device import make_deterministic
-from benchmark.running.cohort import make_setup
+from benchmark.running.setups import make_training_setup
 from benchmark.running.workplace import Workplace
 from benchmark.training.learner import Learner
 from benchmark.training.lockstep import train
-from benchmark.training.setup import Setup
+from benchmark.training.setup import TrainingSetup
 from detectors import parse_student
 
 KINDS = ("own", "method", "data", "teacher")
@@ -51,7 +51,7 @@ def make_cohort(
     profile: str = "smoke",
     precision: str = "bf16",
     **recipe: Any,
-) -> tuple[tuple[Cell, ...], Setup]:
+) -> tuple[tuple[Cell, ...], TrainingSetup]:
     """Cells of one student on embedded frames, with an untrained teacher at full width.
 
     Args:
@@ -65,17 +65,17 @@ def make_cohort(
     loaded = replace(loaded, recipes=recipes)
     root = synthetic.ensure(folder, **{**loaded.synthetic, "train": 24, "val": 1})
     data = describe_data(root, synthetic=True)
-    place = Workplace(root, folder / "results", folder / "cache", cpu)
+    place = Workplace(data=root, results=folder / "results", cache=folder / "cache", device=cpu)
     matrix = Matrix(data, loaded, [student], list(methods), [0], precision)
     (cohort,) = matrix.cohorts()
-    bare = make_setup(matrix.teacher(family), None, place)
+    bare = make_training_setup(matrix.teacher(family), None, place)
     torch.manual_seed(0)
     teacher = bare.family.place(bare.family.build(1, bare.grid), cpu)
     teacher.eval().requires_grad_(False)
-    return cohort.cells, make_setup(cohort.cells[0], teacher, place)
+    return cohort.cells, make_training_setup(cohort.cells[0], teacher, place)
 
 
-def time_steps(cells: Sequence[Cell], setup: Setup, steps: int = 10) -> Steps:
+def time_steps(cells: Sequence[Cell], setup: TrainingSetup, steps: int = 10) -> Steps:
     """Train that many steps in lockstep, after one to warm up; skipped cells take no time.
 
     On one thread: so ratios hardly depend on what else the machine does.
@@ -84,7 +84,7 @@ def time_steps(cells: Sequence[Cell], setup: Setup, steps: int = 10) -> Steps:
         return _time_steps(cells, setup, steps)
 
 
-def _time_steps(cells: Sequence[Cell], setup: Setup, steps: int) -> Steps:
+def _time_steps(cells: Sequence[Cell], setup: TrainingSetup, steps: int) -> Steps:
     learners = [Learner(cell, setup) for cell in cells]
     marks: list[tuple[float, list[dict[str, float]]]] = []
 

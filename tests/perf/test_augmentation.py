@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmark.config.profile import load_profile
-from benchmark.data.augment import PasteObjects, Surroundings, augment
+from benchmark.data.augment import ObjectSample, Surroundings, augment
 from benchmark.data.box_geometry import first_box
 from benchmark.data.kitti import KittiDataset
 from benchmark.data.objects import load_objects
@@ -47,7 +47,7 @@ def test_a_frame_against_mmdet3ds_points_in_boxes(scene, name):
     around = Surroundings(get_family(name).default_grid(), objects)
     steps = load_profile("kitti").recipe(name).augmentation
     ours = best(lambda epoch: augment(sample, steps, around, 0, epoch, "000000"))
-    paste = next(step for step in steps if isinstance(step, PasteObjects))
+    paste = next(step for step in steps if isinstance(step, ObjectSample))
     filled = paste(sample, np.random.default_rng(0), around)
     theirs = best(lambda _: points_in_rbbox(sample.points, filled.boxes))
     one = best(lambda _: first_box(sample.points, filled.boxes))

@@ -47,7 +47,7 @@ def folder(tmp_path_factory):
 
 def make(folder):
     """What the command does."""
-    found = store.read_all(folder / "records")
+    found = store.read_all(folder)
     leaderboard.write(folder, found)
     return found
 

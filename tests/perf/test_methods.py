@@ -16,7 +16,7 @@ GRIDS = [
     ("pointpillars@4", "smoke", {}, 10),
     ("second@4", "smoke", {}, 10),
     ("pointrcnn@8", "smoke", {}, 10),
-    ("pointpillars@4", "kitti", {"batch_size": 1, "batch_norm_batch": 1, "augmentation": ()}, 3),
+    ("pointpillars@4", "kitti", {"batch_size": 1, "micro_batch_size": 1, "augmentation": ()}, 3),
 ]
 """Student, profile, changes of its recipe, timed steps."""
 

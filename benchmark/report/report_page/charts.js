@@ -1,6 +1,6 @@
 // Plots as SVG, drawn at the width they are shown at so that their text keeps its size.
 
-const COSTS = { GFLOPs: "GFLOPs", Latency: "latency (ms)", Parameters: "params (M)", GMACs: "GMACs" };
+const COSTS = content.columns.filter((column) => column.shown.includes("axis"));
 
 const widthOf = (node) => Math.max(280, Math.floor(node.clientWidth));
 
@@ -74,10 +74,10 @@ function axes(width, height, box, x, xTicks, y, yTicks, format = (v) => v) {
 function drawCost() {
   const figure = byId("cost-figure");
   byId("cost-controls").replaceChildren(
-    toggles("Cost", Object.keys(COSTS), state.cost, (v) => { state.cost = v; drawCost(); }),
+    toggles("Cost", COSTS.map((column) => column.key), state.cost, (v) => { state.cost = v; drawCost(); }),
     toggles("Accuracy", ["3D", "BEV"], state.costMetric, (v) => { state.costMetric = v; drawCost(); }),
   );
-  const [xKey, metric] = [COSTS[state.cost], state.costMetric];
+  const [xKey, metric] = [state.cost, state.costMetric];
   const points = section()
     .rows.map((row) => ({ row, cost: row.figures[xKey], map: row.figures[`${metric} mAP`], error: halfWidth(row, metric) }))
     .filter((p) => isNumber(p.cost) && p.cost > 0 && isNumber(p.map));
@@ -95,7 +95,7 @@ function drawCost() {
   const pad = Math.max(0.06 * (high - low), 0.25);
   const y = linear([Math.max(0, low - pad), high + pad], [box.bottom, box.top]);
   dodge(points, x, box);
-  const front = paretoFront(points);
+  const front = section().fronts[xKey][metric].map((id) => points.find((p) => p.row.id === id)).filter(Boolean);
   const steps = front.map((p, i) => (i ? `H${p.x}V${y(p.map)}` : `M${p.x} ${y(p.map)}`)).join("");
   const named = points.filter((p) => state.compared.has(p.row.id));
   const title = `${metric} mAP against ${xKey} of ${points.length} rows`;
@@ -136,13 +136,6 @@ function dodge(points, x, box) {
     const gap = Math.min(13, (0.22 * (box.right - box.left)) / group.length);
     group.forEach((p, i) => (p.x = Number((x(p.cost) + (i - (group.length - 1) / 2) * gap).toFixed(1))));
   }
-}
-
-function paretoFront(points) {
-  let best = -Infinity;
-  return [...points]
-    .sort((a, b) => a.cost - b.cost || b.map - a.map)
-    .filter((p) => p.map > best && ((best = p.map), true));
 }
 
 function point(p, y, metric, xKey, figure) {

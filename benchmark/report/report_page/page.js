@@ -63,6 +63,7 @@ function drawSummary() {
       ["Grid", s.profile.reduced ? "reduced; objects outside it are ignored" : "full"],
       ["Precision", s.precision],
       ["Machine", s.machines.join("; ")],
+      ["Code", s.commits.length > 1 ? `${s.commits.length} commits: ${s.commits.join(", ")}` : `commit ${s.commits[0]}`],
       ["Versions", `mmdet3d ${s.versions.mmdet3d}, torch ${s.versions.torch}`],
     ]),
   );

@@ -1,55 +1,71 @@
 // The results table and the dialog behind each of its rows.
 
-const figure = (key, digits, label = key) => ({
-  key,
-  label,
-  number: true,
-  value: (row) => row.figures[key],
-  show: (row) => fixed(row.figures[key], digits),
-});
-
-const gain = (metric) => ({
-  key: `${metric} gain`,
-  label: `${metric} gain`,
-  number: true,
-  value: (row) => row.figures[`${metric} gain`],
-  show: (row) =>
-    row.role !== "method"
-      ? ""
-      : [signed(row.figures[`${metric} gain`], 2), " ", el("span", { class: "interval" }, interval(row, metric))],
-});
-
-const METHOD = {
-  key: "method",
-  label: "Method",
-  head: true,
-  value: nameOf,
-  show: (row) => [
-    el("button", { type: "button", class: "open", onclick: () => openDetails(row) }, nameOf(row)),
-    row.extrapolated ? " †" : null,
-    el("small", { class: "narrow" }, row.student), // where there is no room for its column
-  ],
+// How a column of the leaderboard reads, by its kind. A row without the figure shows a dash.
+const KINDS = {
+  text: () => ({}),
+  seeds: () => ({ number: true, value: (row) => row.seeds, show: (row) => row.seeds }),
+  number: (column) => ({ number: true, show: (row) => fixed(row.figures[column.key], column.digits) }),
+  percent: (column) => ({ number: true, show: (row) => fixed(percent(row.figures[column.key]), column.digits) }),
+  spread: (column) => ({
+    number: true,
+    show: (row) => [
+      fixed(row.figures[column.key], column.digits),
+      bracket(isNumber(row.figures[`${column.key} iqr`]) ? `iqr ${fixed(row.figures[`${column.key} iqr`], column.digits)}` : ""),
+    ],
+  }),
+  interval: (column) => ({
+    number: true,
+    show: (row) =>
+      row.role === "method" ? [signed(row.figures[column.key], column.digits), bracket(interval(row, column.metric))] : "",
+  }),
+  rank: (column) => ({
+    number: true,
+    show: (row) => {
+      const [place, low, high] = ["", " low", " high"].map((end) => row.figures[column.key + end]);
+      return isNumber(place) ? [String(place), bracket(isNumber(low) ? `${low}–${high}` : "")] : "";
+    },
+  }),
 };
-const STUDENT = { key: "student", label: "Student", class: "wide", value: (row) => row.student, show: (row) => row.student };
-const RANK = {
-  key: "rank",
-  label: "Rank",
-  number: true,
-  value: (row) => row.figures.rank,
-  show: (row) => {
-    const [place, low, high] = ["rank", "rank low", "rank high"].map((name) => row.figures[name]);
-    return isNumber(place) ? [String(place), " ", el("span", { class: "interval" }, isNumber(low) ? `${low}–${high}` : "")] : "";
+const percent = (value) => (isNumber(value) ? 100 * value : value);
+const bracket = (text) => [" ", el("span", { class: "interval" }, text)];
+const titled = (text) => text[0].toUpperCase() + text.slice(1);
+
+const figure = (column) => ({
+  key: column.key,
+  label: titled(column.key),
+  value: (row) => row.figures[column.key],
+  ...KINDS[column.kind](column),
+});
+
+// Columns that show more than their figure.
+const NAMED = {
+  method: {
+    key: "method",
+    label: "Method",
+    head: true,
+    value: nameOf,
+    show: (row) => [
+      el("button", { type: "button", class: "open", onclick: () => openDetails(row) }, nameOf(row)),
+      row.extrapolated ? " †" : null,
+      el("small", { class: "narrow" }, row.student), // where there is no room for its column
+    ],
+  },
+  student: { key: "student", label: "Student", class: "wide", value: (row) => row.student, show: (row) => row.student },
+  "verdict (3D)": {
+    key: "verdict",
+    label: "Verdict (3D)",
+    class: "wrap",
+    value: (row) => row.verdict,
+    show: (row) => el("span", { class: row.outcome }, { better: "▲ ", worse: "▼ " }[row.outcome] || "", row.verdict),
   },
 };
-const SEEDS = { key: "seeds", label: "Seeds", number: true, value: (row) => row.seeds, show: (row) => row.seeds };
 const FOREST = { key: "forest", label: "", sortless: true, class: "glyph", show: (row) => forest(row, state.metric) };
-const VERDICT = {
-  key: "verdict",
-  label: "Verdict (3D)",
-  class: "wrap",
-  value: (row) => row.verdict,
-  show: (row) => el("span", { class: row.outcome }, { better: "▲ ", worse: "▼ " }[row.outcome] || "", row.verdict),
-};
+
+const shownIn = (place) =>
+  content.columns
+    .filter((column) => column.shown.includes(place) && (!column.metric || column.metric === state.metric))
+    .flatMap((column) => [NAMED[column.key] || figure(column), ...(column.kind === "interval" ? [FOREST] : [])])
+    .sort((a, b) => Boolean(b.head) - Boolean(a.head)); // the method comes first
 
 const perClass = () =>
   CLASSES.flatMap((name) =>
@@ -64,32 +80,9 @@ const perClass = () =>
   );
 
 const COLUMNS = {
-  Overview: () => [
-    METHOD,
-    STUDENT,
-    SEEDS,
-    figure(`${state.metric} mAP`, 2),
-    gain(state.metric),
-    FOREST,
-    VERDICT,
-    RANK,
-    figure("GFLOPs", 2),
-  ],
-  "Per class": () => [METHOD, STUDENT, figure(`${state.metric} mAP`, 2), ...perClass()],
-  Costs: () => [
-    METHOD,
-    STUDENT,
-    figure("params (M)", 3, "Params (M)"),
-    figure("GFLOPs", 2),
-    figure("GMACs", 2),
-    figure("latency (ms)", 1, "Latency (ms)"),
-    figure("activations (M)", 1, "Activations (M)"),
-    figure("peak memory (MB)", 0, "Peak memory (MB)"),
-    figure("train alone (s)", 0, "Training alone (s)"),
-    figure("train as run (s)", 0, "as run (s)"),
-    { ...figure("KD share", 0, "of it KD (%)"), show: (row) => fixed(isNumber(row.figures["KD share"]) ? 100 * row.figures["KD share"] : null, 0) },
-    figure("extra training params", 0, "Params in training only"),
-  ],
+  Overview: () => shownIn("overview"),
+  "Per class": () => [...shownIn("overview").slice(0, 2), figure(content.columns.find((c) => c.key === `${state.metric} mAP`)), ...perClass()],
+  Costs: () => shownIn("costs"),
 };
 
 // The gain's interval about zero, on one scale for all rows of a section.
@@ -263,6 +256,8 @@ function provenance(cell, open) {
       ["Weighting, factor", cell.weighting + (isNumber(cell.balance) ? `, ${cell.balance}` : "")],
       ["Precision", cell.precision],
       ["Machine", cell.machine],
+      ["Code", cell.commit ? `commit ${cell.commit.slice(0, 12)}${cell.clean === false ? ", changed" : ""}` : ""],
+      ["Ended", cell.ended],
       ["Versions", versions],
       ["Weights (SHA-256)", cell.weights_sha256 ? el("span", { class: "mono" }, cell.weights_sha256.slice(0, 16) + "…") : ""],
       ["Losses (SHA-256)", cell.losses_sha256 ? el("span", { class: "mono" }, cell.losses_sha256.slice(0, 16) + "…") : ""],

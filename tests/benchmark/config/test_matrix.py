@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from benchmark.config.matrix import Cohort
-from benchmark.config.recipe import Cycle
-from benchmark.data.augment import Flip
+from benchmark.config.recipe import OneCycle
+from benchmark.data.augment import RandomFlip
 
 
 @pytest.fixture
@@ -40,15 +40,15 @@ def test_identity_changes_with_data_and_recipe(cell):
         replace(cell, profile=replace(cell.profile, max_frames={"train": 3})),
         with_recipe(cell, epochs=99),
         with_recipe(cell, batch_size=4),
-        with_recipe(cell, batch_norm_batch=1),
+        with_recipe(cell, micro_batch_size=1),
         with_recipe(cell, learning_rate=1.0),
         with_recipe(cell, betas=(0.9, 0.99)),
         with_recipe(cell, weight_decay=0.0),
-        with_recipe(cell, gradient_clip=1.0),
-        with_recipe(cell, cycle=Cycle(end_beta=0.9)),
+        with_recipe(cell, max_grad_norm=1.0),
+        with_recipe(cell, one_cycle=OneCycle(final_momentum=0.9)),
         with_recipe(cell, augmentation=()),
-        with_recipe(cell, augmentation=(Flip(),)),
-        with_recipe(cell, augmentation=(Flip(0.25),)),
+        with_recipe(cell, augmentation=(RandomFlip(),)),
+        with_recipe(cell, augmentation=(RandomFlip(0.25),)),
         with_recipe(cell, grid=None),
     ]
     assert len({other.identity() for other in [*others, cell]}) == len(others) + 1

@@ -7,7 +7,7 @@ from benchmark.config.profile import ProfileError, load_profile, profile_names
 from detectors import get_family
 from detectors.core.family import FAMILIES
 
-RECIPE = {"epochs": 1, "batch_size": 4, "batch_norm_batch": 2, "learning_rate": 0.001}
+RECIPE = {"epochs": 1, "batch_size": 4, "micro_batch_size": 2, "learning_rate": 0.001}
 GOOD = {
     "purpose": "a test",
     "synthetic": {"train": 4, "val": 2, "max_range": 20, "seed": 0},
@@ -61,44 +61,65 @@ def test_without_families_the_defaults_are_for_all(load):
 
 def test_the_parts_of_a_recipe(load):
     grid = {"point_cloud_range": [0, -8, -3, 16, 8, 1], "num_points": 512, "sample_range": 10}
-    steps = ["crop_points", {"flip": {"probability": 0.25}}, {"scale": {"factor": [1, 2]}}]
+    steps = ["points_range_filter", {"random_flip": {"probability": 0.25}}, "global_scaling"]
     recipe = load(
-        GOOD | {"defaults": {**RECIPE, "grid": grid, "augmentation": steps, "cycle": {"peak": 5}}}
+        GOOD
+        | {
+            "defaults": {
+                **RECIPE,
+                "grid": grid,
+                "augmentation": steps,
+                "one_cycle": {"div_factor": 5},
+            }
+        }
     ).recipe("pointpillars")
     assert recipe.grid.num_points == 512
     assert recipe.grid.point_cloud_range == (0, -8, -3, 16, 8, 1)
-    assert [step.name for step in recipe.augmentation] == ["crop_points", "flip", "scale"]
+    assert [step.name for step in recipe.augmentation] == [
+        "points_range_filter",
+        "random_flip",
+        "global_scaling",
+    ]
     assert recipe.augmentation[1].probability == 0.25
-    assert (recipe.cycle.peak, recipe.cycle.climb) == (5, 0.4)
-    assert recipe.passes == 2
+    assert (recipe.one_cycle.div_factor, recipe.one_cycle.pct_start) == (5, 0.4)
+    assert recipe.accumulation_steps == 2
 
 
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        ({"epocs": 3}, "defaults.epocs is no field, did you mean 'epochs'"),
+        ({"epocs": 3}, "defaults.epocs: unknown field, did you mean 'epochs'"),
         ({"epochs": 0}, "defaults.epochs is 0; it must be a whole number of at least 1"),
         ({"batch_size": "two"}, "defaults.batch_size is 'two'; it must be a whole number"),
-        ({"batch_size": 3}, "defaults.batch_size is 3; it must be a multiple of batch_norm_batch"),
+        ({"batch_size": 3}, "defaults.batch_size is 3; it must be a multiple of micro_batch_size"),
         ({"learning_rate": -1}, "defaults.learning_rate is -1; it must be a number above 0"),
         ({"betas": [0.9]}, r"defaults.betas is \[0.9\]; it must be a list of 2 numbers"),
         ({"betas": [0.9, 2]}, r"defaults.betas\[1\] is 2; it must be a number of at least 0 and"),
-        ({"cycle": {"climbs": 1}}, "defaults.cycle.climbs is no field, did you mean 'climb'"),
-        ({"cycle": 4}, "defaults.cycle is 4; it must be 'field: value' pairs"),
+        (
+            {"one_cycle": {"pct_strat": 1}},
+            "pct_strat: unknown field, did you mean 'pct_start'",
+        ),
+        ({"one_cycle": 4}, "defaults.one_cycle is 4; it must be 'field: value' pairs"),
         ({"grid": {"voxel_size": [1, "x", 2]}}, r"defaults.grid.voxel_size\[1\] is 'x'"),
         ({"grid": {"voxel_size": [1]}}, "defaults.grid.point_cloud_range is missing"),
         ({"augmentation": "flip"}, "defaults.augmentation is 'flip'; it must be a list of steps"),
-        ({"augmentation": ["flop"]}, r"augmentation\[0\]: 'flop' is no step, did you mean 'flip'"),
-        ({"augmentation": [{"flip": {"p": 1}}]}, r"augmentation\[0\].flip.p is no field"),
-        ({"augmentation": [{"flip": {"probability": 3}}]}, "probability is 3; it must be a number"),
+        (
+            {"augmentation": ["random_flop"]},
+            r"augmentation\[0\]: unknown step 'random_flop', did you mean 'random_flip'",
+        ),
+        ({"augmentation": [{"random_flip": {"p": 1}}]}, r"\[0\].random_flip.p: unknown field"),
+        (
+            {"augmentation": [{"random_flip": {"probability": 3}}]},
+            "probability is 3; it must be a nu",
+        ),
         ({"augmentation": [3]}, r"augmentation\[0\] is 3; it must be a step"),
         (
-            {"augmentation": [{"paste_objects": {"counts": {"Cra": 1}, "min_points": {}}}]},
-            r"augmentation\[0\].paste_objects: there is no class 'Cra', did you mean 'Car'",
+            {"augmentation": [{"object_sample": {"counts": {"Cra": 1}, "min_points": {}}}]},
+            r"augmentation\[0\].object_sample: there is no class 'Cra', did you mean 'Car'",
         ),
         (
-            {"augmentation": [{"paste_objects": {"counts": {"Car": -1}, "min_points": {}}}]},
-            "paste_objects.counts.Car is -1; it must be a whole number of at least 0",
+            {"augmentation": [{"object_sample": {"counts": {"Car": -1}, "min_points": {}}}]},
+            "object_sample.counts.Car is -1; it must be a whole number of at least 0",
         ),
     ],
 )
@@ -110,8 +131,8 @@ def test_mistakes_in_a_recipe_are_named(load, recipe, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"epochs": 3}, "epochs is no field; there are purpose"),
-        ({"max_frames": {"test": 3}}, "max_frames.test is no field"),
+        ({"epochs": 3}, "epochs: unknown field; known are purpose"),
+        ({"max_frames": {"test": 3}}, "max_frames.test: unknown field"),
         ({"max_frames": {"train": 0}}, "max_frames.train is 0"),
         ({"synthetic": 3}, "synthetic is 3; it must be 'field: value' pairs"),
         ({"synthetic": {"train": 1, "val": 1, "seed": 0}}, "synthetic.max_range is missing"),
@@ -131,7 +152,7 @@ def test_all_mistakes_are_reported_at_once(load):
         load({"defaults": {"epochs": 0, "batch_size": 0}, "colour": "red"})
     for words in (
         "defaults.epochs is 0", "defaults.batch_size is 0", "defaults.learning_rate is missing",
-        "colour is no field", "purpose is missing", "synthetic is missing",
+        "colour: unknown field", "purpose is missing", "synthetic is missing",
     ):  # fmt: skip
         assert str(error.value).count(words) == 1
 

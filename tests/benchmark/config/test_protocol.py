@@ -39,17 +39,17 @@ def theirs(config):
     fields = {
         "epochs": epochs * loader.dataset.times,
         "batch_size": config.auto_scale_lr.base_batch_size,
-        "batch_norm_batch": loader.batch_size,
+        "micro_batch_size": loader.batch_size,
         "learning_rate": optimiser.lr,
         "betas": tuple(optimiser.betas),
         "weight_decay": optimiser.weight_decay,
-        "gradient_clip": wrapper.clip_grad.max_norm,
+        "max_grad_norm": wrapper.clip_grad.max_norm,
         "gradient_norm": wrapper.clip_grad.norm_type,
-        "climb": up.end / epochs,
-        "peak": up.eta_min / optimiser.lr,
-        "end": down.eta_min / optimiser.lr,
-        "peak_beta": beta_up.eta_min,
-        "end_beta": beta_down.eta_min,
+        "pct_start": up.end / epochs,
+        "div_factor": up.eta_min / optimiser.lr,
+        "final_div_factor": optimiser.lr / down.eta_min,
+        "base_momentum": beta_up.eta_min,
+        "final_momentum": beta_down.eta_min,
         "last_schedule": len(config.param_scheduler),
         "steps": [],
     }
@@ -74,26 +74,26 @@ def add_transform(fields, transform):
         assert sampler["rate"] == 1
         assert set(prepare) == {"filter_by_difficulty", "filter_by_min_points"}
         assert list(prepare["filter_by_difficulty"]) == [-1]
-        steps.append("paste_objects")
+        steps.append("object_sample")
         fields["paste.counts"] = list(sampler["sample_groups"].items())
         fields["paste.min_points"] = dict(prepare["filter_by_min_points"])
         fields["paste.classes"] = tuple(sampler["classes"])
         fields["paste.use_ground_plane"] = transform.pop("use_ground_plane", False)
     elif kind == "ObjectNoise":
-        steps.append("shake_objects")
+        steps.append("object_noise")
         assert list(transform.pop("global_rot_range")) == [0, 0]
         fields["shake.translation_std"] = tuple(transform.pop("translation_std"))
         fields["shake.rotation"] = tuple(transform.pop("rot_range"))
         fields["shake.tries"] = transform.pop("num_try")
     elif kind == "RandomFlip3D":
-        steps.append("flip")
+        steps.append("random_flip")
         fields["flip"] = transform.pop("flip_ratio_bev_horizontal")
     elif kind == "GlobalRotScaleTrans":
-        steps += ["rotate", "scale"]
+        steps += ["global_rotation", "global_scaling"]
         fields["rotate"] = tuple(transform.pop("rot_range"))
         fields["scale"] = tuple(transform.pop("scale_ratio_range"))
     elif kind in ("PointsRangeFilter", "ObjectRangeFilter"):
-        steps.append("crop_points" if kind.startswith("Points") else "crop_objects")
+        steps.append("points_range_filter" if kind.startswith("Points") else "object_range_filter")
         fields["range"] = tuple(transform.pop("point_cloud_range"))
     elif kind == "PointSample":
         steps.append("draw_points")
@@ -111,25 +111,25 @@ def ours(family):
     fields = {
         name: getattr(recipe, name)
         for name in (
-            "epochs", "batch_size", "batch_norm_batch", "learning_rate", "betas",
-            "weight_decay", "gradient_clip",
+            "epochs", "batch_size", "micro_batch_size", "learning_rate", "betas",
+            "weight_decay", "max_grad_norm",
         )
     }  # fmt: skip
-    fields |= {"gradient_norm": 2, "last_schedule": 4} | vars(recipe.cycle)
+    fields |= {"gradient_norm": 2, "last_schedule": 4} | vars(recipe.one_cycle)
     steps = {step.name: step for step in recipe.augmentation}
-    paste = steps["paste_objects"]
+    paste = steps["object_sample"]
     fields |= {
         "steps": [step.name for step in recipe.augmentation],
         "paste.counts": list(paste.counts.items()),
         "paste.min_points": dict(paste.min_points),
         "paste.classes": CLASSES,
         "paste.use_ground_plane": False,
-        "flip": steps["flip"].probability,
-        "rotate": steps["rotate"].angle,
-        "scale": steps["scale"].factor,
+        "flip": steps["random_flip"].probability,
+        "rotate": steps["global_rotation"].angle,
+        "scale": steps["global_scaling"].factor,
     }
-    if "shake_objects" in steps:
-        shake = steps["shake_objects"]
+    if "object_noise" in steps:
+        shake = steps["object_noise"]
         fields |= {f"shake.{name}": value for name, value in vars(shake).items()}
     return fields
 

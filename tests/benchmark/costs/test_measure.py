@@ -3,9 +3,9 @@
 import pytest
 from torch import nn
 
-from benchmark.costs.measure import FRAMES, Deployed, model_cost, remembered_cost
+from benchmark.costs.measure import MEASURED_FRAMES, Deployed, model_cost, remembered_cost
 from benchmark.data.kitti import KittiDataset
-from benchmark.running.cohort import make_setup, make_validation
+from benchmark.running.setups import make_setup, make_validation
 from detectors import get_family
 
 SIDE, ANCHOR_VALUES = 48, 6 * (3 + 7 + 2)
@@ -43,7 +43,7 @@ def counted_by_hand(model):
 @pytest.fixture
 def parts(matrix, workplace):
     cell = matrix(["none"]).cohorts()[0].cells[0]
-    setup = make_setup(cell, None, workplace)
+    setup = make_setup(cell, workplace)
     model = get_family("pointpillars").build(4, setup.grid).eval()
     return model, setup, make_validation(cell, workplace)
 
@@ -85,8 +85,8 @@ def test_cost_is_measured_once_per_student(parts, tmp_path, monkeypatch):
         KittiDataset, "frame", lambda self, key: read.append(key) or frame(self, key)
     )
     first = remembered_cost(tmp_path, "pointpillars@4", model, setup, frames)
-    assert read == list(frames.ids[:FRAMES])
+    assert read == list(frames.ids[:MEASURED_FRAMES])
     assert remembered_cost(tmp_path, "pointpillars@4", model, setup, frames) == first
-    assert read == list(frames.ids[:FRAMES])
+    assert read == list(frames.ids[:MEASURED_FRAMES])
     remembered_cost(tmp_path, "pointpillars@5", model, setup, frames)
     assert len(list(tmp_path.iterdir())) == 2

@@ -10,13 +10,12 @@ from shapely.geometry import box as rectangle
 from benchmark.config.profile import load_profile
 from benchmark.data.augment import (
     STEPS,
-    CropObjects,
-    CropPoints,
-    Flip,
-    PasteObjects,
-    Rotate,
-    Scale,
-    ShakeObjects,
+    GlobalRotation,
+    GlobalScaling,
+    ObjectNoise,
+    ObjectSample,
+    PointsRangeFilter,
+    RandomFlip,
     Surroundings,
     augment,
 )
@@ -121,7 +120,7 @@ def test_one_frame_in_one_epoch_is_augmented_in_one_way(sample, objects, family)
 
 @pytest.mark.parametrize("epoch", range(4))
 def test_points_stay_in_their_boxes(sample, epoch):
-    steps = (ShakeObjects(), Flip(), Rotate(), Scale())
+    steps = (ObjectNoise(), RandomFlip(), GlobalRotation(), GlobalScaling())
     moved = augment(sample, steps, AROUND, 0, epoch, "000007")
     for before, after in zip(sample.boxes, moved.boxes, strict=True):
         marks = set(sample.points[inside(sample.points, before), 3])
@@ -166,7 +165,7 @@ def test_moving_the_scene_is_that_of_mmdet3d(sample, flip):
     data = turn.transform(data)
     generator = Fixed(0.4 if flip else 0.6, [angle, scale])
     moved = sample
-    for step in (Flip(), Rotate(), Scale()):
+    for step in (RandomFlip(), GlobalRotation(), GlobalScaling()):
         moved = step(moved, generator, AROUND)
     np.testing.assert_allclose(moved.points, data["points"].tensor.numpy(), atol=1e-5)
     np.testing.assert_allclose(moved.boxes, data["gt_bboxes_3d"].tensor.numpy(), atol=1e-5)
@@ -180,15 +179,15 @@ def test_the_law_of_the_draws():
         points = [step(empty, frame_generator(0, i, "000000"), AROUND).points for i in range(2000)]
         return np.concatenate(points).astype(float)
 
-    turned, scaled = moved(Rotate()), moved(Scale())
+    turned, scaled = moved(GlobalRotation()), moved(GlobalScaling())
     angles, factors = np.arctan2(turned[:, 1], turned[:, 0]), scaled[:, 0] / 10
     for values, low, high in ((angles, -np.pi / 4, np.pi / 4), (factors, 0.95, 1.05)):
         assert low - 1e-6 <= values.min() < values.max() <= high + 1e-6
         assert values.mean() == pytest.approx((low + high) / 2, abs=0.03 * (high - low))
         assert values.std() == pytest.approx((high - low) / np.sqrt(12), rel=0.05)
     place[0, 1] = 1
-    assert np.mean(moved(Flip())[:, 1] < 0) == pytest.approx(0.5, abs=0.04)
-    assert np.mean(moved(Flip(0.2))[:, 1] < 0) == pytest.approx(0.2, abs=0.04)
+    assert np.mean(moved(RandomFlip())[:, 1] < 0) == pytest.approx(0.5, abs=0.04)
+    assert np.mean(moved(RandomFlip(0.2))[:, 1] < 0) == pytest.approx(0.2, abs=0.04)
 
 
 def test_ranges_are_those_of_mmdet3d(sample):
@@ -202,11 +201,11 @@ def test_ranges_are_those_of_mmdet3d(sample):
         "gt_labels_3d": boxes.labels.copy(),
     }
     data = ObjectRangeFilter(list(GRID.point_cloud_range)).transform(data)
-    kept = CropObjects()(boxes, np.random.default_rng(0), AROUND)
+    kept = ObjectRangeFilter()(boxes, np.random.default_rng(0), AROUND)
     assert 0 < len(kept.boxes) < 6
     np.testing.assert_array_equal(kept.boxes[:, :6], data["gt_bboxes_3d"].tensor.numpy()[:, :6])
     np.testing.assert_array_equal(kept.labels, data["gt_labels_3d"])
-    cropped = CropPoints()(sample, np.random.default_rng(0), AROUND)
+    cropped = PointsRangeFilter()(sample, np.random.default_rng(0), AROUND)
     low, high = np.array(GRID.point_cloud_range).reshape(2, 3)
     inside_range = ((sample.points[:, :3] > low) & (sample.points[:, :3] < high)).all(axis=1)
     np.testing.assert_array_equal(cropped.points, sample.points[inside_range])
@@ -217,7 +216,7 @@ def test_ranges_are_those_of_mmdet3d(sample):
 
 def test_pasted_objects_fill_the_frame_up(real):
     dataset, objects = real
-    paste = PasteObjects(LAWFUL, {"Car": 5, "Pedestrian": 10, "Cyclist": 10})
+    paste = ObjectSample(LAWFUL, {"Car": 5, "Pedestrian": 10, "Cyclist": 10})
     pasted = 0
     for position in range(0, len(dataset), 12):
         frame = Sample.of(dataset.frame(position))
@@ -280,7 +279,7 @@ def test_room_is_found_as_in_mmdet3d(seed):
             chosen.append(rng.choice(candidates, size, replace=False))
             return chosen[-1]
 
-    filled = PasteObjects({"Car": 12, "Cyclist": 9}, {})(
+    filled = ObjectSample({"Car": 12, "Cyclist": 9}, {})(
         frame, Recorder(), Surroundings(GRID, objects)
     )
     assert [len(each) for each in chosen] == [10, 8]
@@ -307,7 +306,7 @@ def test_every_usable_object_is_drawn_equally_often(real):
     empty = Sample(
         np.empty((0, 4), np.float32), np.empty((0, 7), np.float32), np.empty(0, np.int64)
     )
-    paste = PasteObjects({"Cyclist": 1}, {"Cyclist": 5})
+    paste = ObjectSample({"Cyclist": 1}, {"Cyclist": 5})
     usable = objects.usable(1, 5)
     seen = {tuple(objects.boxes[i]): 0 for i in usable}
     for i in range(60 * len(seen)):
@@ -321,7 +320,7 @@ def test_every_usable_object_is_drawn_equally_often(real):
 
 def test_pasting_needs_objects(sample):
     with pytest.raises(ValueError, match="needs the objects of the training frames"):
-        PasteObjects(LAWFUL, {})(sample, np.random.default_rng(0), AROUND)
+        ObjectSample(LAWFUL, {})(sample, np.random.default_rng(0), AROUND)
 
 
 # Objects by themselves
@@ -330,7 +329,7 @@ def test_pasting_needs_objects(sample):
 def test_shaken_objects_do_not_collide(real):
     dataset, objects = real
     around = Surroundings(GRID, objects)
-    paste, shake = PasteObjects(LAWFUL, {}), ShakeObjects()
+    paste, shake = ObjectSample(LAWFUL, {}), ObjectNoise()
     frame = paste(Sample.of(dataset.frame(0)), np.random.default_rng(0), around)
     moved = shake(frame, np.random.default_rng(1), around)
     np.testing.assert_array_equal(moved.boxes[:, 3:6], frame.boxes[:, 3:6])
@@ -342,7 +341,7 @@ def test_shaken_objects_do_not_collide(real):
 def test_points_move_with_their_first_box_only():
     """Written out point by point: turn about the box's centre, then shift."""
     sample = make_sample(2, spread=4.0)
-    shaken = ShakeObjects(tries=30)(sample, np.random.default_rng(5), AROUND)
+    shaken = ObjectNoise(tries=30)(sample, np.random.default_rng(5), AROUND)
     move = shaken.boxes.astype(float) - sample.boxes
     assert np.abs(move).max() > 0.5
     for before, after in zip(sample.points.astype(float), shaken.points, strict=True):
@@ -361,7 +360,7 @@ def test_the_law_of_shaking():
     """A lone box takes its first move: normal shifts and uniform turns."""
     box = np.array([[10, 0, -1, 4, 2, 1.5, 0.3]], np.float32)
     lone = Sample(np.empty((0, 4), np.float32), box, np.array([2]))
-    shake = ShakeObjects((1.0, 2.0, 0.5), (-0.5, 0.7), tries=2)
+    shake = ObjectNoise((1.0, 2.0, 0.5), (-0.5, 0.7), tries=2)
     moves = np.concatenate(
         [shake(lone, frame_generator("s", i), AROUND).boxes - box for i in range(3000)]
     )

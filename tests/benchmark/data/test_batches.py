@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.data.augment import CropObjects, Flip, PasteObjects
+from benchmark.data.augment import ObjectRangeFilter, ObjectSample, RandomFlip
 from benchmark.data.batches import TrainingFrames, evaluation_batch, to_batch
 from benchmark.data.errors import DataError
 from benchmark.data.kitti import KittiDataset
@@ -24,7 +24,7 @@ def frames(synthetic_root, cache):
         dataset=dataset,
         limit=None,
         grid=GRID,
-        augmentation=(PasteObjects({"Car": 4}, {}), Flip(), CropObjects()),
+        augmentation=(ObjectSample({"Car": 4}, {}), RandomFlip(), ObjectRangeFilter()),
         objects=load_objects(dataset, cache / "objects"),
         batch_size=1,
         batches_per_update=2,

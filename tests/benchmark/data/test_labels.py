@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from benchmark.data.labels import CLASSES, LabelError, Labels, read_labels, write_labels
+from benchmark.data.labels import LABEL_CLASSES, LabelError, Labels, read_labels, write_labels
 
 CAR = "Car 0.00 0 1.85 387.63 181.54 423.81 203.12 1.67 1.87 3.69 -16.53 2.39 58.49 1.57"
 AREA = "DontCare -1 -1 -10 503.89 169.71 590.61 190.13 -1 -1 -1 -1000 -1000 -1000 -10"
@@ -87,7 +87,7 @@ def test_writing_loses_nothing(tmp_path, scored):
     rng = np.random.default_rng(0)
     n = 20
     labels = Labels(
-        name=rng.choice(CLASSES, n),
+        name=rng.choice(LABEL_CLASSES, n),
         truncation=rng.random(n),
         occlusion=rng.integers(-1, 4, n),
         alpha=rng.normal(size=n),
@@ -126,4 +126,4 @@ def test_real_label_files(kitti_root):
     for path in sorted((kitti_root / "training" / "label_2").glob("*.txt")):
         labels = read_labels(path)
         assert len(labels) == len(path.read_text().splitlines())
-        assert set(labels.name) <= set(CLASSES)
+        assert set(labels.name) <= set(LABEL_CLASSES)

@@ -10,8 +10,6 @@ from benchmark.data.batches import evaluation_batch
 from benchmark.data.labels import read_labels
 from benchmark.evaluation.checkpoint import (
     find_network,
-    load_network,
-    place_network,
     score_network,
     write_detections,
 )
@@ -30,7 +28,7 @@ def trained(matrix, make_workplace, tmp_path_factory):
     """A workplace with a student, exported into the folder `student` beside its results."""
     workplace = make_workplace(tmp_path_factory.mktemp("scored") / "results")
     run_matrix(matrix(["none"]), workplace)
-    record = next(r for r in read_all(workplace.results / "records") if "@" in r["student"])
+    record = next(r for r in read_all(workplace.results) if "@" in r["student"])
     export_cell(workplace.results, record["cell"], workplace.results.parent / "student")
     return workplace, record
 
@@ -61,8 +59,7 @@ def test_result_files_hold_the_detections(trained, tmp_path):
     network = find_network(str(workplace.results.parent / "student"), None, None)
     text = score_network(network, str(workplace.data), workplace.cache, CPU, tmp_path)
     assert text.endswith(f"wrote 4 result files to {tmp_path}")
-    setup, frames = place_network(network, workplace.data, CPU)
-    model = load_network(network, setup)
+    setup, frames, model = network.setup(CPU), network.frames(workplace.data), network.load(CPU)
     model.bbox_head.test_cfg.score_thr = 0.0  # so little trained, it is sure of nothing
     write_detections(detect_all({"network": model}, setup, frames)["network"], tmp_path)
     voxelize = setup.family.voxelizer(setup.grid, training=False)

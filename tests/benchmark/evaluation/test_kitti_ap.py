@@ -10,14 +10,14 @@ from kitti_cases import detect, disturb, random_scenes, with_scores
 
 from benchmark.data.labels import Labels
 from benchmark.evaluation.kitti_ap import LOOSE, STRICT, FrameStatistics, Result, evaluate
-from benchmark.evaluation.protocol import CLASSES, ENOUGH_OBJECTS, METRICS, RECALLS
+from benchmark.evaluation.protocol import ENOUGH_OBJECTS, METRICS, RECALLS, SCORED_CLASSES
 
 seeds = st.integers(0, 10**6)
 
 
 def assert_equals_reference(result: Result, frames, min_overlap=reference.STRICT):
     ap, objects = reference.evaluate(frames, min_overlap)
-    for c, name in enumerate(CLASSES):
+    for c, name in enumerate(SCORED_CLASSES):
         for level in range(3):
             assert result.objects[c, level] == objects[name, level]
             for m, metric in enumerate(METRICS):
@@ -91,7 +91,7 @@ def test_few_objects_bound_the_ap(n):
 
 
 def test_means_need_every_class_unbounded():
-    frames = [perfect(n, name) for name, n in zip(CLASSES, (50, 41, 40), strict=True)]
+    frames = [perfect(n, name) for name, n in zip(SCORED_CLASSES, (50, 41, 40), strict=True)]
     bounded = evaluate(*(sum(part, []) for part in zip(*frames, strict=True)))
     assert np.isfinite(bounded.ap()).all()
     assert np.isnan(bounded.mean_ap()).all()
@@ -183,7 +183,7 @@ def test_a_false_positive_never_raises_ap(seed, score):
     gt, det = case(seed)
     gt, det = gt + [Labels.empty()], det + [Labels.empty(scored=True)]
     before = evaluate(gt, det)
-    found = Labels.concatenate([_one_object(name, 300.0) for name in CLASSES])
+    found = Labels.concatenate([_one_object(name, 300.0) for name in SCORED_CLASSES])
     det[-1] = with_scores(found, np.full(3, score))
     after = evaluate(gt, det)
     assert not (after.precision > before.precision + 1e-12).any()

@@ -10,6 +10,7 @@ from benchmark.data.kitti import KittiDataset
 from benchmark.evaluation import views
 from benchmark.evaluation.detector import Findings
 from benchmark.evaluation.kitti_ap import evaluate
+from benchmark.records.folder import ResultsFolder
 from detectors import CLASSES, Grid
 
 GRID = Grid((0, -7.68, -3, 15.36, 7.68, 1), (0.32, 0.32, 4), (2000, 2000))
@@ -36,15 +37,15 @@ def findings(dataset):
 
 @pytest.fixture
 def view(tmp_path, dataset, findings):
-    views.save(tmp_path, "cell", findings, dataset, "print", GRID)
-    return views.load(tmp_path, "cell")
+    views.save(ResultsFolder(tmp_path), "cell", findings, dataset, "print", GRID)
+    return views.load(ResultsFolder(tmp_path), "cell")
 
 
 def test_frames_hold_the_objects_as_the_reader_gives_them(tmp_path, dataset, view):
     with_objects = [i for i in dataset.ids if np.isin(dataset.frame(i).names, CLASSES).any()]
-    assert list(view["detections"]) == with_objects[: views.FRAMES]
+    assert list(view["detections"]) == with_objects[: views.SHOWN_FRAMES]
     for frame_id in view["detections"]:
-        scene = views.load_frame(tmp_path, "print", frame_id)
+        scene = views.load_frame(ResultsFolder(tmp_path), "print", frame_id)
         frame = dataset.frame(frame_id)
         known = frame.boxes[np.isin(frame.names, CLASSES)][:, [0, 1, 3, 4, 6]]
         np.testing.assert_allclose([o["box"] for o in scene["objects"]], known, atol=0.006)
@@ -55,7 +56,7 @@ def test_detections_are_the_best_ones_above_the_least_score(tmp_path, view):
         scores = [box["score"] for box in boxes]
         assert scores == sorted(scores, reverse=True)
         assert all(score >= views.LEAST_SCORE for score in scores)
-        objects = views.load_frame(tmp_path, "print", frame_id)["objects"]
+        objects = views.load_frame(ResultsFolder(tmp_path), "print", frame_id)["objects"]
         assert len(boxes) == len(objects) - 1
         places = [o["box"] for o in objects]
         assert all(box["box"] in places for box in boxes)
@@ -85,19 +86,19 @@ def test_points_are_thinned_evenly():
 
 def test_three_frames_take_less_than_100_kb(tmp_path, view):
     files = list((tmp_path / "views" / "frames").rglob("*.json"))
-    assert len(files) == views.FRAMES
+    assert len(files) == views.SHOWN_FRAMES
     assert sum(file.stat().st_size for file in files) < 100_000
 
 
 def test_a_cell_without_views_has_none(tmp_path):
-    assert views.load(tmp_path, "cell") is None
-    assert views.load_frame(tmp_path, "print", "000001") is None
+    assert views.load(ResultsFolder(tmp_path), "cell") is None
+    assert views.load_frame(ResultsFolder(tmp_path), "print", "000001") is None
 
 
 def test_a_name_cannot_lead_out_of_the_folder(tmp_path, view):
     (tmp_path / "views" / "inner").mkdir()
-    assert views.load(tmp_path / "views" / "inner", "../../views/cell") is None
-    assert views.load_frame(tmp_path, "..", "../cell") is None
+    assert views.load(ResultsFolder(tmp_path / "views" / "inner"), "../../views/cell") is None
+    assert views.load_frame(ResultsFolder(tmp_path), "..", "../cell") is None
 
 
 @pytest.mark.parametrize(
@@ -115,12 +116,12 @@ def test_a_malformed_file_is_named(tmp_path, view, spoil):
     path = tmp_path / "views" / "cell.json"
     path.write_text(json.dumps(view))
     with pytest.raises(views.ViewError, match="cell.json"):
-        views.load(tmp_path, "cell")
+        views.load(ResultsFolder(tmp_path), "cell")
 
 
 def test_a_trained_cell_and_its_teacher_have_views(matrix, workplace):
     for record in run_matrix(matrix(["none"], epochs=1), workplace):
-        view = views.load(workplace.results, record["cell"])
+        view = views.load(workplace.folder, record["cell"])
         assert view["range"] == [0, -7.68, 15.36, 7.68]
         for frame in view["detections"]:
-            assert views.load_frame(workplace.results, view["fingerprint"], frame)
+            assert views.load_frame(workplace.folder, view["fingerprint"], frame)

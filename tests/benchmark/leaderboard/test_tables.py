@@ -22,28 +22,28 @@ def test_figures_are_means_over_seeds_and_gains_are_paired(record):
     assert none["3D mAP"] == pytest.approx(51)
     assert fitnet["3D gain"] == pytest.approx(3 + 0.5 / 3)
     assert fitnet["3D gain low"] < 3 < fitnet["3D gain high"]
-    assert fitnet["verdict"] == "better than none"
+    assert fitnet["verdict (3D)"] == "better than none"
     assert (fitnet["seeds"], fitnet["of seeds"]) == (3, 3)
     assert fitnet["params (M)"] == pytest.approx(1.217352)
-    assert fitnet["KD share"] == pytest.approx(0.25)
-    assert (fitnet["rank"], fitnet["rank low"], fitnet["rank high"]) == (1, 1, 1)
-    assert (none["rank"], none["rank low"], none["rank high"]) == (2, 2, 2)
+    assert fitnet["KD share (%)"] == pytest.approx(0.25)
+    assert (fitnet["rank (3D)"], fitnet["rank (3D) low"], fitnet["rank (3D) high"]) == (1, 1, 1)
+    assert (none["rank (3D)"], none["rank (3D) low"], none["rank (3D) high"]) == (2, 2, 2)
 
 
 def test_a_gain_within_the_noise_is_said_in_words(record):
     records = [record(seed=s, mean=50 + s) for s in (0, 1, 2)]
     records += [record("fitnet", seed=s, mean=50 + 2 * (s == 1)) for s in (0, 1, 2)]
     found = rows(records)
-    assert found.loc["pointpillars@4", "fitnet"]["verdict"] == "not distinguishable from none"
-    assert (found["rank low"] == 1).all()
-    assert (found["rank high"] == 2).all()
+    assert found.loc["pointpillars@4", "fitnet"]["verdict (3D)"] == "not distinguishable from none"
+    assert (found["rank (3D) low"] == 1).all()
+    assert (found["rank (3D) high"] == 2).all()
 
 
 def test_one_seed_gives_no_interval_and_leaves_every_rank_open(record):
     found = rows([record(), record("fitnet", mean=51)])
     fitnet = found.loc["pointpillars@4", "fitnet"]
-    assert fitnet["verdict"] == "no interval: one seed"
-    assert (fitnet["rank"], fitnet["rank low"], fitnet["rank high"]) == (1, 1, 2)
+    assert fitnet["verdict (3D)"] == "no interval: one seed"
+    assert (fitnet["rank (3D)"], fitnet["rank (3D) low"], fitnet["rank (3D) high"]) == (1, 1, 2)
 
 
 def test_the_teacher_comes_first_then_students_by_ratio_and_rank(record):
@@ -69,8 +69,8 @@ def test_a_missing_seed_is_never_averaged_away(record):
     fitnet = found.loc["pointpillars@4", "fitnet"]
     assert (fitnet["seeds"], fitnet["of seeds"]) == (1, 2)
     assert fitnet["3D gain"] == pytest.approx(20)
-    assert fitnet["verdict"] == "no interval: one seed; 1 of 2 seeds"
-    assert math.isnan(fitnet["rank"])
+    assert fitnet["verdict (3D)"] == "no interval: one seed; 1 of 2 seeds"
+    assert math.isnan(fitnet["rank (3D)"])
     assert list(found.index) == [("pointpillars@4", "none"), ("pointpillars@4", "fitnet")]
 
 
@@ -85,23 +85,23 @@ def test_what_other_rows_have_is_shown_as_missing(record):
         ("pointpillars@16", "fitnet", 1),
     }
     row = pd.DataFrame(table.rows).set_index(["student", "method"]).loc["pointpillars@16", "fitnet"]
-    assert row["verdict"] == "missing"
+    assert row["verdict (3D)"] == "missing"
     assert row["seeds"] == 0
 
 
 @pytest.mark.parametrize("status", ["failed", "diverged", "skipped"])
 def test_a_row_without_a_figure_says_how_it_ended(record, status):
     found = rows([record(), record("fitnet", status=status, reason="why")])
-    assert found.loc["pointpillars@4", "fitnet"]["verdict"] == status
+    assert found.loc["pointpillars@4", "fitnet"]["verdict (3D)"] == status
 
 
 def test_bounded_figures_enter_no_mean_and_no_rank(record, ap):
     found = rows([record(ap=ap(35.0, objects=15))]).iloc[0]
     assert math.isnan(found["3D mAP"])
-    assert math.isnan(found["rank"])
+    assert math.isnan(found["rank (3D)"])
     assert found["Car 3D moderate"] == 35
     assert found["Car objects moderate"] == 15
-    assert found["verdict"] == "no mAP: a class has too few valid objects"
+    assert found["verdict (3D)"] == "no mAP: a class has too few valid objects"
 
 
 def test_pairs_carry_holms_correction(record):
@@ -117,7 +117,7 @@ def test_pairs_carry_holms_correction(record):
     smallest = pairs.iloc[0]
     assert smallest["p (Holm)"] == pytest.approx(3 * smallest["p"])
     assert list(pairs["distinguishable"]) == [True, True, False]
-    ranks = pd.DataFrame(table.rows).set_index("method")[["rank low", "rank high"]]
+    ranks = pd.DataFrame(table.rows).set_index("method")[["rank (3D) low", "rank (3D) high"]]
     assert tuple(ranks.loc["crd"]) == (1, 1)
     assert tuple(ranks.loc["none"]) == tuple(ranks.loc["fitnet"]) == (2, 3)
 

@@ -25,14 +25,14 @@ def test_a_finished_cell_is_published_once(tmp_path):
     publish(tmp_path, record(seed=1))
     with pytest.raises(RecordError, match="already published"):
         publish(tmp_path, record(seed=2))
-    assert read(tmp_path / "a.json")["seed"] == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert read(tmp_path / "records" / "a.json")["seed"] == 1
+    assert [path.name for path in (tmp_path / "records").iterdir()] == ["a.json"]
 
 
 def test_a_failed_cell_may_be_published_again(tmp_path):
     publish(tmp_path, record(status="failed", reason="out of memory"))
     publish(tmp_path, record(seed=2))
-    assert read(tmp_path / "a.json")["status"] == "done"
+    assert read(tmp_path / "records" / "a.json")["status"] == "done"
 
 
 def test_of_many_writers_exactly_one_publishes(tmp_path):
@@ -45,7 +45,7 @@ def test_of_many_writers_exactly_one_publishes(tmp_path):
 
     with ThreadPoolExecutor(8) as pool:
         winners = [seed for seed in pool.map(attempt, range(32)) if seed is not None]
-    assert winners == [read(tmp_path / "a.json")["seed"]]
+    assert winners == [read(tmp_path / "records" / "a.json")["seed"]]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,8 @@ def test_of_many_writers_exactly_one_publishes(tmp_path):
     ],
 )
 def test_a_damaged_record_is_named(tmp_path, text, message):
-    (tmp_path / "a.json").write_text(text)
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "a.json").write_text(text)
     with pytest.raises(RecordError, match=message):
         read_all(tmp_path)
 
@@ -76,7 +77,9 @@ def test_a_full_disk_is_named_and_leaves_what_was_there(tmp_path, monkeypatch, c
     def full(*_):
         raise OSError(code, os.strerror(code))
 
-    (tmp_path / "old").write_bytes(b"old")
+    old = tmp_path / "records" / "old"
+    old.parent.mkdir()
+    old.write_bytes(b"old")
     with monkeypatch.context() as context:
         context.setattr(os, call, full)
         if call != "replace":
@@ -84,9 +87,9 @@ def test_a_full_disk_is_named_and_leaves_what_was_there(tmp_path, monkeypatch, c
                 publish(tmp_path, record())
         if call != "link":
             with pytest.raises(DiskFullError, match="write .*old; finished cells and the latest"):
-                write_atomically(tmp_path / "old", b"new")
-    assert (tmp_path / "old").read_bytes() == b"old"
-    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+                write_atomically(old, b"new")
+    assert old.read_bytes() == b"old"
+    assert list(old.parent.iterdir()) == [old]
     assert publish(tmp_path, record()).exists()
 
 
@@ -97,4 +100,4 @@ def test_other_errors_of_the_disk_stay_as_they_are(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", broken)
     with pytest.raises(OSError, match="Input/output error"):
         publish(tmp_path, record())
-    assert not list(tmp_path.iterdir())
+    assert not list((tmp_path / "records").iterdir())

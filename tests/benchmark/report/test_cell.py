@@ -20,7 +20,7 @@ def trained(matrix, make_workplace, tmp_path_factory):
 
 @pytest.fixture
 def fitnet(trained):
-    found = read_all(trained.results / "records")
+    found = read_all(trained.results)
     return next(record for record in found if record["method"] == "fitnet")
 
 

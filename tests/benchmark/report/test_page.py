@@ -110,7 +110,7 @@ def test_a_row_holds_the_means_of_its_records(tmp_path):
     assert fitnet["figures"]["3D mAP"] == pytest.approx(54 + 0.1 / 3, abs=1e-4)
     assert fitnet["details"]["Car"]["BEV"] == pytest.approx([54 + 0.1 / 3] * 3, abs=1e-4)
     assert fitnet["losses"]["total"] == [3.0, 1.5, 1.0]
-    assert fitnet["figures"]["KD share"] == 0.04
+    assert fitnet["figures"]["KD share (%)"] == 0.04
     assert fitnet["extrapolated"] is True
 
 
@@ -254,7 +254,7 @@ def page(tmp_path_factory):
         HOSTILE, mean=51, cell="hostile", reason=HOSTILE, hyperparameters={HOSTILE: HOSTILE}
     )
     bad["training"]["losses"] = [{HOSTILE: 1.0}]
-    bad["provenance"] = {"versions": bad["provenance"]["versions"], "machine": HOSTILE}
+    bad["provenance"] |= {"machine": HOSTILE, "commit": HOSTILE}
     failed = trained(HOSTILE + "2", cell="failed", status="failed", reason=HOSTILE)
     long = trained("a_method_with_a_name_" + "x" * 60, mean=49, cell="long")
     for one in [*found, bad]:
@@ -390,7 +390,7 @@ def test_the_theme_follows_the_system_until_it_is_chosen(browser, page):
 
 def test_plots_follow_their_controls(shown):
     assert len(texts(shown, "#cost-figure .point")) == 7
-    click(shown, "#cost-controls button", "Latency")
+    click(shown, "#cost-controls button", "latency (ms)")
     assert "latency (ms), logarithmic" in texts(shown, "#cost-figure text")
     curves = "return document.querySelectorAll('#curves-figure path.curve').length"
     before = shown.execute_script(curves)

@@ -41,7 +41,7 @@ class Noisy(KDMethod):
 def results(workplace):
     return {
         r["method"]: {key: r[key] for key in ("ap", "weights_sha256", "losses_sha256", "status")}
-        for r in read_all(workplace.results / "records")
+        for r in read_all(workplace.results)
         if "@" in r["student"]
     }
 
@@ -72,7 +72,11 @@ def uninterrupted(matrix, cache, synthetic_root, tmp_path_factory, make_workplac
 def job_of(matrix, workplace, methods=METHODS, **changes):
     request = matrix(methods, **changes)
     publish_teachers(request, workplace)
-    return Job(request.cohorts()[0].cells, request.teacher("pointpillars"), workplace)
+    return Job(
+        cells=request.cohorts()[0].cells,
+        teacher=request.teacher("pointpillars"),
+        workplace=workplace,
+    )
 
 
 @pytest.mark.parametrize("batches", [0, 1, 3])
@@ -84,7 +88,7 @@ def test_a_run_in_pieces_equals_an_uninterrupted_one(matrix, workplace, uninterr
 
 
 def test_pieces_end_where_the_gradients_of_an_update_are_complete(matrix, workplace, tmp_path):
-    settings = {"batch_size": 4, "batch_norm_batch": 2}
+    settings = {"batch_size": 4, "micro_batch_size": 2}
     whole = job_of(matrix, workplace, ["none", "fitnet"], **settings)
     run_cohort(whole)
     pieces = replace(whole, workplace=replace(workplace, results=tmp_path / "pieces"))

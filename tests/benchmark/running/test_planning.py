@@ -61,7 +61,7 @@ def test_a_plan_of_what_is_left(matrix, workplace):
     request = matrix(["none", "fitnet", "logit_kd"], seeds=(0, 1))
     publish_teachers(request, workplace)
     cells = request.cohorts()[0].cells
-    job = Job(cells, request.teacher("pointpillars"), workplace)
+    job = Job(cells=cells, teacher=request.teacher("pointpillars"), workplace=workplace)
     run_cohort(replace(job, cells=cells[:1]))
     with pytest.raises(Interrupted):
         run_cohort(replace(job, cells=cells[1:2]), stop=lambda: True)
@@ -87,7 +87,11 @@ def test_the_disk_that_is_planned_is_the_disk_that_is_used(matrix, workplace):
     publish_teachers(request, workplace)
     plan = describe_plan(request, workplace)
     (kept, passing) = re.search(r"about (\d+) MB, at times (\d+) MB", plan).groups()
-    job = Job(request.cohorts()[0].cells, request.teacher("pointpillars"), workplace)
+    job = Job(
+        cells=request.cohorts()[0].cells,
+        teacher=request.teacher("pointpillars"),
+        workplace=workplace,
+    )
     with pytest.raises(Interrupted):
         run_cohort(job, stop=lambda: True)
     used = [sum(map(len, files(workplace.results / "work").values()))]

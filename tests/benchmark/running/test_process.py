@@ -90,7 +90,11 @@ def harmed(matrix, workplace, plugin):
         request = matrix(methods)
         publish_teachers(request, workplace)
         place = replace(workplace, plugins=(plugin,), patience=25.0)
-        return Job(request.cohorts()[0].cells, request.teacher("pointpillars"), place)
+        return Job(
+            cells=request.cohorts()[0].cells,
+            teacher=request.teacher("pointpillars"),
+            workplace=place,
+        )
 
     return make
 
@@ -98,7 +102,7 @@ def harmed(matrix, workplace, plugin):
 def results(workplace):
     return {
         r["method"]: {key: r[key] for key in ("ap", "weights_sha256", "losses_sha256")}
-        for r in read_all(workplace.results / "records")
+        for r in read_all(workplace.results)
         if r["status"] == "done" and "@" in r["student"]
     }
 
@@ -107,7 +111,7 @@ def test_processes_that_die_or_hang_cost_one_cell_each(
     harmed, workplace, matrix, make_workplace, tmp_path
 ):
     supervise(harmed(["none", "killed", "hanging", "greedy", "fitnet"]))
-    found = {r["method"]: r for r in read_all(workplace.results / "records") if "@" in r["student"]}
+    found = {r["method"]: r for r in read_all(workplace.results) if "@" in r["student"]}
     reasons = {
         "killed": "its process was ended by signal 9 during its step",
         "hanging": "its process did nothing for 25 s during its step",

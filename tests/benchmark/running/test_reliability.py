@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.running.cohort import make_setup
+from benchmark.running.setups import make_training_setup
 from benchmark.training.learner import Learner
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ROWS = re.findall(
     r"^\|[^|]+\| `(.+)` \| (\S+\.py)::(\w+) \|$",
     (ROOT / "docs" / "reliability.md").read_text(),
@@ -31,7 +31,7 @@ def test_the_tests_of_messages_are_there(file):
 @pytest.mark.parametrize(("last", "status"), [(99, "running"), (101, "diverged")])
 def test_a_loss_that_grows_a_hundredfold_has_diverged(matrix, workplace, last, status):
     (cell,) = matrix(["none"]).cohorts()[0].cells
-    learner = Learner(cell, make_setup(cell, None, workplace))
+    learner = Learner(cell, make_training_setup(cell, None, workplace))
     for detection in (1, last):
         learner._sums.update({"loss_cls": 3 * detection, "kd.own": 1e9 * detection})
         learner.end_epoch()

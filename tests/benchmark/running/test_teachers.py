@@ -31,9 +31,7 @@ def exported(matrix, make_workplace, tmp_path_factory):
 
 
 def _cell(workplace, student):
-    return next(
-        r["cell"] for r in read_all(workplace.results / "records") if r["student"] == student
-    )
+    return next(r["cell"] for r in read_all(workplace.results) if r["student"] == student)
 
 
 @pytest.fixture

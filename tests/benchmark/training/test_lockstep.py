@@ -8,12 +8,13 @@ import pytest
 import torch
 from in_process import publish_teachers, run_matrix
 
-from benchmark.data.augment import CropObjects, Flip, PasteObjects, ShakeObjects
+from benchmark.data.augment import ObjectNoise, ObjectRangeFilter, ObjectSample, RandomFlip
 from benchmark.device import SettingError, choose_device, choose_precision, make_deterministic
 from benchmark.evaluation.detector import evaluate_models
 from benchmark.records.store import read_all
-from benchmark.running.cohort import make_setup, make_validation, run_cohort
+from benchmark.running.cohort import run_cohort
 from benchmark.running.outcome import load_model, load_teacher
+from benchmark.running.setups import make_training_setup, make_validation
 from benchmark.running.workplace import Job, Workplace
 from benchmark.training.learner import Learner
 from benchmark.training.lockstep import observe_teacher, train
@@ -101,7 +102,7 @@ class UnknownTap(KDMethod):
 def results(workplace):
     return {
         record["method"]: {key: record[key] for key in (*RESULT, "status")}
-        for record in read_all(workplace.results / "records")
+        for record in read_all(workplace.results)
         if "@" in record["student"]
     }
 
@@ -122,7 +123,7 @@ def test_a_cell_alone_equals_the_same_cell_in_a_cohort(matrix, workplace, tmp_pa
 def test_a_failing_method_ends_its_own_cell_only(matrix, workplace, reference):
     methods = ["none", "broken", "nan_loss", "wrong_shape", "unknown_tap", "fitnet"]
     run_matrix(matrix(methods), workplace)
-    found = {r["method"]: r for r in read_all(workplace.results / "records") if "@" in r["student"]}
+    found = {r["method"]: r for r in read_all(workplace.results) if "@" in r["student"]}
     assert found["broken"]["status"] == "failed"
     assert "IndexError: out of pillars" in found["broken"]["reason"]
     assert found["nan_loss"]["status"] == "diverged"
@@ -147,7 +148,7 @@ def test_a_failing_method_ends_its_own_cell_only(matrix, workplace, reference):
 def test_a_vandal_fails_alone(matrix, workplace, reference, target, reason):
     vandal = f"vandal:target={target}"
     run_matrix(matrix([vandal, "none", "fitnet"]), workplace)
-    found = {r["method"]: r for r in read_all(workplace.results / "records") if "@" in r["student"]}
+    found = {r["method"]: r for r in read_all(workplace.results) if "@" in r["student"]}
     assert found[vandal]["status"] == "failed"
     assert reason in found[vandal]["reason"]
     assert {m: r for m, r in results(workplace).items() if m != vandal} == reference
@@ -157,7 +158,9 @@ def test_a_vandal_fails_alone(matrix, workplace, reference, target, reason):
 def reference(matrix, cache, synthetic_root, tmp_path_factory):
     """Results of none and fitnet among themselves."""
     results_folder = tmp_path_factory.mktemp("reference")
-    workplace = Workplace(synthetic_root, results_folder, cache, torch.device("cpu"))
+    workplace = Workplace(
+        data=synthetic_root, results=results_folder, cache=cache, device=torch.device("cpu")
+    )
     make_deterministic(workplace.device)
     run_matrix(matrix(["none", "fitnet"]), workplace)
     return results(workplace)
@@ -169,7 +172,7 @@ def setup_of(matrix, workplace, methods=("none",)):
     teacher = request.teacher("pointpillars")
     publish_teachers(request, workplace)
     cells = request.cohorts()[0].cells
-    return cells, make_setup(cells[0], load_teacher(teacher, workplace), workplace)
+    return cells, make_training_setup(cells[0], load_teacher(teacher, workplace), workplace)
 
 
 def digest(tensors):
@@ -195,7 +198,7 @@ def test_another_seed_changes_weights_and_batches(matrix, workplace):
     for seed in (0, 1):
         request = matrix(["none"], seeds=[seed])
         cell = request.cohorts()[0].cells[0]
-        setup = make_setup(cell, None, workplace)
+        setup = make_training_setup(cell, None, workplace)
         batch = next(setup.frames.epoch(0))
         pairs.append((state_hash(Learner(cell, setup).model), digest(batch.points)))
     assert pairs[0][0] != pairs[1][0]
@@ -271,9 +274,9 @@ def test_frames_without_points_or_objects_train(matrix, workplace, with_objects)
 
 def test_gradients_of_several_passes_are_averaged_clipped_and_applied_once(matrix, workplace):
     """Two passes of one frame against torch's gradients and AdamW, by hand."""
-    request = matrix(["none"], batch_size=2, batch_norm_batch=1, gradient_clip=0.5)
+    request = matrix(["none"], batch_size=2, micro_batch_size=1, max_grad_norm=0.5)
     cell = request.cohorts()[0].cells[0]
-    setup = make_setup(cell, None, workplace)
+    setup = make_training_setup(cell, None, workplace)
     learner, other = Learner(cell, setup), Learner(cell, setup)
     model, batches = other.model, list(setup.frames.epoch(0))
     assert setup.frames.batch_size == 1
@@ -306,9 +309,14 @@ def test_gradients_of_several_passes_are_averaged_clipped_and_applied_once(matri
 def test_a_cell_with_several_passes_is_the_same_alone_and_in_a_cohort(matrix, workplace, tmp_path):
     settings = {
         "batch_size": 4,
-        "batch_norm_batch": 2,
+        "micro_batch_size": 2,
         "epochs": 2,
-        "augmentation": (PasteObjects({"Car": 3}, {}), ShakeObjects(), Flip(), CropObjects()),
+        "augmentation": (
+            ObjectSample({"Car": 3}, {}),
+            ObjectNoise(),
+            RandomFlip(),
+            ObjectRangeFilter(),
+        ),
     }
     run_matrix(matrix(["none", "fitnet"], **settings), workplace)
     together = results(workplace)
@@ -320,9 +328,9 @@ def test_a_cell_with_several_passes_is_the_same_alone_and_in_a_cohort(matrix, wo
 
 
 def test_the_schedule_counts_updates(matrix, workplace):
-    request = matrix(["none"], batch_size=2, batch_norm_batch=1, epochs=3)
+    request = matrix(["none"], batch_size=2, micro_batch_size=1, epochs=3)
     cell = request.cohorts()[0].cells[0]
-    setup = make_setup(cell, None, workplace)
+    setup = make_training_setup(cell, None, workplace)
     learner = Learner(cell, setup)
     train([learner], setup)
     (group,) = learner.optimiser.param_groups
@@ -336,7 +344,7 @@ def test_two_evaluations_of_a_point_sample_agree(matrix, workplace):
     """Frames are drawn by their id alone, whatever was drawn before."""
     request = matrix(["none"], grid=replace(GRID, num_points=400, sample_range=10.0))
     cell = request.cohorts()[0].cells[0]
-    setup, validation = make_setup(cell, None, workplace), make_validation(cell, workplace)
+    setup, validation = make_training_setup(cell, None, workplace), make_validation(cell, workplace)
     learner = Learner(cell, setup)
     first, second = (
         evaluate_models({"cell": learner.model}, setup, validation)["cell"].as_json()
@@ -348,7 +356,7 @@ def test_two_evaluations_of_a_point_sample_agree(matrix, workplace):
 def test_method_parameters_are_not_clipped_with_the_student_nor_saved_with_it(matrix, workplace):
     cells, setup = setup_of(matrix, workplace, ["fitnet"])
     teacher = matrix(["none"]).teacher("pointpillars")
-    run_cohort(Job(cells, teacher, workplace))
+    run_cohort(Job(cells=cells, teacher=teacher, workplace=workplace))
     model = load_model(cells[0], workplace)
     plain = get_family("pointpillars").build(4, setup.grid)
     assert model.state_dict().keys() == plain.state_dict().keys()

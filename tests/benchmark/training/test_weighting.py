@@ -7,8 +7,8 @@ import pytest
 import torch
 from in_process import publish_teachers
 
-from benchmark.running.cohort import make_setup
 from benchmark.running.outcome import load_teacher
+from benchmark.running.setups import make_training_setup
 from benchmark.training.learner import Learner
 from benchmark.training.lockstep import SharedBatch, train_epoch
 from benchmark.training.setup import Clock
@@ -38,7 +38,7 @@ def balanced(matrix, workplace):
         teacher = request.teacher("pointpillars")
         publish_teachers(request, workplace)
         cells = request.cohorts()[0].cells
-        return cells, make_setup(cells[0], load_teacher(teacher, workplace), workplace)
+        return cells, make_training_setup(cells[0], load_teacher(teacher, workplace), workplace)
 
     return make
 

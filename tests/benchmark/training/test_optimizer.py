@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from benchmark.config.profile import load_profile
-from benchmark.config.recipe import Cycle
-from benchmark.training.schedule import Schedule
+from benchmark.config.recipe import OneCycle
+from benchmark.training.optimizer import OneCycleSchedule
 
 
 def trajectory(optimiser, step, count):
@@ -44,7 +44,7 @@ def test_every_step_of_mmdet3ds_configs(family, mmdet3d_config):
         schedulers.append(kind.build_iter_from_epoch(theirs, epoch_length=epoch_length, **settings))
     expected = trajectory(theirs, lambda: [s.step() for s in schedulers], count)
     ours = adamw(recipe.learning_rate)
-    found = trajectory(ours, Schedule(ours, recipe.cycle, count).step, count)
+    found = trajectory(ours, OneCycleSchedule(ours, recipe.one_cycle, count).step, count)
     for one, other in zip(found, expected, strict=True):
         assert one == pytest.approx(other, rel=1e-9)
 
@@ -59,7 +59,7 @@ def test_the_formula():
 
     last = [cosine(s, t, (top - 1) / top) for s, t in ((rate, 10 * rate), (0.95, 0.85 / 0.95))]
     optimiser = adamw(rate)
-    found = trajectory(optimiser, Schedule(optimiser, Cycle(), count).step, count)
+    found = trajectory(optimiser, OneCycleSchedule(optimiser, OneCycle(), count).step, count)
     for step, pair in enumerate(found):
         if step < top:
             expected = [
@@ -72,11 +72,11 @@ def test_the_formula():
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 512])
-@pytest.mark.parametrize("end_beta", [0.95, 1.0])
-def test_the_last_steps_stay_finite_and_small(count, end_beta):
+@pytest.mark.parametrize("final_momentum", [0.95, 1.0])
+def test_the_last_steps_stay_finite_and_small(count, final_momentum):
     """AdamW divides by 1 - beta^t, which nears 0 as beta nears 1."""
     optimiser = adamw()
-    schedule = Schedule(optimiser, Cycle(end_beta=end_beta), count)
+    schedule = OneCycleSchedule(optimiser, OneCycle(final_momentum=final_momentum), count)
     (weight,) = optimiser.param_groups[0]["params"]
     largest = 0.0
     for step in range(count):

@@ -1,0 +1,133 @@
+"""The columns of all tables, plots and pages, one entry each.
+
+A new cost figure is a function that measures it, a field of the record, and an entry here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from benchmark.records.record import Record
+
+MEGA, GIGA = 1e6, 1e9
+HEADLINE_METRICS = {"bev": "BEV", "3d": "3D"}
+"""The metrics that tables show, by their name in records."""
+MODERATE = 1
+"""Index of the difficulty that means are over."""
+
+Place = Literal["headline", "paper", "overview", "costs", "axis"]
+Kind = Literal["text", "seeds", "number", "interval", "rank", "percent", "spread"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column.
+
+    Attributes:
+        name: what it is called wherever it is shown.
+        shown: ``headline``, the first table of a leaderboard; ``paper``, LaTeX; ``overview`` and
+            ``costs``, the page's views, and the costs of a leaderboard; ``axis``, plots of
+            accuracy against it.
+        kind: how it reads. Further keys of a row belong to it: an ``interval`` or ``rank`` has
+            KEY low and KEY high, a ``spread`` KEY iqr, ``seeds`` has "of seeds".
+        digits: decimals.
+        unit: of the figure.
+        figure: of a finished cell, NaN where it was not measured; a row has the mean over its
+            seeds. None where rows get it otherwise.
+        iqr: the interquartile range of a ``spread``.
+        one_machine: whether it means nothing over cells of several machines.
+        metric: the metric that it is about, if any.
+    """
+
+    name: str
+    shown: frozenset[Place]
+    kind: Kind = "text"
+    digits: int = 0
+    unit: str = ""
+    figure: Callable[[Record], float] | None = None
+    iqr: Callable[[Record], float] | None = None
+    one_machine: bool = False
+    metric: str = ""
+
+    @property
+    def key(self) -> str:
+        """Its key in rows, CSV and JSON, and its heading."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
+
+def number(value: float | None) -> float:
+    """NaN for what was not measured."""
+    return math.nan if value is None else float(value)
+
+
+def _cost(*path: str, unit: float = 1.0) -> Callable[[Record], float]:
+    return lambda record: _at(record["cost"], path) / unit
+
+
+def _training(name: str) -> Callable[[Record], float]:
+    return lambda record: _at(record["training"], (name,))
+
+
+def _at(values: Any, path: tuple[str, ...]) -> float:
+    for name in path:
+        values = (values or {}).get(name)
+    return number(values)
+
+
+def _share(record: Record) -> float:
+    """The method's own part of the time that a cell would take alone."""
+    alone = _training("seconds_alone")(record)
+    return _training("seconds_method")(record) / alone if alone else math.nan
+
+
+def _shown(text: str) -> frozenset[Any]:
+    return frozenset(text.split())
+
+
+_NAMES = _shown("headline paper overview costs")
+_SCORES = _shown("headline paper overview")
+
+COLUMNS: tuple[Column, ...] = (
+    Column("student", _NAMES),
+    Column("method", _NAMES),
+    Column("seeds", _NAMES, "seeds"),
+    Column("BEV mAP", _SCORES, "number", 2, metric="BEV"),
+    Column("BEV gain", _SCORES, "interval", 2, metric="BEV"),
+    Column("3D mAP", _SCORES, "number", 2, metric="3D"),
+    Column("3D gain", _SCORES, "interval", 2, metric="3D"),
+    Column("verdict", _shown("headline overview"), unit="3D"),
+    Column("rank", _SCORES, "rank", unit="3D"),
+    Column("params", _shown("headline paper costs axis"), "number", 3, "M",
+           _cost("params", unit=MEGA)),
+    Column("GFLOPs", _shown("headline paper overview costs axis"), "number", 2,
+           figure=_cost("flops_paper", unit=GIGA)),
+    Column("GMACs", _shown("costs axis"), "number", 2, figure=_cost("flops_full", unit=GIGA)),
+    Column("activations", _shown("costs"), "number", 1, "M", _cost("activations", unit=MEGA)),
+    Column("latency", _shown("headline costs axis"), "spread", 1, "ms",
+           _cost("latency_ms", "median"), _cost("latency_ms", "iqr"), one_machine=True),
+    Column("peak memory", _shown("costs"), "number", 0, "MB", _cost("peak_memory_mb"),
+           one_machine=True),
+    Column("extra training params", _shown("costs"), "number", 0,
+           figure=_training("extra_params")),
+    Column("train alone", _shown("costs"), "number", 0, "s", _training("seconds_alone")),
+    Column("train as run", _shown("costs"), "number", 0, "s", _training("seconds_as_run")),
+    Column("KD share", _shown("costs"), "percent", 0, "%", _share),
+)  # fmt: skip
+
+
+def columns(place: Place) -> list[Column]:
+    """The columns that are shown in a place, in order."""
+    return [column for column in COLUMNS if place in column.shown]
+
+
+def pareto_front(points: dict[Any, tuple[float, float]]) -> list[Any]:
+    """The points (cost, mAP) that no other beats in both, from the cheapest up, by name."""
+    front: list[Any] = []
+    best = -math.inf
+    for name in sorted(points, key=lambda name: (points[name][0], -points[name][1])):
+        if points[name][1] > best:
+            front, best = [*front, name], points[name][1]
+    return front

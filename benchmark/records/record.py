@@ -1,0 +1,115 @@
+"""The fields of a record; ``record.schema.json`` says the same to other programs."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypedDict
+
+Status = Literal["done", "failed", "diverged", "skipped"]
+
+
+class Dataset(TypedDict):
+    """What a cell was trained and evaluated on."""
+
+    name: str
+    synthetic: bool
+    fingerprint: str
+    train_frames: int
+    val_frames: int
+
+
+class ProfileSummary(TypedDict):
+    """How long and how large a cell was trained.
+
+    ``reduced``: the grid is smaller than mmdet3d's own. ``recipe``: every field, with defaults.
+    """
+
+    name: str
+    purpose: str
+    reduced: bool
+    recipe: dict[str, Any]
+
+
+class Latency(TypedDict):
+    """Milliseconds from the points of one frame to its boxes."""
+
+    median: float
+    iqr: float
+
+
+class Cost(TypedDict):
+    """What a student costs as deployed, see :func:`benchmark.costs.measure.model_cost`."""
+
+    params: int
+    flops_paper: int
+    flops_full: int
+    activations: int
+    latency_ms: Latency | None
+    peak_memory_mb: float | None
+    peak_memory_of: str | None
+    energy_j: float | None
+    frames: list[str]
+
+
+class Training(TypedDict):
+    """What a cell's training took: seconds alone and as run in lockstep, and the method's part."""
+
+    seconds_alone: float
+    seconds_as_run: float
+    seconds_method: float
+    balance: float | None
+    extra_params: int
+    extrapolated: bool
+    losses: list[dict[str, float]]
+
+
+class Environment(TypedDict):
+    """What figures of time depend on."""
+
+    versions: dict[str, str]
+    python: str
+    machine: str
+    threads: int
+    operators: list[str]
+
+
+class Provenance(Environment):
+    """What made a record.
+
+    ``commit``: of the code, None where it is no checkout; ``clean``: whether the code was as
+    committed; ``ended``: time in UTC, ISO 8601. None where it is not known.
+    """
+
+    commit: str | None
+    clean: bool | None
+    ended: str | None
+
+
+class Record(TypedDict):
+    """Everything about one finished cell.
+
+    ``settings`` are what determines the result, without those at their default; ``cell`` is their
+    hash. ``ap`` is as ``evaluate --json`` writes it.
+    """
+
+    cell: str
+    status: Status
+    reason: str
+    dataset: Dataset
+    profile: ProfileSummary
+    student: str
+    method: str
+    weighting: str
+    precision: str
+    seed: int
+    settings: dict[str, Any]
+    hyperparameters: dict[str, Any]
+    ap: dict[str, Any] | None
+    weights_sha256: str | None
+    losses_sha256: str | None
+    cost: Cost | None
+    training: Training | None
+    provenance: Provenance
+
+
+FIELDS = tuple(Record.__annotations__)
+"""The fields of every record, in the order in which they are written."""

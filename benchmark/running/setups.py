@@ -1,0 +1,64 @@
+"""From a cell to what runs, trains and evaluates its network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+
+from torch import nn
+
+from benchmark.config.matrix import Cell
+from benchmark.data.batches import TrainingFrames
+from benchmark.data.kitti import KittiDataset
+from benchmark.data.objects import load_objects
+from benchmark.evaluation.detector import ValidationFrames
+from benchmark.running.workplace import Workplace
+from benchmark.training.setup import Setup, TrainingSetup, unmarked
+from detectors import parse_student
+
+
+def make_setup(cell: Cell, workplace: Workplace, mark: Callable[[str], None] = unmarked) -> Setup:
+    """What runs the network of a cell."""
+    family = parse_student(cell.student)[0]
+    return Setup(
+        family=family,
+        grid=cell.profile.grid(family),
+        device=workplace.device,
+        precision=cell.precision,
+        mark=mark,
+    )
+
+
+def make_training_setup(
+    cell: Cell,
+    teacher: nn.Module | None,
+    workplace: Workplace,
+    mark: Callable[[str], None] = unmarked,
+) -> TrainingSetup:
+    """What a cell and its companions share while they train."""
+    setup, profile = make_setup(cell, workplace, mark), cell.profile
+    recipe = profile.recipe(cell.family)
+    dataset, limit = KittiDataset(workplace.data, "train"), profile.max_frames.get("train")
+    objects = None
+    if recipe.samples_objects:
+        objects = load_objects(dataset, workplace.cache / "objects").of_frames(limit)
+    frames = TrainingFrames(
+        dataset=dataset,
+        limit=limit,
+        grid=setup.grid,
+        augmentation=recipe.augmentation,
+        objects=objects,
+        batch_size=recipe.micro_batch_size,
+        batches_per_update=recipe.accumulation_steps,
+        seed=cell.seed,
+        device=workplace.device,
+    )
+    shared = {field.name: getattr(setup, field.name) for field in fields(setup)}
+    return TrainingSetup(**shared, frames=frames, teacher=teacher, recipe=recipe)
+
+
+def make_validation(cell: Cell, workplace: Workplace) -> ValidationFrames:
+    """The validation frames of a cell's profile."""
+    family, profile = parse_student(cell.student)[0], cell.profile
+    dataset = KittiDataset(workplace.data, "val")
+    return ValidationFrames(dataset, profile.max_frames.get("val"), profile.reduced(family))

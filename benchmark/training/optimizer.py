@@ -1,0 +1,56 @@
+"""The optimizer of a student and its schedule, after mmdet3d's cyclic KITTI schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from mmengine.optim.scheduler import CosineAnnealingLR, CosineAnnealingMomentum
+from torch import nn
+
+from benchmark.config.recipe import OneCycle, Recipe
+
+
+def make_optimizer(modules: Iterable[nn.Module], recipe: Recipe) -> torch.optim.Optimizer:
+    """AdamW with a parameter group for each module, at the initial learning rate."""
+    groups = [{"params": list(module.parameters())} for module in modules]
+    return torch.optim.AdamW(
+        groups, recipe.learning_rate, recipe.betas, weight_decay=recipe.weight_decay
+    )
+
+
+class OneCycleSchedule:
+    """Moves learning rate and momentum of an optimizer through one cycle.
+
+    Args:
+        optimizer: at its initial rate.
+        steps: optimisation steps in all.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, one_cycle: OneCycle, steps: int) -> None:
+        rate = optimizer.defaults["lr"]
+        top = min(max(int(one_cycle.pct_start * steps), 1), max(steps - 1, 1))
+        end = max(steps, top + 1)
+        climb = {"begin": 0, "end": top, "T_max": top, "by_epoch": False}
+        fall = {"begin": top, "end": end, "T_max": end - top, "by_epoch": False}
+        self._parts = [
+            CosineAnnealingLR(optimizer, eta_min=one_cycle.div_factor * rate, **climb),
+            CosineAnnealingLR(optimizer, eta_min=1 / one_cycle.final_div_factor * rate, **fall),
+            CosineAnnealingMomentum(optimizer, eta_min=one_cycle.base_momentum, **climb),
+            CosineAnnealingMomentum(optimizer, eta_min=one_cycle.final_momentum, **fall),
+        ]
+
+    def step(self) -> None:
+        """Go on to the next optimisation step."""
+        for part in self._parts:
+            part.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the cycle is, as plain values."""
+        return {str(i): part.state_dict() for i, part in enumerate(self._parts)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a :meth:`state_dict`."""
+        for i, part in enumerate(self._parts):
+            part.load_state_dict(state[str(i)])
