@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 
 from benchmark.commands import cost, data, doctor, evaluate, methods, results, run
 from benchmark.commands.common import BAD_INPUT
+from benchmark.device import quiet_libraries
 from kd_methods import PointKDError
 
 # Read when PyTorch is loaded: waiting threads spin for a moment only, else they stall each other on
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when all is done, 1 when cells did not finish, 2 for bad usage or input.
     """
     options = _parser().parse_args(arguments)
-    warnings.filterwarnings("ignore")
+    quiet_libraries()
     try:
         return options.command(options)
     except (PointKDError, OSError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 from kd_methods.core.errors import PointKDError
@@ -11,10 +12,18 @@ if TYPE_CHECKING:
 
 PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 """Names of precisions, and of PyTorch's data types."""
+LIBRARIES = ("mmcv", "mmdet", "mmdet3d", "mmengine", "numba", "spconv", "torch")
+"""Whose warnings are about their own insides."""
 
 
 class SettingError(PointKDError):
     """A device or precision that this machine does not have."""
+
+
+def quiet_libraries() -> None:
+    """Hide the warnings of libraries, and no others: a user's own method may warn."""
+    for name in LIBRARIES:
+        warnings.filterwarnings("ignore", module=rf"{name}(\.|$)")
 
 
 def make_deterministic(device: torch.device) -> None:

@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 import run_bench
+from benchmark.commands.common import BAD_INPUT, CELLS_FAILED, DONE
+from benchmark.records.store import read_all
 
 ROOT = Path(__file__).parents[1]
 TINY = {
@@ -56,7 +58,7 @@ def test_a_matrix_from_the_embedded_data_to_a_leaderboard(options, tmp_path, cap
     plugin = tmp_path / "stranger.py"
     plugin.write_text(PLUGIN)
     command = ["run", *options, "--methods", "none,of_a_stranger", "--plugin", str(plugin)]
-    assert run_bench.main(command) == run_bench.DONE
+    assert run_bench.main(command) == DONE
     output = capfd.readouterr().out
     for words in ("| pointpillars ", "teacher", "none", "of_a_stranger", "synthetic data"):
         assert words in output
@@ -64,17 +66,17 @@ def test_a_matrix_from_the_embedded_data_to_a_leaderboard(options, tmp_path, cap
     assert len(records) == 3
     before = {path: path.read_bytes() for path in records}
 
-    assert run_bench.main(["run", *options, "--methods", "none"]) == run_bench.DONE
+    assert run_bench.main(["run", *options, "--methods", "none"]) == DONE
     assert "epoch" not in capfd.readouterr().out
     assert {path: path.read_bytes() for path in records} == before
 
     results = ["--results", str(tmp_path / "results")]
-    assert run_bench.main(["verify-records", results[1]]) == run_bench.DONE
+    assert run_bench.main(["verify-records", results[1]]) == DONE
     cell = records[0].stem
-    assert run_bench.main(["show", cell[:6], *results]) == run_bench.DONE
+    assert run_bench.main(["show", cell[:6], *results]) == DONE
     assert f"records/{cell}.json" in capfd.readouterr().out
     records[0].write_text(before[records[0]].decode().replace('"seed": 0', '"seed": 1', 1))
-    assert run_bench.main(["verify-records", results[1]]) == run_bench.BAD_INPUT
+    assert run_bench.main(["verify-records", results[1]]) == BAD_INPUT
     assert f"{cell}.json: seed is 1, in settings 0" in capfd.readouterr().out
     records[0].write_bytes(before[records[0]])
 
@@ -93,7 +95,7 @@ def test_a_matrix_from_the_embedded_data_to_a_leaderboard(options, tmp_path, cap
 
 def test_the_same_on_real_kitti_frames(options, kitti_root, capsys):
     command = ["run", *options, "--data", str(kitti_root), "--methods", "none,point_distiller"]
-    assert run_bench.main(command) == run_bench.DONE
+    assert run_bench.main(command) == DONE
     output = capsys.readouterr().out
     assert "kitti (real frames, 4 training and 3 validation frames" in output
     assert "point_distiller" in output
@@ -105,12 +107,37 @@ def test_a_failed_cell_is_named_and_tried_again_on_request(options, tmp_path, ca
         PLUGIN.replace("of_a_stranger", "failing").replace("(teacher", "0 / 0 * (teacher")
     )
     command = ["run", *options, "--methods", "none,failing", "--plugin", str(plugin)]
-    assert run_bench.main(command) == run_bench.CELLS_FAILED
-    assert "failing seed 0: ZeroDivisionError" in capfd.readouterr().err
+    assert run_bench.main(command) == CELLS_FAILED
+    told = capfd.readouterr().err
+    assert "failed: pointpillars@4 failing seed 0: ZeroDivisionError: division by zero" in told
+    line = 1 + plugin.read_text().splitlines().index(
+        next(text for text in plugin.read_text().splitlines() if "0 / 0" in text)
+    )
+    assert f"(failing.py:{line} in loss)" in told
+    results = tmp_path / "results"
+    cell = next(r["cell"] for r in read_all(results) if r["method"] == "failing")
+    assert run_bench.main(["show", cell, "--results", str(results)]) == DONE
+    shown = capfd.readouterr().out
+    assert f"(failing.py:{line} in loss)" in shown
+    assert f'File "{plugin}", line {line}, in loss' in shown
     command[command.index("none,failing")] = "failing"
-    assert run_bench.main(command) == run_bench.CELLS_FAILED
+    assert run_bench.main(command) == CELLS_FAILED
     assert "epoch" not in capfd.readouterr().out
     run_bench.main([*command, "--retry", "failed"])
+    assert "epoch" in capfd.readouterr().out
+
+
+def test_an_edited_plugin_trains_anew(options, tmp_path, capfd):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(PLUGIN.replace("of_a_stranger", "mine"))
+    command = ["run", *options, "--methods", "mine", "--plugin", str(plugin), "--here"]
+    assert run_bench.main(command) == DONE
+    assert run_bench.main(command) == DONE
+    assert len([r for r in read_all(tmp_path / "results") if r["method"] == "mine"]) == 1
+    plugin.write_text(plugin.read_text() + "\n# another version\n")
+    assert run_bench.main(command) == DONE
+    found = [r for r in read_all(tmp_path / "results") if r["method"] == "mine"]
+    assert len({record["settings"]["source"] for record in found}) == len(found) == 2
     assert "epoch" in capfd.readouterr().out
 
 
@@ -121,7 +148,7 @@ def test_evaluate_scores_result_files(kitti_root, tmp_path, capsys):
         (tmp_path / path.name).write_text("\n".join(lines))
     out = tmp_path / "out.json"
     command = ["evaluate", "--labels", str(labels), "--detections", str(tmp_path)]
-    assert run_bench.main([*command, "--json", str(out)]) == run_bench.DONE
+    assert run_bench.main([*command, "--json", str(out)]) == DONE
     assert json.loads(out.read_text())["Car"]["3d"]["R40"] == pytest.approx([100, 100, 100])
     assert "Car" in capsys.readouterr().out
 
@@ -130,7 +157,7 @@ def test_cost_prints_a_table_and_writes_json(options, tmp_path, capsys):
     out = tmp_path / "cost.json"
     place = [options[i] for i in (0, 1, 4, 5)]  # profile and cache
     command = ["cost", "pointpillars@4.0", *place, "--frames", "2", "--json", str(out)]
-    assert run_bench.main(command) == run_bench.DONE
+    assert run_bench.main(command) == DONE
     assert "| pointpillars@4 " in capsys.readouterr().out
     cost = json.loads(out.read_text())
     assert cost["name"] == "pointpillars@4"
@@ -145,10 +172,10 @@ def test_cost_prints_a_table_and_writes_json(options, tmp_path, capsys):
 def test_data_is_generated_and_checked(tmp_path, capsys):
     root = tmp_path / "set"
     assert run_bench.main(["data", "synthesize", str(root), "--train", "2", "--val", "1"]) == 0
-    assert run_bench.main(["data", "verify", str(root)]) == run_bench.DONE
+    assert run_bench.main(["data", "verify", str(root)]) == DONE
     scan = next((root / "training" / "velodyne_reduced").iterdir())
     scan.write_bytes(scan.read_bytes()[:-3])
-    assert run_bench.main(["data", "verify", str(root)]) == run_bench.BAD_INPUT
+    assert run_bench.main(["data", "verify", str(root)]) == BAD_INPUT
     assert scan.name in capsys.readouterr().out
 
 
@@ -159,15 +186,15 @@ def test_data_is_prepared_once_and_for_read_only_folders(tmp_path, capsys):
         path.chmod(0o555 if path.is_dir() else 0o444)
     command = ["data", "prepare", str(root), "--cache", str(cache)]
     capsys.readouterr()
-    assert run_bench.main(command) == run_bench.DONE
+    assert run_bench.main(command) == DONE
     first = capsys.readouterr().out
     assert first.startswith("collecting the objects of 3 training frames in ")
     assert "Pedestrian" in first
-    assert run_bench.main(command) == run_bench.DONE
+    assert run_bench.main(command) == DONE
     assert capsys.readouterr().out == first.splitlines()[-1] + "\n"
     (kept,) = (cache / "objects").iterdir()
     kept.write_bytes(kept.read_bytes()[:-40])
-    assert run_bench.main(command) == run_bench.BAD_INPUT
+    assert run_bench.main(command) == BAD_INPUT
     assert f"{kept}: " in capsys.readouterr().err
 
 
@@ -193,7 +220,7 @@ def test_bad_input_ends_with_a_message_and_code_2(
     arguments, message, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    assert run_bench.main(arguments) == run_bench.BAD_INPUT
+    assert run_bench.main(arguments) == BAD_INPUT
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert message in error

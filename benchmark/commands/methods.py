@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import pdb
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ def add(commands: Any) -> None:
     check = commands.add_parser("check-method", help="does a method keep to the interface?")
     check.add_argument("method", metavar="NAME|FILE")
     check.add_argument("--students", help="default: one of each family")
+    check.add_argument("--pdb", action="store_true", help="stop where the method raises an error")
     check.set_defaults(command=check_method)
     new = commands.add_parser("new-method", help="a plugin file and its test, ready to edit")
     new.add_argument("name", metavar="NAME")
@@ -52,18 +55,27 @@ def list_detectors(options: argparse.Namespace) -> int:
 def check_method(options: argparse.Namespace) -> int:
     """Run the conformance checks on a method and print a line for each."""
     from benchmark.conformance import run_checks
+    from benchmark.training.setup import unnoticed
     from kd_methods import create, load_plugin
 
     path = Path(options.method)
     names = load_plugin(path) if path.suffix == ".py" else [options.method]
+    students = options.students.split(",") if options.students else None
+    on_failure = _debug if options.pdb else unnoticed
     failed = 0
     for name in names:
         create(name, "pointpillars@4")
-        for outcome in run_checks(name, options.students.split(",") if options.students else None):
+        for outcome in run_checks(name, students, on_failure):
             line = f"{outcome.status:8}{name} {outcome.student} {outcome.check}"
             print(f"{line}: {outcome.remark}" if outcome.remark else line, flush=True)
             failed += outcome.status == "failed"
     return CELLS_FAILED if failed else DONE
+
+
+def _debug(error: Exception) -> None:
+    """Let a debugger look at the place of an error."""
+    traceback.print_exception(error)
+    pdb.post_mortem(error.__traceback__)
 
 
 def new_method(options: argparse.Namespace) -> int:

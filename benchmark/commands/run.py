@@ -119,6 +119,13 @@ def _add_execution(command: argparse.ArgumentParser) -> None:
     )
     add("--shard", type=_shard, metavar="I/N", help="every N-th cohort, the I-th of them first")
     add("--executor", default="local", choices=("local", "ray"), help="default %(default)s")
+    add(
+        "--here",
+        dest="executor",
+        action="store_const",
+        const="here",
+        help="in this process, where a breakpoint() of a method stops; nothing is isolated",
+    )
     add("--address", help="of a running Ray cluster; default: a new one on this machine")
     add(
         "--patience",

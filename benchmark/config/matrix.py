@@ -197,7 +197,7 @@ class Matrix:
 def describe_data(root: Path, synthetic: bool) -> Data:
     """The data set in a folder in KITTI's layout."""
     splits = [KittiDataset(root, split) for split in ("train", "val")]
-    name = "synthetic" if synthetic else root.resolve().name
+    name = "the built-in set" if synthetic else root.resolve().name
     prints = "".join(split.fingerprint() for split in splits)
     digest = hashlib.sha256(prints.encode()).hexdigest()[:16]
     return Data(name, synthetic, digest, *map(len, splits))

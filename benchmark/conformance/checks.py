@@ -40,7 +40,7 @@ from benchmark.records.store import NONE
 from benchmark.training.learner import Learner
 from benchmark.training.lockstep import SharedBatch, train
 from benchmark.training.randomness import RandomStream
-from benchmark.training.setup import Clock, Position, TrainingSetup
+from benchmark.training.setup import Clock, Position, TrainingSetup, unnoticed
 from detectors import CLASSES, get_family, parse_student
 from detectors.core.checkpoints import state_hash
 from detectors.core.family import FAMILIES
@@ -79,7 +79,12 @@ class Workbench:
     sure of many boxes and methods that look at confident ones have something to do.
     """
 
-    def __init__(self, student: str, precision: str = "fp32") -> None:
+    def __init__(
+        self,
+        student: str,
+        precision: str = "fp32",
+        on_failure: Callable[[Exception], None] = unnoticed,
+    ) -> None:
         make_deterministic(torch.device("cpu"))
         self.student = student
         family = parse_student(student)[0]
@@ -110,6 +115,7 @@ class Workbench:
             frames=frames,
             teacher=teacher,
             recipe=recipe,
+            on_failure=on_failure,
         )
 
     def learner(self, method: str) -> Learner:
@@ -138,19 +144,28 @@ class Workbench:
 
 
 @cache
-def workbench(student: str, precision: str = "fp32") -> Workbench:
+def workbench(
+    student: str,
+    precision: str = "fp32",
+    on_failure: Callable[[Exception], None] = unnoticed,
+) -> Workbench:
     """The workbench of a student, made once."""
-    return Workbench(student, precision)
+    return Workbench(student, precision, on_failure)
 
 
-def run_checks(method: str, students: list[str] | None = None) -> Iterator[Outcome]:
+def run_checks(
+    method: str,
+    students: list[str] | None = None,
+    on_failure: Callable[[Exception], None] = unnoticed,
+) -> Iterator[Outcome]:
     """Every check on every student; by default one student of each family.
 
     Args:
         method: written form of a registered method.
+        on_failure: called with each error of the method, e.g. a debugger.
     """
     for student in students or default_students():
-        bench = workbench(student)
+        bench = workbench(student, on_failure=on_failure)
         reason = _unsuited(bench, method)
         for name in CHECKS:
             if reason:
@@ -201,6 +216,7 @@ def _outcome(bench: Workbench, method: str, name: str) -> Outcome:
     except CheckError as error:
         return Outcome(name, bench.student, "failed", str(error))
     except Exception as error:
+        bench.setup.on_failure(error)
         return Outcome(name, bench.student, "failed", f"{type(error).__name__}: {error}")
 
 
@@ -319,7 +335,7 @@ def survives_sparse_frames(bench: Workbench, method: str) -> str:
 
 def runs_in_bf16(bench: Workbench, method: str) -> str:
     """Finite losses when the detector runs under bf16 autocast."""
-    half = workbench(bench.student, "bf16")
+    half = workbench(bench.student, "bf16", bench.setup.on_failure)
     _scalars(half.distil(method, half.batch())[1])
     return ""
 

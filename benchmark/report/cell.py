@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -14,6 +15,9 @@ from benchmark.records import store
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.record import Record
 from kd_methods import MethodError, create
+
+TRACEBACK = r"^.* traceback of {cell}\n((?:(?!\d{{4}}-).*\n?)*)"
+"""What a cohort's log holds of a cell that failed."""
 
 
 def describe_cell(results: Path, cell: str) -> str:
@@ -39,6 +43,8 @@ def describe_cell(results: Path, cell: str) -> str:
         "files": dict(_files(results, record)),
     }
     parts += [_section(title, fields) for title, fields in sections.items() if fields]
+    if trace := _traceback(results, record):
+        parts.append(trace)
     command, needs = reproduction(record, _checkpoint(results, record))
     return "\n\n".join([*parts, "\n  ".join(["reproduce", command, *needs])])
 
@@ -156,16 +162,30 @@ def _provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
     return {**provenance["versions"], **{k: v for k, v in provenance.items() if k != "versions"}}
 
 
+def _traceback(results: Path, record: Record) -> str:
+    """The traceback by which the cell failed, from its cohort's log; empty if there is none."""
+    log = ResultsFolder(results).log(_title(record))
+    if record["status"] != "failed" or not log.exists():
+        return ""
+    text = log.read_text(encoding="utf-8", errors="replace")
+    found = re.findall(TRACEBACK.format(cell=re.escape(record["cell"])), text, re.MULTILINE)
+    return found[-1].rstrip() if found else ""
+
+
+def _title(record: Record) -> str:
+    """What the cell's cohort is called."""
+    kind = "students" if "@" in record["student"] else "teacher"
+    return f"{record['student'].partition('@')[0]} {kind}, seed {record['seed']}"
+
+
 def _files(results: Path, record: Record) -> Iterator[tuple[str, str]]:
     """The files that are there, by kind."""
     cell, place = record["cell"], ResultsFolder(results)
-    kind = "students" if "@" in record["student"] else "teacher"
-    title = f"{record['student'].partition('@')[0]} {kind}, seed {record['seed']}"
     places = {
         "record": [place.record(cell)],
         "checkpoint": [place.checkpoint(cell)],
         "matches of each frame": [place.statistics(cell)],
-        "log": [place.log(title)],
+        "log": [place.log(_title(record))],
         "curves": sorted(place.curves.glob(f"* {cell}")),
     }
     for name, paths in places.items():

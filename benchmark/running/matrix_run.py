@@ -12,7 +12,7 @@ from benchmark.files import write_atomically
 from benchmark.records.record import Record
 from benchmark.running.journal import Journal
 from benchmark.running.outcome import TeacherError
-from benchmark.running.process import supervise
+from benchmark.running.process import run_here, supervise
 from benchmark.running.workplace import Job, Workplace
 
 POLL = 2.0
@@ -56,7 +56,7 @@ def run_matrix(
         TeacherError: a teacher did not finish or cannot be loaded.
         Interrupted: the run was asked to stop; the same command goes on from its checkpoints.
     """
-    execute = execute or run_here
+    execute = execute or run_one_by_one
     jobs = student_jobs(matrix, workplace, shard or WHOLE)
     cells = [cell for job in jobs for cell in job.cells]
     _forget(cells, workplace, retry)
@@ -71,22 +71,30 @@ def run_matrix(
 
 
 def make_executor(name: str, address: str | None, workplace: Workplace) -> Executor:
-    """``local`` or ``ray``; the latter at an address, or on this machine.
+    """``local``, ``here`` or ``ray``; the latter at an address, or on this machine.
 
     Raises:
         CohortError: Ray is not installed or not to be reached.
     """
     if name == "local":
-        return run_here
+        return run_one_by_one
+    if name == "here":
+        return run_in_this_process
     from benchmark.running.ray import RayExecutor
 
     return RayExecutor(address, workplace)
 
 
-def run_here(jobs: Sequence[Job]) -> None:
+def run_one_by_one(jobs: Sequence[Job]) -> None:
     """Each job in a process of its own, one after the other."""
     for job in jobs:
         supervise(job)
+
+
+def run_in_this_process(jobs: Sequence[Job]) -> None:
+    """Each job in this process, one after the other, for a debugger."""
+    for job in jobs:
+        run_here(job)
 
 
 def teacher_jobs(matrix: Matrix, workplace: Workplace) -> list[Job]:

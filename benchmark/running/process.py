@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 import time
-import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -26,16 +26,19 @@ from typing import Any
 import torch
 
 from benchmark.config.matrix import Cell
-from benchmark.device import make_deterministic
+from benchmark.device import make_deterministic, quiet_libraries
 from benchmark.files import telling_of_full_disk
+from benchmark.records.store import NONE
 from benchmark.running import cohort
 from benchmark.running.cohort import Interrupted
 from benchmark.running.journal import Journal
 from benchmark.running.outcome import publish
 from benchmark.running.teachers import adopt
 from benchmark.running.workplace import Job
+from benchmark.training.setup import unmarked
 from kd_methods import load_plugin
 from kd_methods.core.errors import PointKDError
+from kd_methods.core.registry import source_hash
 
 INTERRUPTED = 75
 """Exit status of a process that was asked to stop and left a checkpoint."""
@@ -163,10 +166,8 @@ def _outcome(code: int | None, receiver: Connection, name: str) -> Death | None:
 def _work(job: Job, marker: Path, sender: Connection) -> None:
     """The cohort's process."""
     stop = _StopOnSignal()
-    warnings.filterwarnings("ignore")
+    quiet_libraries()
     keep_freed_memory()
-    torch.set_num_threads(job.threads)
-    make_deterministic(job.workplace.device)
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("a") as log:
         faulthandler.enable(log)
@@ -175,16 +176,37 @@ def _work(job: Job, marker: Path, sender: Connection) -> None:
                 load_plugin(plugin)
             gc.freeze()  # half a million objects of modules, not to be walked at every collection
             with telling_of_full_disk(job.workplace.results):
-                if job.checkpoint is None:
-                    cohort.run_cohort(job, Marker(marker), stop)
-                else:
-                    _adopt(job)
+                run_here(job, Marker(marker), stop)
         except Interrupted:
             sys.exit(INTERRUPTED)
         except Exception as error:
             foreseen = isinstance(error, PointKDError)
             sender.send(str(error) if foreseen else f"{type(error).__name__}: {error}")
             raise SystemExit(1) from error
+
+
+def run_here(
+    job: Job,
+    mark: Callable[[str], None] = unmarked,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Run a job in this process: a debugger reaches it, and nothing contains what it does.
+
+    Raises:
+        CohortError: a plugin is another than when the cells were made.
+    """
+    torch.set_num_threads(job.threads)
+    make_deterministic(job.workplace.device)
+    for cell in job.cells:
+        if cell.method != NONE and source_hash(cell.method) != cell.source:
+            raise CohortError(
+                f"the plugin of {cell.method} was edited since the run began; "
+                "run the same command again"
+            )
+    if job.checkpoint is None:
+        cohort.run_cohort(job, mark, stop)
+    else:
+        _adopt(job)
 
 
 def keep_freed_memory() -> None:

@@ -228,6 +228,7 @@ class Learner:
         except DivergedError as error:
             self.end("diverged", str(error))
         except Exception as error:
+            self.setup.on_failure(error)
             self.fail(error)
 
     def fail(self, error: Exception) -> None:

@@ -34,6 +34,10 @@ def unmarked(name: str) -> None:
     """Nobody asks what is done next."""
 
 
+def unnoticed(error: Exception) -> None:
+    """Nobody looks into an error."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Setup:
     """What runs a network.
@@ -69,11 +73,13 @@ class TrainingSetup(Setup):
         frames: the training frames.
         teacher: the frozen teacher in evaluation mode, None when teachers are trained.
         recipe: how the family is trained.
+        on_failure: called with the error that is about to end a cell; a debugger looks there.
     """
 
     frames: TrainingFrames
     teacher: nn.Module | None
     recipe: Recipe
+    on_failure: Callable[[Exception], None] = unnoticed
 
     @property
     def epochs(self) -> int:

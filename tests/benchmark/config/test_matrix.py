@@ -1,12 +1,14 @@
 """Cells, their identity, and what users write."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
-from benchmark.config.matrix import Cohort
-from benchmark.config.recipe import OneCycle
+from benchmark.config.matrix import Cell, Cohort, Data
+from benchmark.config.profile import load_profile
+from benchmark.config.recipe import OneCycle, Recipe
 from benchmark.data.augment import RandomFlip
+from kd_methods import method_class
 
 
 @pytest.fixture
@@ -95,3 +97,47 @@ def test_another_teacher_makes_other_cells(matrix, tmp_path):
     identities.add(other.teacher("pointpillars").identity())
     assert len(identities) == 3
     assert request.cohorts()[0].cells[0].identity() != other.cohorts()[0].cells[0].identity()
+
+
+DATA = Data("a set", False, "0123456789abcdef", 3712, 3769)
+GOLDEN = {
+    ("kitti", "pointpillars", "none"): "e12b78f72ece2ca0",
+    ("kitti", "second@4", "point_distiller"): "1a92c5aa79cf8afb",
+    ("kitti", "pointrcnn@8", "fitnet:weight=3"): "1cb624b321db455c",
+    ("mini", "pointpillars@4", "logit_kd"): "a47f0dc112cb9b59",
+    ("smoke", "second@16", "logit_kd+fitnet"): "c2f1988a32b3db57",
+}
+"""Identities that records in the world have. A change here orphans them: give a new setting the
+default that stands for how it was before, and a new name to one whose meaning changes."""
+
+
+@pytest.mark.parametrize(("profile", "student", "method"), GOLDEN)
+def test_identities_stay(profile, student, method):
+    cell = Cell(DATA, load_profile(profile), student, method, 1, "fp32")
+    assert cell.identity() == GOLDEN[profile, student, method]
+
+
+def test_a_setting_added_with_its_default_changes_no_identity(cell):
+    @dataclass(frozen=True)
+    class LaterRecipe(Recipe):
+        averaged_weights: bool = False
+        start: str = ""
+
+    def later(**changes):
+        now = vars(cell.profile.recipe(cell.family))
+        recipes = {cell.family: LaterRecipe(**now, **changes)}
+        return replace(cell, profile=replace(cell.profile, recipes=recipes))
+
+    assert later().identity() == cell.identity()
+    assert later(start="weights.pth").identity() != cell.identity()
+
+
+def test_a_hyperparameter_added_at_its_neutral_value_changes_no_identity(cell, monkeypatch):
+    method, before = method_class("fitnet"), cell.identity()
+    monkeypatch.setitem(method.__annotations__, "later", float)
+    monkeypatch.setattr(method, "later", 1.0, raising=False)
+    assert cell.identity() != before
+    monkeypatch.setattr(method, "neutral", {"later": 1.0})
+    assert cell.identity() == before
+    assert cell.hyperparameters()["later"] == 1.0
+    assert replace(cell, method="fitnet:later=2").identity() != before

@@ -203,7 +203,7 @@ def test_a_failure_is_not_published_while_another_runner_tries_the_cell(harmed, 
 
 FAULTS = """
 import resource, torch
-from benchmark.isolation import keep_freed_memory
+from benchmark.running.process import keep_freed_memory
 
 {call}
 for turn in range(6):

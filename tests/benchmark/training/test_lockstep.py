@@ -1,6 +1,7 @@
 """Lockstep training: a cell's result is its own, whatever trains beside it."""
 
 import hashlib
+import re
 from dataclasses import replace
 from typing import Literal
 
@@ -113,9 +114,7 @@ def test_a_cell_alone_equals_the_same_cell_in_a_cohort(matrix, workplace, tmp_pa
     assert {record["status"] for record in together.values()} == {"done"}
     assert len({record["weights_sha256"] for record in together.values()}) == len(METHODS)
     for method in ("none", "point_distiller"):
-        alone = type(workplace)(
-            workplace.data, tmp_path / method, workplace.cache, workplace.device
-        )
+        alone = replace(workplace, results=tmp_path / method)
         run_matrix(matrix([method]), alone)
         assert results(alone)[method] == together[method]
 
@@ -125,13 +124,15 @@ def test_a_failing_method_ends_its_own_cell_only(matrix, workplace, reference):
     run_matrix(matrix(methods), workplace)
     found = {r["method"]: r for r in read_all(workplace.results) if "@" in r["student"]}
     assert found["broken"]["status"] == "failed"
-    assert "IndexError: out of pillars" in found["broken"]["reason"]
+    assert "IndexError: out of pillars (test_lockstep.py:" in found["broken"]["reason"]
     assert found["nan_loss"]["status"] == "diverged"
     assert "loss kd.nan is nan" in found["nan_loss"]["reason"]
-    assert found["unknown_tap"]["status"] == "skipped"
+    assert found["unknown_tap"]["status"] == "failed"
     assert "did you mean 'neck'" in found["unknown_tap"]["reason"]
-    assert found["wrong_shape"]["status"] == "skipped"
+    assert re.search(r"test_lockstep.py:\d+ in needs", found["unknown_tap"]["reason"])
+    assert found["wrong_shape"]["status"] == "failed"
     assert "loss 'each' is [2]; return a scalar" in found["wrong_shape"]["reason"]
+    assert re.search(r"test_lockstep.py:\d+ in loss", found["wrong_shape"]["reason"])
     kept = {m: r for m, r in results(workplace).items() if m in ("none", "fitnet")}
     assert kept == reference
 
@@ -333,8 +334,8 @@ def test_the_schedule_counts_updates(matrix, workplace):
     setup = make_training_setup(cell, None, workplace)
     learner = Learner(cell, setup)
     train([learner], setup)
-    (group,) = learner.optimiser.param_groups
-    (state, *_) = learner.optimiser.state.values()
+    (group,) = learner.optimizer.param_groups
+    (state, *_) = learner.optimizer.state.values()
     assert int(state["step"]) == 3 * 3
     assert group["lr"] < setup.recipe.learning_rate
     assert group["weight_decay"] == setup.recipe.weight_decay
@@ -361,7 +362,7 @@ def test_method_parameters_are_not_clipped_with_the_student_nor_saved_with_it(ma
     plain = get_family("pointpillars").build(4, setup.grid)
     assert model.state_dict().keys() == plain.state_dict().keys()
     learner = Learner(cells[0], setup)
-    student, method = (set(map(id, g["params"])) for g in learner.optimiser.param_groups)
+    student, method = (set(map(id, g["params"])) for g in learner.optimizer.param_groups)
     assert student == set(map(id, learner.model.parameters()))
     assert method == set(map(id, learner.method.parameters()))
 
