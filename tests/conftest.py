@@ -1,6 +1,7 @@
 """Fixtures that several test folders share."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 # As in run_bench.py, and for the same reason.
@@ -20,3 +21,17 @@ def kitti_root() -> Path:
     if not root.is_dir():
         pytest.skip(f"no real KITTI frames in {root}; set POINTKD_KITTI to their folder")
     return root
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    """A worker of pytest-xdist that dies ends the whole run, as failed and at once.
+
+    pytest-xdist would go on without the worker, or with another one, and may wait for ever.
+    """
+    if error:
+        running = None
+        with suppress(KeyError):  # it died before it collected the tests
+            running = node.config.pluginmanager.get_plugin("dsession").sched.remove_node(node)
+        where = f"in {running}" if running else "between two tests"
+        pytest.exit(f"worker {node.gateway.id} died {where}: {error}", returncode=1)
