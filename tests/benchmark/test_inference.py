@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from in_process import run_matrix
 
 from benchmark.data.batches import evaluation_batch
 from benchmark.data.labels import read_labels
 from benchmark.evaluation.detector import detect, detect_all
-from benchmark.executors import run_matrix
 from benchmark.export import export_cell
 from benchmark.inference import (
     find_network,

@@ -4,8 +4,8 @@ import json
 import shlex
 
 import pytest
+from in_process import run_matrix
 
-from benchmark.executors import run_matrix
 from benchmark.records import RecordError, read_all
 from benchmark.show import describe_cell, reproduction
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import orjson
 import pytest
+from in_process import run_matrix
 
 from benchmark import leaderboard, records
-from benchmark.executors import run_matrix
 from benchmark.verification import verify_records
 
 
