@@ -21,7 +21,7 @@ RUN = "import os, sys, pytest; os._exit(pytest.main(sys.argv[1:]))"
 def test_a_cluster(tmp_path):
     """In a process of its own, as Ray ends the whole process of a driver that loses its node."""
     cases = Path(__file__).with_name("ray_cluster.py")
-    command = [sys.executable, "-c", RUN, "-v", "-p", "no:xdist", "-p", "no:cacheprovider", cases]
+    command = [sys.executable, "-c", RUN, "-v", "--durations=9", "-p", "no:xdist", "-p", "no:cacheprovider", cases]
     output = tmp_path / "output.txt"
     with output.open("w") as file:
         run = subprocess.Popen(
