@@ -4,13 +4,20 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from contextlib import suppress
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
+import torch
+from in_process import run_matrix as run_in_process
+from runners import results
 
+from benchmark import executors
 from benchmark.executors import make_executor
 from benchmark.isolation import CohortError
+from benchmark.journal import Journal
 
 pytest.importorskip("ray")
 
@@ -18,15 +25,13 @@ RUN = "import os, sys, pytest; os._exit(pytest.main(sys.argv[1:]))"
 """Ends without exit handlers, in which Ray may end the process with a status of its own."""
 
 
-def test_a_cluster(tmp_path):
-    """In a process of its own, as Ray ends the whole process of a driver that loses its node."""
-    cases = Path(__file__).with_name("ray_cluster.py")
-    command = [sys.executable, "-c", RUN, "-v", "--durations=9", "-p", "no:xdist", "-p", "no:cacheprovider", cases]
+def test_those_on_a_cluster_pass(tmp_path):
+    """In a process of their own: Ray ends the whole process of a driver that loses its node."""
+    options = ["-v", "-m", "cluster", "-p", "no:xdist", "-p", "no:cacheprovider"]
     output = tmp_path / "output.txt"
     with output.open("w") as file:
-        run = subprocess.Popen(
-            command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
-        )
+        command = [sys.executable, "-c", RUN, *options, __file__]
+        run = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
     try:
         status = run.wait()
     finally:
@@ -35,6 +40,67 @@ def test_a_cluster(tmp_path):
         print(output.read_text())
     assert status == 0
     assert "3 passed" in output.read_text()
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two nodes, each with room for one job."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    room = torch.get_num_threads()
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": room})
+    cluster.add_node(num_cpus=room)
+    yield cluster
+    ray.shutdown()  # the nodes end with this process
+
+
+def kill_a_worker(workplace, killed):
+    """SIGKILL to the first Ray worker whose job is in a cell's step."""
+    folder = Journal(workplace.results).folder
+    while not killed:
+        time.sleep(0.01)
+        for marker in folder.glob("running-*"):
+            with suppress(FileNotFoundError):
+                if len(marker.read_text()[21:].strip()) == 16:
+                    killed.append(int(marker.name.rpartition("-")[2]))
+                    os.kill(killed[0], signal.SIGKILL)
+                    return
+
+
+@pytest.mark.cluster
+def test_a_cluster_that_loses_a_worker_gives_the_same_records(
+    cluster, matrix, make_workplace, tmp_path, monkeypatch, capsys
+):
+    request = matrix(["none", "fitnet"], seeds=(0, 1))
+    alone, shared = (make_workplace(tmp_path / name) for name in ("alone", "shared"))
+    run_in_process(request, alone)
+    shared = replace(shared, checkpoint_minutes=0.001)
+    monkeypatch.setattr("benchmark.ray_executor.VIEW", 2.0)
+    killed = []
+    thread = threading.Thread(target=kill_a_worker, args=(shared, killed), daemon=True)
+    thread.start()
+    executors.run_matrix(request, shared, make_executor("ray", cluster.address, shared))
+    assert killed
+    assert results(shared) == results(alone)
+    assert "pending" in capsys.readouterr().out
+
+
+@pytest.mark.cluster
+def test_a_job_that_no_node_has_room_for_is_refused(cluster, matrix, workplace):
+    execute = make_executor("ray", cluster.address, workplace)
+    (job,) = executors.student_jobs(matrix(["none"]), workplace)
+    with pytest.raises(CohortError, match="needs 999 CPU, and none of the cluster's 2 nodes"):
+        execute([replace(job, threads=999)])
+
+
+@pytest.mark.cluster
+def test_a_job_that_fails_as_a_whole_says_why(cluster, matrix, workplace):
+    execute = make_executor("ray", cluster.address, workplace)
+    (job,) = executors.student_jobs(matrix(["none"]), workplace)
+    nowhere = replace(workplace, data=workplace.data / "nowhere")
+    with pytest.raises(CohortError, match="nowhere"):
+        execute([replace(job, workplace=nowhere)])
 
 
 def test_a_cluster_that_does_not_answer_is_named(workplace):
