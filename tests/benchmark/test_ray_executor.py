@@ -25,6 +25,7 @@ RUN = "import os, sys, pytest; os._exit(pytest.main(sys.argv[1:]))"
 """Ends without exit handlers, in which Ray may end the process with a status of its own."""
 
 
+@pytest.mark.timeout(340)
 def test_those_on_a_cluster_pass(tmp_path):
     """In a process of their own: Ray ends the whole process of a driver that loses its node."""
     options = ["-v", "-m", "cluster", "-p", "no:xdist", "-p", "no:cacheprovider"]
