@@ -22,7 +22,8 @@ bench-all: setup
 	$(BIN)/python run_bench.py run smoke-all --results results/bench-all
 
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/perf -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/perf -n auto --dist loadfile \
+		--no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff format --check .

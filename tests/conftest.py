@@ -1,12 +1,26 @@
 """Fixtures that several test folders share."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 # As in run_bench.py, and for the same reason.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 import pytest
+
+LONG = (
+    "running/test_ray.py", "conformance/test_scaffold.py", "conformance/test_checks.py",
+    "running/test_cohort.py", "tests/test_run_bench.py", "running/test_process.py",
+    "training/test_lockstep.py", "tests/test_example_package.py", "running/test_sharing.py",
+    "running/test_kills.py", "report/test_page.py",
+)  # fmt: skip
+"""Files that take longest. They run first, so that no worker waits for one of them at the end."""
+
+
+def pytest_collection_modifyitems(items):
+    rank = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get("/".join(item.path.parts[-2:]), len(LONG)))
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +34,25 @@ def kitti_root() -> Path:
     if not root.is_dir():
         pytest.skip(f"no real KITTI frames in {root}; set POINTKD_KITTI to their folder")
     return root
+
+
+@pytest.fixture
+def warm_start(monkeypatch):
+    """Cohorts in processes of their own, as always, but without seconds of imports in each."""
+    from warm_start import stand_in
+
+    monkeypatch.setattr("benchmark.running.process.multiprocessing", stand_in())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    """A worker of pytest-xdist that dies ends the whole run, as failed and at once.
+
+    pytest-xdist would go on without the worker, or with another one, and may wait for ever.
+    """
+    if error:
+        running = None
+        with suppress(KeyError):  # it died before it collected the tests
+            running = node.config.pluginmanager.get_plugin("dsession").sched.remove_node(node)
+        where = f"in {running}" if running else "between two tests"
+        pytest.exit(f"worker {node.gateway.id} died {where}: {error}", returncode=1)

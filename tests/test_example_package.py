@@ -1,6 +1,7 @@
 """A stranger's package: installed out of tree, found by its entry point, seen in a leaderboard."""
 
 import ast
+import json
 import os
 import shutil
 import subprocess
@@ -10,6 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 from test_run_bench import TINY
+
+import run_bench
+from benchmark.commands.common import BAD_INPUT
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "pointkd_example"
@@ -23,35 +27,44 @@ def environment(tmp_path_factory):
     site = tmp_path_factory.mktemp("site")
     install = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--target", site, source]
     subprocess.run([sys.executable, "-m", "pip", *install], check=True)
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)])}
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(map(str, [site, ROOT, ROOT / "tests"])),
+    }
 
 
-def bench(environment, *arguments):
-    command = [sys.executable, str(ROOT / "run_bench.py"), *map(str, arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+RUN = """
+import json, multiprocessing, sys
+import run_bench
+from benchmark.commands.common import DONE
+from warm_start import process, stand_in
+
+process.multiprocessing = stand_in(multiprocessing.get_context("fork"))
+for command in json.loads(sys.argv[1]):
+    assert run_bench.main(command) == DONE
+    print("====", flush=True)
+"""
 
 
 def test_the_method_is_listed_and_trained(environment, tmp_path):
-    assert "channel_mean" in bench(environment, "list", "methods")
     profile = tmp_path / "tiny.yaml"
     profile.write_text(yaml.safe_dump(TINY))
-    output = bench(
-        environment, "run", "--profile", profile, "--methods", "none,channel_mean:exponent=2",
-        "--results", tmp_path / "results", "--cache", tmp_path / "cache",
-    )  # fmt: skip
+    run = ["run", "--profile", profile, "--methods", "none,channel_mean:exponent=2",
+           "--results", tmp_path / "results", "--cache", tmp_path / "cache"]  # fmt: skip
+    commands = json.dumps([["list", "methods"], run], default=str)
+    command = [sys.executable, "-c", RUN, commands]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    listed, output, _ = done.stdout.split("====\n")
+    assert "channel_mean" in listed
     assert "channel_mean:exponent=2" in output
     assert "channel_mean" in (tmp_path / "results" / "leaderboard.csv").read_text()
 
 
-def test_without_the_package_the_method_is_unknown():
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "run_bench.py"), "run", "--methods", "channel_mean"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert "no method 'channel_mean'" in done.stderr
+def test_without_the_package_the_method_is_unknown(capsys):
+    assert run_bench.main(["run", "--methods", "channel_mean"]) == BAD_INPUT
+    assert "no method 'channel_mean'" in capsys.readouterr().err
 
 
 def test_the_example_is_under_30_lines_of_code():

@@ -93,7 +93,7 @@ def test_a_matrix_from_the_embedded_data_to_a_leaderboard(options, tmp_path, cap
     assert '"points":[' in report
 
 
-def test_the_same_on_real_kitti_frames(options, kitti_root, capsys):
+def test_the_same_on_real_kitti_frames(options, kitti_root, warm_start, capsys):
     command = ["run", *options, "--data", str(kitti_root), "--methods", "none,point_distiller"]
     assert run_bench.main(command) == DONE
     output = capsys.readouterr().out
@@ -101,7 +101,7 @@ def test_the_same_on_real_kitti_frames(options, kitti_root, capsys):
     assert "point_distiller" in output
 
 
-def test_a_failed_cell_is_named_and_tried_again_on_request(options, tmp_path, capfd):
+def test_a_failed_cell_is_named_and_tried_again_on_request(options, tmp_path, warm_start, capfd):
     plugin = tmp_path / "failing.py"
     plugin.write_text(
         PLUGIN.replace("of_a_stranger", "failing").replace("(teacher", "0 / 0 * (teacher")
@@ -121,10 +121,13 @@ def test_a_failed_cell_is_named_and_tried_again_on_request(options, tmp_path, ca
     assert f"(failing.py:{line} in loss)" in shown
     assert f'File "{plugin}", line {line}, in loss' in shown
     command[command.index("none,failing")] = "failing"
+    log = tmp_path / "results" / "logs" / "pointpillars-students-seed-0.log"
+    first = log.read_text()
+    assert "failing seed 0: failed, epoch 1" in first
     assert run_bench.main(command) == CELLS_FAILED
-    assert "epoch" not in capfd.readouterr().out
+    assert log.read_text() == first
     run_bench.main([*command, "--retry", "failed"])
-    assert "epoch" in capfd.readouterr().out
+    assert "failing seed 0: failed, epoch 1" in log.read_text().removeprefix(first)
 
 
 def test_an_edited_plugin_trains_anew(options, tmp_path, capfd):

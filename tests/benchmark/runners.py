@@ -6,15 +6,17 @@ import signal
 import time
 from contextlib import suppress
 
+from warm_start import SERVER, stand_in
+
 from benchmark.records.store import read_all
+from benchmark.running import process as cohort_process
 from benchmark.running.journal import Journal
 from benchmark.running.matrix_run import run_matrix
 
 
 def start(matrix, workplace):
-    """A forked process that runs a matrix: what it needs is imported already."""
-    context = multiprocessing.get_context("fork")
-    process = context.Process(target=_run, args=(matrix, workplace))
+    """A process that runs a matrix: what it and its own processes need is imported already."""
+    process = SERVER.Process(target=_run, args=(matrix, workplace))
     process.start()
     return process
 
@@ -60,4 +62,5 @@ def results(workplace):
 
 def _run(matrix, workplace):
     os.setsid()
+    cohort_process.multiprocessing = stand_in(multiprocessing.get_context("fork"))
     run_matrix(matrix, workplace)

@@ -1,10 +1,12 @@
 """A new method's files pass as they are."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from warm_start import SERVER
 
 from benchmark.conformance.scaffold import write_plugin
 from kd_methods import MethodError
@@ -12,13 +14,23 @@ from kd_methods import MethodError
 ROOT = Path(__file__).parents[2]
 
 
+def run_pytest(test, output):
+    """Run a test file in its folder."""
+    os.chdir(test.parent)
+    with output.open("w") as file:
+        os.dup2(file.fileno(), 1)
+    sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", str(test)]))
+
+
 def test_the_written_test_passes_at_once(tmp_path):
     plugin, test = write_plugin("my_first_method", tmp_path)
     assert plugin.read_text().count("\n") < 40
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(test)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert done.returncode == 0, done.stdout
-    assert "passed" in done.stdout
+    output = tmp_path / "output.txt"
+    process = SERVER.Process(target=run_pytest, args=(test, output))
+    process.start()
+    process.join()
+    assert process.exitcode == 0, output.read_text()
+    assert "passed" in output.read_text()
     command = [sys.executable, "-m", "ruff", "check", "--isolated", str(tmp_path)]
     assert subprocess.run(command, check=False).returncode == 0
 

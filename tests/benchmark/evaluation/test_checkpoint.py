@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from in_process import run_matrix
 
 from benchmark.data.batches import evaluation_batch
 from benchmark.data.labels import read_labels

@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from in_process import run_matrix
 
 from benchmark import leaderboard
 from benchmark.files import write_atomically
 from benchmark.leaderboard.verification import verify_records
 from benchmark.records import store
-from benchmark.running.matrix_run import run_matrix
 
 
 @pytest.fixture(scope="module")

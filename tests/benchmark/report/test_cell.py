@@ -4,10 +4,10 @@ import json
 import shlex
 
 import pytest
+from in_process import run_matrix
 
 from benchmark.records.store import RecordError, read_all
 from benchmark.report.cell import describe_cell, reproduction
-from benchmark.running.matrix_run import run_matrix
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -20,6 +21,27 @@ from benchmark.running.process import CohortError
 
 pytest.importorskip("ray")
 
+RUN = "import os, sys, pytest; os._exit(pytest.main(sys.argv[1:]))"
+"""Ends without exit handlers, in which Ray may end the process with a status of its own."""
+
+
+@pytest.mark.timeout(340)
+def test_those_on_a_cluster_pass(tmp_path):
+    """In a process of their own: Ray ends the whole process of a driver that loses its node."""
+    options = ["-v", "-m", "cluster", "-p", "no:xdist", "-p", "no:cacheprovider"]
+    output = tmp_path / "output.txt"
+    with output.open("w") as file:
+        command = [sys.executable, "-c", RUN, *options, __file__]
+        run = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
+    try:
+        status = run.wait()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)  # what is left of the cluster
+        print(output.read_text())
+    assert status == 0
+    assert "3 passed" in output.read_text()
+
 
 @pytest.fixture(scope="module")
 def cluster():
@@ -31,8 +53,7 @@ def cluster():
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": room})
     cluster.add_node(num_cpus=room)
     yield cluster
-    ray.shutdown()
-    cluster.shutdown()
+    ray.shutdown()  # the nodes end with this process
 
 
 def kill_a_worker(workplace, killed):
@@ -48,6 +69,7 @@ def kill_a_worker(workplace, killed):
                     return
 
 
+@pytest.mark.cluster
 def test_a_cluster_that_loses_a_worker_gives_the_same_records(
     cluster, matrix, make_workplace, tmp_path, monkeypatch, capsys
 ):
@@ -65,6 +87,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_records(
     assert "pending" in capsys.readouterr().out
 
 
+@pytest.mark.cluster
 def test_a_job_that_no_node_has_room_for_is_refused(cluster, matrix, workplace):
     execute = make_executor("ray", cluster.address, workplace)
     (job,) = matrix_run.student_jobs(matrix(["none"]), workplace)
@@ -72,6 +95,7 @@ def test_a_job_that_no_node_has_room_for_is_refused(cluster, matrix, workplace):
         execute([replace(job, threads=999)])
 
 
+@pytest.mark.cluster
 def test_a_job_that_fails_as_a_whole_says_why(cluster, matrix, workplace):
     execute = make_executor("ray", cluster.address, workplace)
     (job,) = matrix_run.student_jobs(matrix(["none"]), workplace)
