@@ -26,7 +26,7 @@ from detectors.core.family import (
     to_float,
     wanted,
 )
-from kd_methods.core.interface import Batch, Boxes, Detections, Layer, Points, Spec
+from kd_methods.core.interface import Batch, Detections, HeadOutputs, Layer, Points, Spec
 
 YAW = 6
 """First column of the cosine and sine that the box code ends with."""
@@ -325,7 +325,7 @@ def _points(xyz: Tensor, values: Tensor) -> Points:
     )
 
 
-def _boxes(head: Model, raw: tuple[Tensor, Tensor], inputs: Inputs) -> Boxes:
+def _boxes(head: Model, raw: tuple[Tensor, Tensor], inputs: Inputs) -> HeadOutputs:
     """What the point head predicted, the box code's cosine and sine as one angle.
 
     Args:
@@ -349,7 +349,7 @@ def _boxes(head: Model, raw: tuple[Tensor, Tensor], inputs: Inputs) -> Boxes:
         return labels.masked_fill(~positive, -2).masked_fill(negative, -1)
 
     still = torch.zeros_like(codes[..., : YAW + 1])
-    return Boxes(
+    return HeadOutputs(
         class_logits=logits,
         deltas=torch.cat([codes[..., :YAW], angle[..., None]], dim=-1),
         direction_logits=None,

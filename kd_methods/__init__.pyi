@@ -1,7 +1,7 @@
 from .core.errors import PointKDError as PointKDError
 from .core.interface import (
     Batch as Batch,
-    Boxes as Boxes,
+    BEVMap as BEVMap,
     Dense as Dense,
     Detections as Detections,
     KDMethod as KDMethod,

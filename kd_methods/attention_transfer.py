@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kd_methods.core.features import tables, unit
-from kd_methods.core.interface import Batch, Dense, KDMethod, Outputs, Points
+from kd_methods.core.interface import Batch, BEVMap, KDMethod, Outputs, Points
 from kd_methods.core.registry import register
 
 
@@ -43,6 +43,6 @@ class AttentionTransfer(KDMethod):
         }
 
 
-def attention(features: Dense | Points) -> Tensor:
+def attention(features: BEVMap | Points) -> Tensor:
     """(N,) squared norm of each row over channels, scaled to length 1 within each frame."""
     return torch.cat([unit(table.square().sum(1), dim=0) for table in tables(features)])

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd_methods.core.features import occupied, sample, tables, unit
-from kd_methods.core.interface import Batch, Dense, KDMethod, Outputs, Points, Spec
+from kd_methods.core.interface import Batch, BEVMap, KDMethod, Outputs, Points, Spec
 from kd_methods.core.registry import register
 
 
@@ -67,7 +67,7 @@ class CRD(KDMethod):
         every = F.logsigmoid(-logits).sum() - F.logsigmoid(-logits.diagonal()).sum()
         return {"contrast": -(pairs + every) / count}
 
-    def _choose(self, features: Dense | Points, batch: Batch) -> list[Tensor]:
+    def _choose(self, features: BEVMap | Points, batch: Batch) -> list[Tensor]:
         """Rows to contrast, for each frame: a sample of the occupied cells or of the points."""
         if isinstance(features, Points):
             device = features.values.device
@@ -78,7 +78,7 @@ class CRD(KDMethod):
         return [rows[sample(len(rows), share, rows.device)] for rows in candidates]
 
 
-def _take(features: Dense | Points, chosen: list[Tensor]) -> Tensor:
+def _take(features: BEVMap | Points, chosen: list[Tensor]) -> Tensor:
     """(N, C) chosen rows of all frames, one frame after the other."""
     pairs = zip(tables(features), chosen, strict=True)
     return torch.cat([table.index_select(0, rows) for table, rows in pairs])

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd_methods.core.features import rows, sizes
-from kd_methods.core.interface import Batch, Dense, KDMethod, Layer, Outputs, Points, Spec
+from kd_methods.core.interface import Batch, BEVMap, KDMethod, Layer, Outputs, Points, Spec
 from kd_methods.core.registry import register
 
 
@@ -84,7 +84,7 @@ class Level(nn.Module):
         self.student_block = NonLocal(student.channels, stride, narrow=last)
 
     def forward(
-        self, teacher: Dense | Points, student: Dense | Points, temperature: float
+        self, teacher: BEVMap | Points, student: BEVMap | Points, temperature: float
     ) -> dict[str, Tensor]:
         """The four norms, by name."""
         target, guided = rows(teacher), rows(student)
@@ -127,7 +127,7 @@ class NonLocal(nn.Module):
         self.norm = nn.BatchNorm1d(channels)
         nn.init.zeros_(self.norm.weight)
 
-    def forward(self, table: Tensor, features: Dense | Points) -> Tensor:
+    def forward(self, table: Tensor, features: BEVMap | Points) -> Tensor:
         """(N, C) rows of the features plus what they gather from their own frame."""
         keys = self._pool(self.key(table), features)
         values = self._pool(self.value(table), features)
@@ -145,7 +145,7 @@ class NonLocal(nn.Module):
         relate = self.out(keys.T @ values / len(keys))
         return torch.addmm(self.query.bias @ relate, table, self.query.weight.T @ relate)
 
-    def _pool(self, table: Tensor, features: Dense | Points) -> Sequence[Tensor]:
+    def _pool(self, table: Tensor, features: BEVMap | Points) -> Sequence[Tensor]:
         """For each frame, rows (n, C) max-pooled over the map's windows; points as they are."""
         if isinstance(features, Points):
             return table.split(sizes(features))

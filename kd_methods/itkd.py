@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd_methods.core.features import rows
-from kd_methods.core.interface import Batch, Dense, KDMethod, MethodError, Outputs, Points, Spec
+from kd_methods.core.interface import Batch, BEVMap, KDMethod, MethodError, Outputs, Points, Spec
 from kd_methods.core.registry import register
 
 HIDDEN = (128, 64)
@@ -85,13 +85,13 @@ class ItKD(KDMethod):
         return torch.randperm(count, device=device)[:wanted].sort().values
 
 
-def object_cells(features: Dense | Points, boxes: list[Tensor]) -> Tensor:
+def object_cells(features: BEVMap | Points, boxes: list[Tensor]) -> Tensor:
     """(G,) rows of the cells at box centres on the map, or of the points nearest to them."""
-    cells = _map_cells if isinstance(features, Dense) else _nearest_points
+    cells = _map_cells if isinstance(features, BEVMap) else _nearest_points
     return torch.cat([cells(features, i, box) for i, box in enumerate(boxes)])  # type: ignore
 
 
-def _map_cells(features: Dense, frame: int, boxes: Tensor) -> Tensor:
+def _map_cells(features: BEVMap, frame: int, boxes: Tensor) -> Tensor:
     """Rows (g,) of one frame's map cells that hold a box centre; those off the map are left out."""
     height, width = features.values.shape[2:]
     x0, y0, x1, y1 = features.extent

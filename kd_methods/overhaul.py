@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from kd_methods.core.interface import Batch, Dense, KDMethod, Layer, MethodError, Outputs, Spec
+from kd_methods.core.interface import Batch, BEVMap, KDMethod, Layer, MethodError, Outputs, Spec
 from kd_methods.core.registry import register
 
 RARE = 1e-3
@@ -71,7 +71,7 @@ class Connector(nn.Module):
         self.regressor = nn.Sequential(convolution, nn.BatchNorm2d(teacher.channels))
         self.register_buffer("margin", margins(*teacher.batch_norm)[:, None, None])
 
-    def forward(self, teacher: Dense, student: Dense) -> Tensor:
+    def forward(self, teacher: BEVMap, student: BEVMap) -> Tensor:
         """Partial squared distance, summed over channels and cells, averaged over frames."""
         assert teacher.pre_relu is not None
         assert student.pre_relu is not None

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from kd_methods.core.features import adapter
 from kd_methods.core.interface import (
     Batch,
-    Boxes,
-    Dense,
+    BEVMap,
+    HeadOutputs,
     KDMethod,
     MethodError,
     Outputs,
@@ -81,24 +81,24 @@ class RDD(KDMethod):
             "logit": self.logit_weight * (disparate * difference).mean(),
         }
 
-    def _check(self, neck: Dense | Points, head: Boxes) -> None:
+    def _check(self, neck: BEVMap | Points, head: HeadOutputs) -> None:
         if isinstance(neck, Points) and len(neck.values) != head.class_logits[..., 0].numel():
             raise MethodError("rdd: a neck of points needs one prior for each point")
 
-    def _proposals(self, head: Boxes) -> Tensor:
+    def _proposals(self, head: HeadOutputs) -> Tensor:
         """(B, M) the highest-scoring priors of each frame, by their best class."""
         score = head.class_logits.detach().amax(2)
         return score.topk(min(self.proposals, score.shape[1]), dim=1).indices
 
-    def _normalised(self, neck: Dense | Points, priors: Tensor, boxes: Tensor) -> Tensor:
+    def _normalised(self, neck: BEVMap | Points, priors: Tensor, boxes: Tensor) -> Tensor:
         """(B * P, C, ...) features of the regions, softmax over channels."""
-        if isinstance(neck, Dense):
+        if isinstance(neck, BEVMap):
             regions = crop(neck, boxes, self.grid)
         else:
             regions = _take(neck.values.unflatten(0, (len(priors), -1)), priors).flatten(0, 1)
         return (regions / self.temperature).softmax(1)
 
-    def _logits(self, student: Boxes, teacher: Boxes, priors: Tensor) -> Tensor:
+    def _logits(self, student: HeadOutputs, teacher: HeadOutputs, priors: Tensor) -> Tensor:
         """(B * P,) L1 distances of class probabilities plus those of box codes."""
         ours, theirs = (_take(head.class_logits, priors).sigmoid() for head in (student, teacher))
         code = _take(student.deltas, priors) - _take(teacher.deltas, priors)
@@ -106,7 +106,7 @@ class RDD(KDMethod):
         return ((ours - theirs).abs().sum(2) + place).flatten()
 
 
-def crop(features: Dense, boxes: Tensor, size: int) -> Tensor:
+def crop(features: BEVMap, boxes: Tensor, size: int) -> Tensor:
     """Features sampled bilinearly on a grid in each rotated box; off the map, its border's value.
 
     Args:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd_methods.core.geometry import close_pairs, rotated_iou
-from kd_methods.core.interface import Batch, Boxes, KDMethod, Outputs, Spec
+from kd_methods.core.interface import Batch, HeadOutputs, KDMethod, Outputs, Spec
 from kd_methods.core.registry import register
 
 FOOTPRINT = [0, 1, 3, 4, 6]
@@ -74,7 +74,7 @@ class SESSD(KDMethod):
         }
         return {name: self.ramp_factor * torch.stack(part).mean() for name, part in parts.items()}
 
-    def _confident(self, head: Boxes, frame: int) -> Candidates:
+    def _confident(self, head: HeadOutputs, frame: int) -> Candidates:
         """A frame's boxes whose best class reaches ``score``, at most ``limit``."""
         scores, labels = head.class_logits[frame].sigmoid().max(1)
         rows = torch.nonzero(scores >= self.score).flatten()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kd_methods.core.features import sample, tables, unit
-from kd_methods.core.interface import Batch, Dense, KDMethod, Outputs, Points
+from kd_methods.core.interface import Batch, BEVMap, KDMethod, Outputs, Points
 from kd_methods.core.registry import register
 
 
@@ -45,7 +45,7 @@ class SimilarityPreserving(KDMethod):
                 losses[f"cells{i}"] = self._between_cells(t, s)
         return losses
 
-    def _between_cells(self, teacher: Dense | Points, student: Dense | Points) -> Tensor:
+    def _between_cells(self, teacher: BEVMap | Points, student: BEVMap | Points) -> Tensor:
         """Mean squared difference of the cosine similarities of sampled cells, mean over frames."""
         distances = []
         for t, s in zip(tables(teacher), tables(student), strict=True):
@@ -55,7 +55,7 @@ class SimilarityPreserving(KDMethod):
         return torch.stack(distances).mean()
 
 
-def between_frames(features: Dense | Points) -> Tensor:
+def between_frames(features: BEVMap | Points) -> Tensor:
     """(B, B) inner products of frames, each row scaled to length 1."""
     if isinstance(features, Points):
         frames = torch.stack([table.mean(0) for table in tables(features)])

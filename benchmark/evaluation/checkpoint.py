@@ -132,7 +132,7 @@ def score_network(
 def write_detections(findings: Findings, folder: Path) -> None:
     """A KITTI result file FRAME.txt for each frame; an empty one where nothing is detected."""
     folder.mkdir(parents=True, exist_ok=True)
-    for frame_id, found in zip(findings.ids, findings.found, strict=True):
+    for frame_id, found in zip(findings.ids, findings.detections, strict=True):
         write_labels(folder / f"{frame_id}.txt", found)
 
 

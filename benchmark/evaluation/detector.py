@@ -53,23 +53,25 @@ class Findings:
 
     Attributes:
         ids: of the frames.
-        truth, found: their objects and the model's detections.
+        ground_truth, detections: their objects and the model's detections.
         ignored, exempt: per frame masks of both that count neither for nor against.
     """
 
     ids: Sequence[str]
-    truth: Sequence[Labels]
-    found: Sequence[Labels]
+    ground_truth: Sequence[Labels]
+    detections: Sequence[Labels]
     ignored: Sequence[np.ndarray]
     exempt: Sequence[np.ndarray]
 
     def evaluate(self) -> Result:
         """KITTI AP."""
-        return evaluate(self.truth, self.found, self.ignored, self.exempt)
+        return evaluate(self.ground_truth, self.detections, self.ignored, self.exempt)
 
     def by_distance(self) -> list[Result]:
         """KITTI AP at each of `diagnostics.DISTANCES`."""
-        return by_distance(self.truth, self.found, ignored=self.ignored, exempt=self.exempt)
+        return by_distance(
+            self.ground_truth, self.detections, ignored=self.ignored, exempt=self.exempt
+        )
 
 
 def evaluate_models(
@@ -98,7 +100,7 @@ def detect_all(
         for run in runs.values():
             run.add(frame, inputs, frames.reduced)
     return {
-        name: run.error or Findings(frames.ids, truth, run.found, ignored, run.exempt)
+        name: run.error or Findings(frames.ids, truth, run.detections, ignored, run.exempt)
         for name, run in runs.items()
     }
 
@@ -108,7 +110,7 @@ class _Run:
 
     def __init__(self, name: str, model: nn.Module, setup: Setup) -> None:
         self.name, self.model, self.setup = name, model, setup
-        self.found: list[Labels] = []
+        self.detections: list[Labels] = []
         self.exempt: list[np.ndarray] = []
         self.error: Exception | None = None
 
@@ -116,8 +118,8 @@ class _Run:
         if self.error is None:
             self.setup.mark(self.name)
             try:
-                self.found.append(detect(self.model, self.setup, inputs, frame))
-                self.exempt.append(_outside(frame, self.found[-1], self.setup) & reduced)
+                self.detections.append(detect(self.model, self.setup, inputs, frame))
+                self.exempt.append(_outside(frame, self.detections[-1], self.setup) & reduced)
             except Exception as error:
                 self.error = error
 

@@ -62,7 +62,7 @@ def save(
         path = folder.scene(fingerprint, frame.id)
         if not path.exists():
             _write(path, _scene(frame))
-        seen[frame.id] = _boxes(findings.found[index], frame)
+        seen[frame.id] = _boxes(findings.detections[index], frame)
     x0, y0, _, x1, y1, _ = grid.point_cloud_range
     view = {
         "fingerprint": fingerprint,
@@ -133,7 +133,7 @@ def thin(points: np.ndarray) -> np.ndarray:
 
 def _shown(findings: Findings) -> list[int]:
     """Positions of the frames shown."""
-    counts = [np.isin(labels.name, CLASSES).sum() for labels in findings.truth]
+    counts = [np.isin(labels.name, CLASSES).sum() for labels in findings.ground_truth]
     return np.flatnonzero(counts)[:SHOWN_FRAMES].tolist()
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from detectors.core.family import Family, Grid, Hooks, Inputs, Model, scale_widths, wanted
 from detectors.operators.per_batch import once, remembering
-from kd_methods.core.interface import Boxes, Dense, Detections, Layer, Points, Spec
+from kd_methods.core.interface import BEVMap, Detections, HeadOutputs, Layer, Points, Spec
 
 
 class VoxelNet(Family):
@@ -168,7 +168,7 @@ def _moved_anchors(generator: dict[str, Any], grid: Grid) -> dict[str, Any]:
     return {**generator, "ranges": ranges}
 
 
-def _boxes(head: Model, raw: tuple[list[Tensor], ...], inputs: Inputs) -> Boxes:
+def _boxes(head: Model, raw: tuple[list[Tensor], ...], inputs: Inputs) -> HeadOutputs:
     """What an Anchor3DHead predicted, with one row per anchor.
 
     Args:
@@ -192,7 +192,7 @@ def _boxes(head: Model, raw: tuple[list[Tensor], ...], inputs: Inputs) -> Boxes:
         label = labels[0].masked_fill(labels[0] >= head.num_classes, -1)
         return label.masked_fill(weights[0] == 0, -2)
 
-    return Boxes(
+    return HeadOutputs(
         class_logits=_rows(scores, head.num_classes),
         deltas=_rows(codes, head.box_code_size),
         direction_logits=_rows(directions, 2),
@@ -202,11 +202,11 @@ def _boxes(head: Model, raw: tuple[list[Tensor], ...], inputs: Inputs) -> Boxes:
     )
 
 
-def _map(values: Tensor, grid: Grid, pre_relu: Tensor | None = None) -> Dense:
+def _map(values: Tensor, grid: Grid, pre_relu: Tensor | None = None) -> BEVMap:
     """A feature map (B, C, H, W) that covers the whole grid."""
     stride = round(grid.cells[0] / values.shape[-1])
     pre_relu = None if pre_relu is None else pre_relu.float()
-    return Dense(values.float(), stride, grid.extent, pre_relu)
+    return BEVMap(values.float(), stride, grid.extent, pre_relu)
 
 
 def _norms(blocks: nn.ModuleList) -> list[nn.BatchNorm2d]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from kd_methods.core.interface import Dense, Layer, Points
+from kd_methods.core.interface import BEVMap, Layer, Points
 
 SHORTEST = 1e-6
 """Vectors shorter than this have no direction."""
@@ -56,28 +56,28 @@ def frames(features: Points) -> list[Tensor]:
     return [row for row in rows if len(row)]
 
 
-def rows(features: Dense | Points) -> Tensor:
+def rows(features: BEVMap | Points) -> Tensor:
     """Features as (N, C): cells of a map in the order frame, y, x, or points as they are."""
     if isinstance(features, Points):
         return features.values
     return features.values.flatten(2).transpose(1, 2).flatten(0, 1)
 
 
-def sizes(features: Dense | Points) -> list[int]:
+def sizes(features: BEVMap | Points) -> list[int]:
     """Number of :func:`rows` of each frame that has any."""
     if isinstance(features, Points):
         return [count for count in torch.bincount(features.batch).tolist() if count]
     return [math.prod(features.values.shape[2:])] * len(features.values)
 
 
-def tables(features: Dense | Points) -> Sequence[Tensor]:
+def tables(features: BEVMap | Points) -> Sequence[Tensor]:
     """For each frame that has any, its :func:`rows` (n, C)."""
     if isinstance(features, Points):
         return features.values.split(sizes(features))
     return list(features.values.flatten(2).transpose(1, 2))
 
 
-def occupied(features: Dense, points: Sequence[Tensor]) -> list[Tensor]:
+def occupied(features: BEVMap, points: Sequence[Tensor]) -> list[Tensor]:
     """For each frame, the indices (n,) of the map's cells that hold one of its points (P, 4)."""
     height, width = features.values.shape[2:]
     x0, y0, x1, y1 = features.extent

@@ -34,7 +34,7 @@ class MissingOutputError(MethodError):
 
 
 @dataclass(frozen=True)
-class Dense:
+class BEVMap:
     """A bird's-eye-view feature map.
 
     Attributes:
@@ -70,7 +70,7 @@ class Points:
 
 
 @dataclass(frozen=True)
-class Boxes:
+class HeadOutputs:
     """What the dense head predicts, one row per anchor (or point).
 
     Attributes:
@@ -106,6 +106,10 @@ class Boxes:
         return self.assigned >= 0
 
 
+Dense, Boxes = BEVMap, HeadOutputs
+"""What plugins written for version 0.1 call them."""
+
+
 @dataclass(frozen=True)
 class Detections:
     """The detector's final boxes of one frame, after non-maximum suppression.
@@ -132,9 +136,9 @@ class Outputs:
     """
 
     local: Points
-    stages: Sequence[Dense | Points]
-    neck: Dense | Points
-    head: Boxes
+    stages: Sequence[BEVMap | Points]
+    neck: BEVMap | Points
+    head: HeadOutputs
 
     def __init__(self, detect: Callable[[], list[Detections]], **captured: Any) -> None:
         self._detect = detect
@@ -174,7 +178,7 @@ class Layer:
 
     Attributes:
         channels: C.
-        dense: whether it is a :class:`Dense` map (else :class:`Points`).
+        dense: whether it is a :class:`BEVMap` map (else :class:`Points`).
         batch_norm: weight and bias of the batch norm before the ReLU, (C,) each, where there is
             one; the layer's own tensors, to be read and never written.
     """

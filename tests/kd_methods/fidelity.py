@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from kd_methods import Batch, Boxes, Dense, KDMethod, Layer, Outputs, Points, Spec, create
+from kd_methods import Batch, BEVMap, HeadOutputs, KDMethod, Layer, Outputs, Points, Spec, create
 
 EXTENT = (0.0, -6.0, 12.0, 6.0)
 TEACHER, STUDENT = (6, 8, 10), (3, 4, 5)
@@ -98,7 +98,7 @@ def gradients(losses: dict[str, Tensor], leaves: list[Tensor]) -> list[Tensor]:
     return [torch.zeros_like(leaf) if g is None else g for g, leaf in pairs]
 
 
-def per_frame(features: Dense | Points) -> list[Tensor]:
+def per_frame(features: BEVMap | Points) -> list[Tensor]:
     """The rows (n, C) of every frame, cell by cell or point by point."""
     if isinstance(features, Points):
         frames = sorted(set(features.batch.tolist()))
@@ -144,11 +144,11 @@ class _Draw:
             self.leaves.append(values)
         return values
 
-    def map(self, channels: int, level: int) -> Dense:
+    def map(self, channels: int, level: int) -> BEVMap:
         shape = (len(self.counts), channels, *MAPS[level])
         pre_relu = self.normal(*shape)
         values = pre_relu.relu()
-        return Dense(self.leaf(values), 2**level, EXTENT, self.leaf(pre_relu))
+        return BEVMap(self.leaf(values), 2**level, EXTENT, self.leaf(pre_relu))
 
     def points(self, channels: int, level: int) -> Points:
         kept = [min(count, max(2, count >> level)) for count in self.counts]
@@ -162,10 +162,10 @@ class _Draw:
             capped_count=count.clamp(max=6),
         )
 
-    def boxes(self) -> Boxes:
+    def boxes(self) -> HeadOutputs:
         frames, anchors = len(self.counts), 10
         assigned = torch.randint(-2, 3, (frames, anchors), generator=self.random)
-        return Boxes(
+        return HeadOutputs(
             class_logits=self.leaf(self.normal(frames, anchors, 3)),
             deltas=self.leaf(self.normal(frames, anchors, 7)),
             direction_logits=None,

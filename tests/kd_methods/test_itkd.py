@@ -6,7 +6,7 @@ import pytest
 import torch
 from fidelity import EXTENT, FAMILY, assert_same, built, gradients, per_frame, scene
 
-from kd_methods import Dense, MethodError, create
+from kd_methods import BEVMap, MethodError, create
 
 OBJECTS = 5
 
@@ -36,7 +36,7 @@ def object_rows(features, boxes):
     found, start = [], 0
     for frame, (values, objects) in enumerate(zip(per_frame(features), boxes, strict=True)):
         for x, y, z, _, _, height, _ in objects.tolist():
-            if isinstance(features, Dense):
+            if isinstance(features, BEVMap):
                 rows, columns = features.values.shape[2:]
                 x0, y0, x1, y1 = EXTENT
                 column = int((x - x0) // ((x1 - x0) / columns))

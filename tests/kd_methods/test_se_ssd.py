@@ -7,7 +7,7 @@ import torch
 from fidelity import assert_same, built, gradients, scene
 from shapely.geometry import Polygon
 
-from kd_methods import Boxes, create
+from kd_methods import HeadOutputs, create
 
 PRIORS = 24
 
@@ -30,7 +30,7 @@ def with_boxes(counts, seed=0, alike=False, confident=True):
             deltas.requires_grad_()
             logits.requires_grad_()
             example.leaves[:] = [deltas, logits]
-        net.head = Boxes(logits, deltas, None, objects, lambda d: d, lambda: None)
+        net.head = HeadOutputs(logits, deltas, None, objects, lambda d: d, lambda: None)
     return example
 
 

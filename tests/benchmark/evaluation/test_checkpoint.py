@@ -17,7 +17,6 @@ from benchmark.evaluation.checkpoint import (
 from benchmark.evaluation.detector import detect, detect_all
 from benchmark.records.store import RecordError, read_all
 from benchmark.running.export import export_cell
-from benchmark.running.matrix_run import run_matrix
 from detectors import DetectorError, read_grid
 from detectors.core.checkpoints import CheckpointError
 

@@ -63,10 +63,10 @@ def test_detections_are_the_best_ones_above_the_least_score(tmp_path, view):
 
 
 def test_what_is_outside_the_grid_counts_at_no_distance(findings):
-    outside = [labels.location[:, 2] > 8 for labels in findings.truth]
-    exempt = [labels.location[:, 2] > 8 for labels in findings.found]
-    reduced = Findings(findings.ids, findings.truth, findings.found, outside, exempt)
-    whole = evaluate(findings.truth, findings.found, outside, exempt)
+    outside = [labels.location[:, 2] > 8 for labels in findings.ground_truth]
+    exempt = [labels.location[:, 2] > 8 for labels in findings.detections]
+    reduced = Findings(findings.ids, findings.ground_truth, findings.detections, outside, exempt)
+    whole = evaluate(findings.ground_truth, findings.detections, outside, exempt)
     parts = reduced.by_distance()
     assert sum(part.objects for part in parts).tolist() == whole.objects.tolist()
     assert whole.objects.sum() < findings.evaluate().objects.sum()

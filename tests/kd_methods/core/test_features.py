@@ -2,7 +2,7 @@
 
 import torch
 
-from kd_methods import Dense, Points
+from kd_methods import BEVMap, Points
 from kd_methods.core.features import nearest, occupied, rows, sample, sizes, tables, unit
 
 
@@ -13,7 +13,7 @@ def points(batch):
 
 
 def test_tables_of_a_map_are_its_rows_frame_by_frame():
-    features = Dense(torch.randn(2, 3, 4, 5), 1, (0, 0, 5, 4))
+    features = BEVMap(torch.randn(2, 3, 4, 5), 1, (0, 0, 5, 4))
     assert sizes(features) == [20, 20]
     assert torch.equal(torch.cat(list(tables(features))), rows(features))
     assert torch.equal(tables(features)[1][7], features.values[1, :, 1, 2])
@@ -26,7 +26,7 @@ def test_tables_of_points_leave_out_frames_without_any():
 
 
 def test_occupied_cells_lie_along_x_then_y_and_points_outside_do_not_count():
-    features = Dense(torch.zeros(2, 1, 2, 3), 1, (0.0, -1.0, 6.0, 1.0))
+    features = BEVMap(torch.zeros(2, 1, 2, 3), 1, (0.0, -1.0, 6.0, 1.0))
     inside = torch.tensor(
         [[0.0, -1.0, 0, 0], [5.9, 0.9, 0, 0], [5.9, 0.1, 0, 0], [2.1, -0.1, 0, 0]]
     )
