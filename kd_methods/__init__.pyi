@@ -2,8 +2,10 @@ from .core.errors import PointKDError as PointKDError
 from .core.interface import (
     Batch as Batch,
     BEVMap as BEVMap,
+    Boxes as Boxes,
     Dense as Dense,
     Detections as Detections,
+    HeadOutputs as HeadOutputs,
     KDMethod as KDMethod,
     Layer as Layer,
     MethodError as MethodError,

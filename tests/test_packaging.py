@@ -30,7 +30,7 @@ def test_packages_and_their_data_are_in(names):
     sources = [
         path.relative_to(ROOT).as_posix()
         for room in ("kd_methods", "detectors", "benchmark")
-        for pattern in ("*.py", "*.yaml", "*.csv", "*.html", "*.css", "*.js")
+        for pattern in ("*.py", "*.pyi", "*.yaml", "*.csv", "*.html", "*.css", "*.js")
         for path in (ROOT / room).rglob(pattern)
     ]
     assert set(sources) <= set(names)
