@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from benchmark.commands.common import CELLS_FAILED, DONE, add_cache, add_device
+from benchmark.config import bundled
 
 
 def add(commands: Any) -> None:
@@ -75,11 +76,12 @@ def _add_fields(command: argparse.ArgumentParser) -> None:
         "matrix",
         nargs="?",
         metavar="MATRIX",
-        help="a .yaml file, or one of smoke, smoke-all, mini, paper-table-3, paper-table-1-2; "
+        help=f"a .yaml file, or one of {', '.join(bundled.names('matrices'))}; "
         "the options below win over its fields of the same names",
     )
     add("--data", help="folder in KITTI's layout, or 'synthetic' (default)")
-    add("--profile", help="smoke (default), mini, kitti or a .yaml file")
+    profiles = ", ".join(bundled.names("profiles"))
+    add("--profile", help=f"one of {profiles} (default smoke), or a .yaml file")
     add("--students", help="e.g. pointpillars@4,second@4; default pointpillars@4")
     add("--methods", help="e.g. none,fitnet:weight=3,logit_kd+fitnet; default all")
     add("--seeds", help="e.g. 0,1,2; default 0")

@@ -18,7 +18,7 @@ from kd_methods import (
     register,
     written_forms,
 )
-from kd_methods.core.registry import BUILT_IN
+from kd_methods.core.catalogue import BUILT_IN
 
 OURS = [form for name in sorted(BUILT_IN) for form in written_forms(name)]
 STUDENT = "pointpillars@4"
