@@ -211,11 +211,11 @@ def test_data_is_prepared_once_and_for_read_only_folders(tmp_path, capsys):
         (["run", "--device", "tpu9"], "device 'tpu9' cannot be used"),
         (["run", "--precision", "fp8"], "--precision is 'fp8'"),
         (["run", "--plugin", "absent.py"], "absent.py does not exist"),
-        (["leaderboard", "--results", "/nowhere"], "holds no record"),
+        (["leaderboard", "--results", "/nowhere"], "holds no records"),
         (["show", "abc", "--results", "/nowhere"], "no finished cell 'abc'"),
         (["test", "/nowhere.pth", "--data", "synthetic"], "/nowhere.pth does not exist"),
         (["add-external", "no.yaml", "--results", "r", "--labels", "l"], "no.yaml"),
-        (["report", "--results", "/nowhere"], "holds no record"),
+        (["report", "--results", "/nowhere"], "holds no records"),
         (["evaluate", "--labels", "/nowhere", "--detections", "/nowhere"], "/nowhere"),
     ],
 )

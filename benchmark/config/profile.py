@@ -138,7 +138,7 @@ def _find(name: str) -> tuple[str, str]:
     known = profile_names()
     if name not in known:
         raise ProfileError(
-            f"no profile {name!r}{suggestion(name, known)}; there are {', '.join(known)}, "
+            f"unknown profile {name!r}{suggestion(name, known)}; known are {', '.join(known)}, "
             "or give the path of a .yaml file"
         )
     return name, files(__package__).joinpath("profiles", f"{name}.yaml").read_text("utf-8")
@@ -150,7 +150,7 @@ def _recipes(fields: Mapping[str, Any], epochs: int | None, problems: Problems) 
     defaults = dict(_pairs(fields.get("defaults"), "defaults", ignored))
     families = _pairs(fields.get("families"), "families", ignored) or dict.fromkeys(FAMILIES)
     problems += [
-        f"families.{name} is no detector{suggestion(str(name), FAMILIES)}; there are "
+        f"families.{name}: unknown detector{suggestion(str(name), FAMILIES)}; known are "
         f"{', '.join(FAMILIES)}"
         for name in families
         if name not in FAMILIES

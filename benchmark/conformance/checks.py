@@ -190,7 +190,7 @@ def method_checks(
     known = expected_failures or {}
     unknown = sorted(known.keys() - CHECKS.keys())
     if unknown:
-        raise ValueError(f"no check {unknown[0]!r}; there are {', '.join(CHECKS)}")
+        raise ValueError(f"unknown check {unknown[0]!r}; known are {', '.join(CHECKS)}")
     cases = [
         pytest.param(
             lambda student=student, name=name: _one_check(method, student, name),
@@ -262,10 +262,10 @@ def reaches_the_student_only(bench: Workbench, method: str) -> str:
     total.backward()
     assert bench.setup.teacher is not None
     touched = any(parameter.grad is not None for parameter in bench.setup.teacher.parameters())
-    _require(not touched, "the teacher's weights get a gradient; use its outputs only")
+    _require(not touched, "the teacher's weights receive a gradient; use only its outputs")
     reached = sum(_has_gradient(parameter) for parameter in learner.model.parameters())
-    _require(reached > 0, "no weight of the student gets a gradient")
-    return f"{reached} of the student's tensors"
+    _require(reached > 0, "no weight of the student receives a gradient")
+    return f"reaches {reached} of the student's tensors"
 
 
 def leaves_all_it_is_given_alone(bench: Workbench, method: str) -> str:
@@ -284,7 +284,7 @@ def leaves_all_it_is_given_alone(bench: Workbench, method: str) -> str:
 def is_deterministic(bench: Workbench, method: str) -> str:
     """Two runs from the same generator give the same losses to the bit."""
     first, second = (_scalars(bench.distil(method, bench.batch())[1]) for _ in range(2))
-    _require(first == second, f"{first} at first, then {second}")
+    _require(first == second, f"first run {first}, second run {second}")
     return ""
 
 
@@ -295,15 +295,17 @@ def is_alone_as_in_a_cohort(bench: Workbench, method: str) -> str:
     for learners in (alone, cohort):
         train(learners, bench.setup)
     one, other = (_running_or_done(learner) for learner in (alone[0], cohort[1]))
-    _require(state_hash(one.model) == state_hash(other.model), "weights differ")
-    _require(one.losses_hash() == other.losses_hash(), "losses differ")
+    _require(
+        state_hash(one.model) == state_hash(other.model), "the weights differ from those alone"
+    )
+    _require(one.losses_hash() == other.losses_hash(), "the losses differ from those alone")
     return ""
 
 
 def is_none_at_weight_zero(bench: Workbench, method: str) -> str:
     """With weight 0 the student trains as alone, to the bit."""
     if "+" in method:
-        return "a composition has the weights of its parts"
+        return "not applicable: each part of a composition has its own weight"
     if not bench.distil(method, bench.batch())[1]:
         return "no losses"
     alone, weightless = bench.learner(NONE), bench.learner(f"{method}:weight=0")
@@ -311,7 +313,7 @@ def is_none_at_weight_zero(bench: Workbench, method: str) -> str:
         train([learner], bench.setup)
         _running_or_done(learner)
     same = state_hash(alone.model) == state_hash(weightless.model)
-    _require(same, "the weights differ from those of the student alone")
+    _require(same, "the weights differ from those of the student trained alone")
     return ""
 
 
@@ -353,8 +355,8 @@ def restores_from_its_state(bench: Workbench, method: str) -> str:
         learner.step(shared.inputs, shared.teacher)
         _running(learner)
     one, other = trained.latest_loss, fresh.latest_loss
-    advice = "keep state in parameters and buffers, or let it follow from on_epoch"
-    _require(one == other, f"loss {one} uninterrupted, {other} taken over; {advice}")
+    advice = "keep state in parameters and buffers, or derive it in on_epoch"
+    _require(one == other, f"loss {one} uninterrupted, {other} resumed; {advice}")
     same = state_hash(trained.model) == state_hash(fresh.model)
     _require(same, f"the weights differ from those of an uninterrupted run; {advice}")
     return ""
@@ -366,8 +368,14 @@ def leaves_nothing_in_the_student(bench: Workbench, method: str) -> str:
     shared = bench.share(learner, bench.batch())
     learner.step(shared.inputs, shared.teacher)
     state = learner.model.state_dict()
-    _require(state.keys() == plain.keys(), f"extra: {sorted(state.keys() ^ plain.keys())[:3]}")
-    _require(all(state[k].shape == plain[k].shape for k in plain), "shapes changed")
+    _require(
+        state.keys() == plain.keys(),
+        f"the student's state_dict differs in {sorted(state.keys() ^ plain.keys())[:3]}",
+    )
+    _require(
+        all(state[k].shape == plain[k].shape for k in plain),
+        "shapes in the student's state_dict changed",
+    )
     extra = sum(p.numel() for p in learner.method.parameters()) if learner.method else 0
     return f"{extra} parameters of its own"
 
@@ -378,7 +386,7 @@ def touches_no_global_state(bench: Workbench, method: str) -> str:
     learner = bench.learner(method)
     shared = bench.share(learner, bench.batch())
     learner.step(shared.inputs, shared.teacher)
-    _require(_global_state() == before, "a global generator or the default dtype changed")
+    _require(_global_state() == before, "a global random generator or the default dtype changed")
     return ""
 
 
@@ -411,7 +419,10 @@ def learns(bench: Workbench, method: str) -> str:
         total.backward()
         optimiser.step()
         values.append(total.item())
-    _require(values[-1] < values[0], f"{values[0]:.4g} at first, {values[-1]:.4g} after 20 steps")
+    _require(
+        values[-1] < values[0],
+        f"the loss is {values[0]:.4g} at first and {values[-1]:.4g} after 20 steps",
+    )
     return f"{values[0]:.4g} to {values[-1]:.4g}"
 
 

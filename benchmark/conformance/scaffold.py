@@ -55,13 +55,15 @@ def write_plugin(name: str, folder: Path) -> tuple[Path, Path]:
         MethodError: the name is no identifier or taken, or a file is there already.
     """
     if not name.isidentifier() or name in method_names() or name == "none":
-        raise MethodError(f"{name!r} is taken or no name; use letters, digits and underscores")
+        raise MethodError(
+            f"method name {name!r} is taken or invalid; use letters, digits and underscores"
+        )
     title = "".join(word.capitalize() for word in name.split("_"))
     folder.mkdir(parents=True, exist_ok=True)
     files = {folder / f"{name}.py": PLUGIN, folder / f"test_{name}.py": TEST}
     for path in files:
         if path.exists():
-            raise MethodError(f"{path} exists; choose another name or folder")
+            raise MethodError(f"{path} already exists; choose another name or folder")
     for path, template in files.items():
         path.write_text(template.format(name=name, title=title), encoding="utf-8")
     plugin, test = files

@@ -76,7 +76,7 @@ class ObjectSample:
     def __post_init__(self) -> None:
         for word in (*self.counts, *self.min_points):
             if word not in CLASSES:
-                raise ValueError(f"there is no class {word!r}{suggestion(word, CLASSES)}")
+                raise ValueError(f"unknown class {word!r}{suggestion(word, CLASSES)}")
 
     def __call__(
         self, sample: Sample, generator: np.random.Generator, around: Surroundings

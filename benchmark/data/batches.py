@@ -55,7 +55,7 @@ class TrainingFrames:
         if len(self.ids) < needed:
             raise DataError(
                 f"{self.dataset.root}: {len(self.ids)} training frames are used, but one "
-                f"optimisation step takes {needed}; choose a profile with a smaller batch_size"
+                f"optimization step takes {needed}; choose a profile with a smaller batch_size"
             )
 
     @property

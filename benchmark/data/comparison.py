@@ -88,7 +88,7 @@ def draw(summaries: Sequence[Summary], path: Path) -> None:
                         label=summary.name)  # fmt: skip
     titles = (
         ("median points in a car's box", "distance (m)"),
-        (f"share of occupied {PILLAR} m pillars with at least so many points", "points"),
+        (f"share of occupied {PILLAR} m pillars with at least this many points", "points"),
         ("objects (car, pedestrian, cyclist)", "distance (m)"),
         ("cars' yaw modulo half a turn", "yaw (rad)"),
     )

@@ -118,7 +118,7 @@ class Labels:
         if not frames:
             return cls.empty()
         if len({frame.score is None for frame in frames}) > 1:
-            raise ValueError("cannot join labels with scores and labels without; give one kind")
+            raise ValueError("cannot join labels with and without scores; give only one kind")
         columns = [frame._arrays() for frame in frames]
         joined = {name: np.concatenate([c[name] for c in columns]) for name in columns[0]}
         return replace(frames[0], **joined)
@@ -224,7 +224,7 @@ def _problem(row: list[str], width: int) -> str | None:
     if row[0] not in _SPELLING:
         return f"unknown class '{row[0]}'; use one of {', '.join(LABEL_CLASSES)}"
     if len(row) == width - 1 == len(LABEL_COLUMNS) - 1:
-        return "the score is missing; a detection's line ends in its score as 16th field"
+        return "the score is missing; write it as the 16th field of a detection"
     if len(row) != width:
         return f"{len(row)} fields; write {width}: {' '.join(LABEL_COLUMNS[:width])}"
     for column, field in zip(LABEL_COLUMNS[1:], row[1:], strict=False):

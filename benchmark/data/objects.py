@@ -140,10 +140,10 @@ def _read(path: Path, fingerprint: str) -> Objects:
             found = str(file["fingerprint"])
             objects = Objects(**{name: file[name] for name in _FIELDS})
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: {error}; remove the file, it is made again") from None
+        raise DataError(f"{path}: {error}; remove the file and it will be rebuilt") from None
     if found != fingerprint:
         raise DataError(
-            f"{path} holds the objects of data {found}, not {fingerprint}; remove the file, it is "
-            "made again"
+            f"{path} holds the objects of data {found}, not {fingerprint}; remove the file "
+            "and it will be rebuilt"
         )
     return objects

@@ -296,4 +296,4 @@ def _common_seeds(values: Values, method: str, baseline: str) -> list[int]:
 
 def _check_baseline(values: Values, baseline: str) -> None:
     if not any(np.isfinite(figure) for figure in values.get(baseline, {}).values()):
-        raise ValueError(f"no figures of the baseline '{baseline}'; train it with the same seeds")
+        raise ValueError(f"no results for the baseline '{baseline}'; train it with the same seeds")

@@ -284,7 +284,7 @@ def _check_frames(ground_truth: Sequence[Labels], detections: Sequence[Labels]) 
     if len(ground_truth) != len(detections):
         raise ValueError(
             f"{len(ground_truth)} frames of ground truth, but {len(detections)} of detections; "
-            "give one Labels for every frame, an empty one where nothing was found"
+            "give one Labels for every frame, an empty one where nothing was detected"
         )
     for i, frame in enumerate(detections):
         if frame.score is None:

@@ -101,7 +101,9 @@ def _missing_method(record: Record) -> list[str]:
     here = _values_here(record["method"], record["student"])
     if here is None:
         return ["--plugin with the file that registers the method"]
-    return [] if here == record["hyperparameters"] else [f"other hyper-parameters than {here}"]
+    return (
+        [] if here == record["hyperparameters"] else [f"hyper-parameters that differ from {here}"]
+    )
 
 
 @cache
@@ -123,7 +125,7 @@ def _profile(record: Record) -> tuple[str, int | None, list[str]]:
                 return name, epochs, []
         except ProfileError:
             break
-    return f"{name}.yaml", None, [f"the profile {name}.yaml of whoever trained it"]
+    return f"{name}.yaml", None, [f"the profile {name}.yaml with which it was trained"]
 
 
 @cache
@@ -141,7 +143,7 @@ def _identity(record: Record) -> dict[str, Any]:
         "profile": f"{profile['name']}: {profile['purpose']}",
         "weighting": record["weighting"],
         "precision": record["precision"],
-        "teacher": record["settings"].get("teacher") or "none: it is one",
+        "teacher": record["settings"].get("teacher") or "none: this is a teacher",
         "weights SHA-256": record["weights_sha256"],
         "losses SHA-256": record["losses_sha256"],
     }

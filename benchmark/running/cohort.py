@@ -56,7 +56,7 @@ def run_cohort(
 
     Raises:
         Interrupted: ``stop`` said so.
-        TeacherError: a method changed the teacher's weights; nothing is published.
+        TeacherError: a method changed the teacher's weights, so no cell was published.
     """
     journal = Journal(job.workplace.results)
     locks = {cell.identity(): lock for cell in job.cells if (lock := journal.lock(cell))}
@@ -109,7 +109,7 @@ class _Cohort:
         self.progress.close()
         self.setup.mark("records")
         if self.teacher is not None and state_hash(self.teacher) != before:
-            raise TeacherError("a method changed the teacher's weights; nothing is published")
+            raise TeacherError("a method changed the teacher's weights, so no cell was published")
         self._publish(self._findings())
 
     def _make_learners(self, states: States) -> list[Learner]:

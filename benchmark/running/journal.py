@@ -111,7 +111,7 @@ class Journal:
         except Exception as error:
             raise JournalError(
                 f"checkpoint {path} cannot be read ({type(error).__name__}); remove it, and "
-                f"{cell.student} {cell.method} seed {cell.seed} is trained from the start"
+                f"{cell.student} {cell.method} seed {cell.seed} trains from the start"
             ) from None
 
     def report(self, cell: Cell, **progress: Any) -> None:
@@ -164,5 +164,5 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise JournalError(f"{path}: {error}; remove the file") from None
     if not isinstance(content, dict):
-        raise JournalError(f"{path} holds no entry of a cell; remove the file")
+        raise JournalError(f"{path} is not the journal entry of a cell; remove the file")
     return content

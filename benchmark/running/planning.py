@@ -117,7 +117,7 @@ def _row(job: Job, estimate: Estimate) -> dict[str, Any]:
         "job": job.title,
         "cells": len(job.cells),
         "done": done,
-        "ended otherwise": len(records) - done,
+        "not done": len(records) - done,
         "from a checkpoint": saved,
         "from the start": len(todo) - saved,
         "time": _duration(estimate.seconds) if todo else "cached" if not job.teacher else "",
@@ -131,7 +131,7 @@ def _totals(estimates: Sequence[Estimate], workplace: Workplace) -> list[str]:
     folder = workplace.results.resolve()
     there = next(place for place in (folder, *folder.parents) if place.exists())
     return [
-        f"time: about {_duration(seconds)}, one job after the other on this {workplace.device}",
+        f"time: about {_duration(seconds)}, one job after another on this {workplace.device}",
         f"disk: about {kept / 1e6:.0f} MB, at times {passing / 1e6:.0f} MB more for checkpoints; "
         f"{shutil.disk_usage(there).free / 1e6:.0f} MB are free in {there}",
     ]

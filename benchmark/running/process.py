@@ -131,7 +131,7 @@ def _run_once(job: Job) -> Death | None:
     finally:
         marker.unlink(missing_ok=True)
     if hung:
-        return Death(name, f"did nothing for {job.workplace.patience:g} s", hung=True)
+        return Death(name, f"made no progress for {job.workplace.patience:g} s", hung=True)
     return _outcome(process.exitcode, receiver, name)
 
 
@@ -154,11 +154,11 @@ def _outcome(code: int | None, receiver: Connection, name: str) -> Death | None:
     if code == 0:
         return None
     if code == INTERRUPTED:
-        raise Interrupted("the run was asked to stop; the same command goes on from here")
+        raise Interrupted("the run was asked to stop; run the same command to resume")
     try:
         message = receiver.recv()
     except EOFError:
-        ended = f"was ended by signal {-code}" if code and code < 0 else f"ended with code {code}"
+        ended = f"was killed by signal {-code}" if code and code < 0 else f"exited with code {code}"
         return Death(name, ended)
     raise CohortError(message)
 

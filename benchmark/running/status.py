@@ -20,7 +20,7 @@ def describe_cells(results: Path) -> str:
     rows = [_finished(record) for record in store.read_all(results)]
     rows += [_unfinished(entry, journal) for entry in journal.entries() if entry]
     if not rows:
-        raise store.RecordError(f"{results} holds no cell; run a matrix with --results {results}")
+        raise store.RecordError(f"{results} holds no cells; run a matrix with --results {results}")
     rows.sort(key=lambda row: (row["student"], row["seed"], row["method"]))
     counts = {status: [row["status"] for row in rows].count(status) for status in store.STATUSES}
     total = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
@@ -44,7 +44,7 @@ def _unfinished(entry: dict[str, Any], journal: Journal) -> dict[str, Any]:
     progress = f"{entry['epoch']}/{entry['epochs']}" if "epoch" in entry else ""
     if running and "where" in entry:
         age = time.time() - entry["updated"]
-        remark = f"on {entry['where']}, told {age:.0f} s ago"
+        remark = f"on {entry['where']}, reported {age:.0f} s ago"
     else:
         remark = f"interrupted after {progress} epochs" if progress else ""
     return _row(

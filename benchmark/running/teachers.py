@@ -65,8 +65,8 @@ def check_classes(pairs: Iterable[tuple[int, int | None]]) -> None:
     total = sum(counts.values())
     if total >= FEW and not found:
         raise TeacherError(
-            f"it finds none of {total} objects in training frames; was it trained with mmdet3d "
-            "below 1.0, whose coordinates are other ones, or on other classes?"
+            f"it detects none of {total} objects in training frames; was it trained with mmdet3d "
+            "below 1.0, whose coordinate system differs, or on other classes?"
         )
     called = {}
     for true in range(len(CLASSES)):
@@ -77,7 +77,7 @@ def check_classes(pairs: Iterable[tuple[int, int | None]]) -> None:
     if taken:
         listed = ", ".join(f"{CLASSES[true]} for {CLASSES[name]}" for true, name in taken.items())
         raise TeacherError(
-            f"its classes are in another order than {', '.join(CLASSES)}: it takes {listed}; "
+            f"its classes are not in the order {', '.join(CLASSES)}: it predicts {listed}; "
             "use a checkpoint trained in this order"
         )
 

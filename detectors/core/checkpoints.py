@@ -51,9 +51,9 @@ def read_weights(path: Path, sha256: str | None = None) -> Mapping[str, Tensor]:
     content = _read(path)
     weights = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise CheckpointError(f"checkpoint {path} holds no state_dict of tensors")
+        raise CheckpointError(f"checkpoint {path} has no state_dict of tensors")
     if sha256 is not None and (found := weights_hash(weights)) != sha256:
-        raise CheckpointError(f"checkpoint {path} has hash {found}, its record {sha256}")
+        raise CheckpointError(f"checkpoint {path} has hash {found}, but its record says {sha256}")
     return weights
 
 
@@ -69,7 +69,7 @@ def read_origin(path: Path) -> tuple[str, Grid] | None:
     try:
         return (told["student"], read_grid(told["grid"])) if told else None
     except (KeyError, TypeError, DetectorError) as error:
-        raise CheckpointError(f"checkpoint {path}: wrong {ORIGIN} in meta: {error}") from None
+        raise CheckpointError(f"checkpoint {path}: invalid {ORIGIN} in meta: {error}") from None
 
 
 def _read(path: Path) -> Any:

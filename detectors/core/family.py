@@ -83,7 +83,7 @@ class Grid:
             if count <= 0 or count % multiple:
                 raise DetectorError(
                     f"point_cloud_range and voxel_size give {count} cells along {axis}; the "
-                    f"network halves its map, so make the side a multiple of {multiple * size:g} m"
+                    f"network halves its map, so make that side a multiple of {multiple * size:g} m"
                 )
 
     def inside(self, positions: Tensor) -> Tensor:
@@ -293,7 +293,8 @@ def get_family(name: str) -> Family:
     """
     if name not in FAMILIES:
         raise DetectorError(
-            f"no detector {name!r}{suggestion(name, FAMILIES)}; there are {', '.join(FAMILIES)}"
+            f"unknown detector {name!r}{suggestion(name, FAMILIES)}; known are "
+            f"{', '.join(FAMILIES)}"
         )
     return importlib.import_module(FAMILIES[name]).FAMILY
 

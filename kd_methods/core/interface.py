@@ -146,7 +146,7 @@ class Outputs:
 
     def __getattr__(self, name: str) -> Any:
         if name in OUTPUTS:
-            raise MissingOutputError(f"output {name!r} was not asked for; add it to needs()")
+            raise MissingOutputError(f"output {name!r} was not requested; add it to needs()")
         raise AttributeError(name)
 
     @cached_property
@@ -245,7 +245,7 @@ class KDMethod(nn.Module):
             if given not in known:
                 raise MethodError(
                     f"{self.name}: unknown setting {given!r}{suggestion(given, known)}; "
-                    f"it has {', '.join(known)}"
+                    f"known are {', '.join(known)}"
                 )
         values = {**self.table.get(self.family, {}), **self.table.get(student, {}), **settings}
         for key, value in values.items():
@@ -302,7 +302,7 @@ def checked_needs(method: KDMethod) -> set[str]:
     for name in sorted(needs - set(NEEDS)):
         raise MethodError(
             f"{method.name}: needs() names an unknown output {name!r}{suggestion(name, NEEDS)}; "
-            f"ask for some of {', '.join(NEEDS)}"
+            f"known are {', '.join(NEEDS)}"
         )
     return needs
 

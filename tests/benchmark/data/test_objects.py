@@ -68,7 +68,7 @@ def test_the_file_of_other_data_and_damaged_files_are_refused(synthetic_root, tm
         load_objects(train, tmp_path)
     for content in (b"", wrong.read_bytes()[:-100], b"not a file of ours"):
         wrong.write_bytes(content)
-        with pytest.raises(DataError, match="remove the file, it is made again"):
+        with pytest.raises(DataError, match="remove the file and it will be rebuilt"):
             load_objects(train, tmp_path)
 
 
