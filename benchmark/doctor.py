@@ -1,4 +1,4 @@
-"""What works on this machine, and what to do about the rest."""
+"""What works on this machine, and how to fix the rest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmark.records.provenance import TOOLS
 
 GIGA = 1e9
 LOW_DISK, NO_DISK = 10.0, 1.0
-"""Free gigabytes below which there is a warning, a problem."""
+"""Free gigabytes below which there is a warning or a problem."""
 SIZE = 1024
 """Side of the matrices whose product is timed."""
 REPEATS = 5
@@ -28,8 +28,8 @@ class Finding:
 
     Attributes:
         level: ``ok``; ``warning`` where something optional is missing; ``problem`` where the
-            benchmark cannot run, or not rightly.
-        subject: what was looked at.
+            benchmark cannot run, or not correctly.
+        subject: what was checked.
         told: what was found.
         remedy: what to do; empty where all is well.
     """
@@ -45,11 +45,11 @@ class Finding:
 
 
 def examine(data: Path | None, cache: Path) -> Iterator[Finding]:
-    """Look at everything that a run needs.
+    """Check everything that a run needs.
 
     Args:
-        data: folder in KITTI's layout to look at too.
-        cache: folder whose disk is looked at.
+        data: folder in KITTI's layout to check too.
+        cache: folder whose disk is checked.
     """
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("Python", _python),
@@ -68,7 +68,7 @@ def examine(data: Path | None, cache: Path) -> Iterator[Finding]:
     for subject, check in checks:
         try:
             yield from check()
-        except Exception as error:  # whatever a broken installation raises is what is looked for
+        except Exception as error:  # a broken installation may raise anything
             told = f"{type(error).__name__}: {error}".splitlines()[0]
             yield Finding("problem", subject, told, "fix the problems above, or reinstall")
 
@@ -187,7 +187,7 @@ def _operators() -> Iterator[Finding]:
 
 
 def _precision() -> Iterator[Finding]:
-    """What ``--precision auto`` takes, and how fast bf16 is beside fp32."""
+    """What ``--precision auto`` chooses, and the speed of bf16 relative to fp32."""
     import torch
     from torch.utils.benchmark import Timer
 

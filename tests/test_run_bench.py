@@ -54,7 +54,7 @@ def options(tmp_path):
             str(tmp_path / "cache"), "--precision", "fp32"]  # fmt: skip
 
 
-def test_a_matrix_from_the_embedded_data_to_a_leaderboard(options, tmp_path, capfd):
+def test_a_matrix_from_the_built_in_data_to_a_leaderboard(options, tmp_path, capfd):
     plugin = tmp_path / "stranger.py"
     plugin.write_text(PLUGIN)
     command = ["run", *options, "--methods", "none,of_a_stranger", "--plugin", str(plugin)]

@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
 
 
 def show_cost(options: argparse.Namespace) -> int:
-    """Print what a student costs, or all that the paper has, beside the paper's figures."""
+    """Print what a student costs, or all of the paper's, next to the paper's figures."""
     from benchmark.costs.table import ALL, describe_costs, measure_students
     from benchmark.device import choose_device
 

@@ -75,7 +75,7 @@ def check_method(options: argparse.Namespace) -> int:
 
 
 def _debug(error: Exception) -> None:
-    """Let a debugger look at the place of an error."""
+    """Open a debugger where an error was raised."""
     traceback.print_exception(error)
     pdb.post_mortem(error.__traceback__)
 
@@ -109,7 +109,7 @@ def _describe(name: str) -> dict[str, Any]:
 
 
 def _taps(name: str, family: str) -> str:
-    """The outputs that a method reads of a family; says so where it does not suit it."""
+    """The outputs that a method reads of a family, or that it is not applicable."""
     from detectors import get_family
     from kd_methods import MethodError, create
 

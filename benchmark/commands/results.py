@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
 
 
 def show_status(options: argparse.Namespace) -> int:
-    """Print every cell of a results folder with how far it has come."""
+    """Print every cell of a results folder with its progress."""
     from benchmark.running.status import describe_cells
 
     print(describe_cells(options.results))
@@ -53,7 +53,7 @@ def write_report(options: argparse.Namespace) -> int:
 
 
 def show_cell(options: argparse.Namespace) -> int:
-    """Print everything behind one number."""
+    """Print everything about one cell."""
     from benchmark.report.cell import describe_cell
 
     print(describe_cell(options.results, options.cell))

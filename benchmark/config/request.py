@@ -291,7 +291,7 @@ def _teachers(value: Any, path: str, problems: list[str]) -> dict[str, Path]:
 
 
 def every_method() -> list[str]:
-    """``none`` and every method, each of its variants by itself."""
+    """``none`` and every method, each of its variants on its own."""
     return [NONE, *(form for name in method_names() for form in written_forms(name))]
 
 

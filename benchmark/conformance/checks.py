@@ -1,4 +1,4 @@
-"""The checks that every method must pass, ours and a stranger's.
+"""The checks that every method must pass, built-in or third-party.
 
 In another package's tests::
 
@@ -54,7 +54,7 @@ Checked = Callable[["Workbench", str], str]
 
 
 class CheckError(AssertionError):
-    """A method that does not do what the interface asks for."""
+    """A method that does not do what the interface requires."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Workbench:
     """A small data set, a student and its untrained teacher, on the CPU.
 
     The heads start without the low prior that a focal loss gives them, so that both networks are
-    sure of many boxes and methods that look at confident ones have something to do.
+    confident about many boxes, and methods that read confident ones have some to read.
     """
 
     def __init__(
@@ -282,14 +282,14 @@ def leaves_all_it_is_given_alone(bench: Workbench, method: str) -> str:
 
 
 def is_deterministic(bench: Workbench, method: str) -> str:
-    """Two runs from the same generator give the same losses to the bit."""
+    """Two runs from the same generator give the same losses, bit for bit."""
     first, second = (_scalars(bench.distil(method, bench.batch())[1]) for _ in range(2))
     _require(first == second, f"first run {first}, second run {second}")
     return ""
 
 
 def is_alone_as_in_a_cohort(bench: Workbench, method: str) -> str:
-    """Companions change nothing: equal weights and losses after an epoch."""
+    """Other cells change nothing: equal weights and losses after an epoch."""
     alone = [bench.learner(method)]
     cohort = [bench.learner(NONE), bench.learner(method), bench.learner("logit_kd")]
     for learners in (alone, cohort):
@@ -303,7 +303,7 @@ def is_alone_as_in_a_cohort(bench: Workbench, method: str) -> str:
 
 
 def is_none_at_weight_zero(bench: Workbench, method: str) -> str:
-    """With weight 0 the student trains as alone, to the bit."""
+    """With weight 0 the student trains exactly as it does alone."""
     if "+" in method:
         return "not applicable: each part of a composition has its own weight"
     if not bench.distil(method, bench.batch())[1]:
@@ -343,7 +343,7 @@ def runs_in_bf16(bench: Workbench, method: str) -> str:
 
 
 def restores_from_its_state(bench: Workbench, method: str) -> str:
-    """A fresh copy that takes over an interrupted run goes on to the same losses and weights."""
+    """A fresh copy that resumes an interrupted run reaches the same losses and weights."""
     trained, fresh = bench.learner(method), bench.learner(method)
     shared = bench.share(trained, bench.batch())
     trained.step(shared.inputs, shared.teacher)
@@ -407,17 +407,17 @@ def learns(bench: Workbench, method: str) -> str:
     """Twenty steps on one batch lower the method's loss."""
     learner = bench.learner(method)
     shared = bench.share(learner, bench.batch())
-    optimiser = torch.optim.AdamW(learner.optimizer.param_groups, 1e-3)
+    optimizer = torch.optim.AdamW(learner.optimizer.param_groups, 1e-3)
     values = []
     for _ in range(21):
         learner.restart_streams()
         losses = learner.losses_on(shared.inputs, shared.teacher)[1]
         if not losses:
             return "no losses"
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         total = _total(losses)
         total.backward()
-        optimiser.step()
+        optimizer.step()
         values.append(total.item())
     _require(
         values[-1] < values[0],
@@ -427,7 +427,7 @@ def learns(bench: Workbench, method: str) -> str:
 
 
 def costs(bench: Workbench, method: str) -> str:
-    """Time of the method's share of a step beside the student's own; never fails."""
+    """Time of the method's share of a step relative to the student's own; never fails."""
     seconds = {name: _step_seconds(bench, name) for name in (NONE, method)}
     extra = seconds[method] / seconds[NONE] - 1
     verdict = "" if extra < CHEAP else f", above {CHEAP:.0%}"

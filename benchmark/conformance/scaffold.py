@@ -52,7 +52,7 @@ def write_plugin(name: str, folder: Path) -> tuple[Path, Path]:
     """Write NAME.py and test_NAME.py, which pass the checks as they are.
 
     Raises:
-        MethodError: the name is no identifier or taken, or a file is there already.
+        MethodError: the name is not an identifier or is taken, or a file already exists.
     """
     if not name.isidentifier() or name in method_names() or name == "none":
         raise MethodError(

@@ -1,4 +1,4 @@
-"""How alike two data sets in KITTI's layout are: the embedded one and real frames, for one.
+"""How alike two data sets in KITTI's layout are, e.g. the built-in synthetic set and real frames.
 
 Every figure is of what the reader gives: points and objects that camera 2 sees.
 """

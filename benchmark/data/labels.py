@@ -73,7 +73,7 @@ class Labels:
         dimensions: (n, 3) height, width, length in metres.
         location: (n, 3) x, y, z of the bottom's centre in metres, rectified camera frame.
         rotation_y: (n,) radians about the camera's y axis (down).
-        score: (n,) confidence of detections, higher is surer; None for ground truth.
+        score: (n,) confidence of detections, higher is more confident; None for ground truth.
 
     Raises:
         ValueError: if an array does not have the shape above.
@@ -124,7 +124,7 @@ class Labels:
         return replace(frames[0], **joined)
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        """The arrays that are there, by name."""
+        """The arrays that are present, by name."""
         arrays = {name: getattr(self, name) for name in _SHAPES}
         return {name: array for name, array in arrays.items() if array is not None}
 
@@ -150,7 +150,7 @@ def read_labels(path: str | Path, scored: bool = False) -> Labels:
 
     Raises:
         LabelError: names every malformed line of the file: a wrong number of fields, an unknown
-            class, a field that is no number, NaN or infinity, an occlusion that is no whole
+            class, a field that is not a number, NaN or infinity, an occlusion that is no whole
             number, a missing score.
         OSError: if the file cannot be read.
     """

@@ -65,7 +65,7 @@ class Objects:
         return np.flatnonzero((self.labels == label) & fit)
 
     def of_frames(self, limit: int | None) -> Objects:
-        """The objects of the first so many frames, all if None."""
+        """The objects of the first frames, up to a limit; all if None."""
         count = len(self) if limit is None else int(np.searchsorted(self.frames, limit))
         end = int(self.ends[count - 1]) if count else 0
         rest = (getattr(self, name)[:count] for name in _FIELDS[1:])

@@ -35,7 +35,7 @@ class Network:
         grid: what it sees.
         weights: the file.
         precision: of its forward passes.
-        limit: the first so many validation frames count; all if None.
+        limit: number of validation frames used, from the first; all if None.
         record: of the cell that it is from, None for a file from elsewhere.
     """
 

@@ -1,4 +1,4 @@
-"""What a report shows of a cell beside its figures: a few frames from above, and AP by distance.
+"""What a report shows of a cell besides its figures: a few frames from above, and AP by distance.
 
 In RESULTS/views:
 
@@ -184,7 +184,7 @@ def _malformed(path: Path, error: Exception) -> ViewError:
 
 
 def _read(path: Path, *names: str) -> Any:
-    """The contents of a file; None where there is none, or a part of its path is no plain name."""
+    """The contents of a file; None if it is missing or a part of its path is not a plain name."""
     if not all(re.fullmatch(r"[\w@-]+", name) for name in names) or not path.exists():
         return None
     try:

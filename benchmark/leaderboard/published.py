@@ -1,4 +1,4 @@
-"""Figures printed in papers, set beside measured ones.
+"""Figures printed in papers, next to measured ones.
 
 ``results/published.csv`` holds them, one line of a printed table in each row: ``student`` and
 ``method`` are our names, empty where there is no equal here; ``map`` is the mean over classes at

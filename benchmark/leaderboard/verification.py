@@ -53,7 +53,7 @@ def verify_records(results: Path) -> list[str]:
 
 
 def _problems(record: Record, path: Path) -> list[str]:
-    """Of one record. The rest is only looked at where its form is right."""
+    """Of one record. The rest is checked only if its form is right."""
     wrong = sorted(_schema().iter_errors(record), key=lambda error: error.json_path)
     if wrong:
         return [
@@ -81,7 +81,7 @@ def _schema() -> Draft202012Validator:
 
 
 def _said_twice(record: Record) -> Iterator[tuple[str, Any, Any]]:
-    """Fields that settings hold too, unless they are at their default: name, value, in settings."""
+    """Fields that settings repeat unless they are at their default: name, value, in settings."""
     settings = record["settings"]
     for name in ("student", "method", "precision", "seed"):
         yield name, record[name], settings.get(name)  # type: ignore[literal-required]

@@ -74,7 +74,7 @@ def read(path: Path) -> Record:
 
 
 def find(results: Path, cell: str) -> Record:
-    """The record of a results folder whose cell's identity begins like this.
+    """The record of a results folder whose cell's identity begins with these characters.
 
     Raises:
         RecordError: there is none, or there are several.
@@ -95,7 +95,7 @@ def identity(settings: Mapping[str, Any]) -> str:
 
 
 def read_results(results: Path) -> list[Record]:
-    """Every record of a results folder that has some.
+    """Every record of a results folder, which must have at least one.
 
     Raises:
         RecordError: there is none, or one cannot be read.

@@ -27,7 +27,7 @@ def describe_cell(results: Path, cell: str) -> str:
         cell: its identity, or the beginning of it.
 
     Raises:
-        RecordError: there is no such record, or there are several.
+        RecordError: no record matches, or several do.
     """
     record = store.find(results, cell)
     name = f"{record['student']} {record['method']} seed {record['seed']}: {record['status']}"
@@ -95,7 +95,7 @@ def _checkpoint(results: Path, record: Record) -> str:
 
 
 def _missing_method(record: Record) -> list[str]:
-    """What is needed for a method that is not here, or whose values here are others."""
+    """What is needed for a method that is missing here, or whose values differ here."""
     if record["method"] == store.NONE:
         return []
     here = _values_here(record["method"], record["student"])
@@ -108,7 +108,7 @@ def _missing_method(record: Record) -> list[str]:
 
 @cache
 def _values_here(method: str, student: str) -> dict[str, Any] | None:
-    """The hyper-parameters that a method has here; None where there is no such method."""
+    """The hyper-parameters of a method here; None if there is no such method."""
     try:
         return create(method, student).hyperparameters()
     except MethodError:
@@ -181,7 +181,7 @@ def _title(record: Record) -> str:
 
 
 def _files(results: Path, record: Record) -> Iterator[tuple[str, str]]:
-    """The files that are there, by kind."""
+    """The files that exist, by kind."""
     cell, place = record["cell"], ResultsFolder(results)
     places = {
         "record": [place.record(cell)],

@@ -47,7 +47,7 @@ def run_cohort(
 ) -> None:
     """Train cells in lockstep, evaluate those that finish, publish a record for each.
 
-    Cells that another process trains are left to it. Cells with a checkpoint go on from there,
+    Cells that another process trains are left to it. Cells with a checkpoint resume from it,
     together where they stand at the same place; a cell's result does not depend on its companions.
 
     Args:
@@ -131,7 +131,7 @@ class _Cohort:
             for learner in learners:
                 self.log.info("%s", summary(learner, position))
         if position.step % self.setup.recipe.accumulation_steps:
-            return  # between two optimisation steps there is a gradient that no checkpoint holds
+            return  # between two optimization steps there is a gradient that no checkpoint holds
         if self.stop():
             self._save(position)
             raise Interrupted(f"{self.job.title}: asked to stop, checkpoint written")

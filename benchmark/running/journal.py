@@ -119,18 +119,18 @@ class Journal:
         self._write(cell, self.entry(cell) | progress)
 
     def entry(self, cell: Cell) -> dict[str, Any]:
-        """What is known of a cell; empty where it is not entered."""
+        """What is known of a cell; empty if it has no entry."""
         path = self._place.entry(cell.identity())
         return _read(path) if path.exists() else {}
 
     def blame(self, cell: Cell) -> int:
-        """Count one more death of a process in a step of the cell; how many there are now."""
+        """Count one more death of a process in a step of the cell; returns the total."""
         deaths = self.entry(cell).get("deaths", 0) + 1
         self.report(cell, deaths=deaths)
         return deaths
 
     def close(self, cell: Cell) -> None:
-        """Drop what a published cell no longer needs; the lock stays, others may look at it."""
+        """Drop what a published cell no longer needs; the lock stays, as others may check it."""
         for path in (self._place.state(cell.identity()), self._place.entry(cell.identity())):
             path.unlink(missing_ok=True)
         for part in self.folder.glob(f".{cell.identity()}.pt-*"):  # a write that was killed

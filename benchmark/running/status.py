@@ -1,4 +1,4 @@
-"""How far the cells of a results folder have come."""
+"""The progress of the cells of a results folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmark.running.journal import Journal
 
 
 def describe_cells(results: Path) -> str:
-    """A table of a results folder's cells: status, epochs, time, reason; then their number."""
+    """A table of a results folder's cells: status, epochs, time, reason; then their counts."""
     journal = Journal(results)
     rows = [_finished(record) for record in store.read_all(results)]
     rows += [_unfinished(entry, journal) for entry in journal.entries() if entry]
@@ -39,7 +39,7 @@ def _finished(record: Record) -> dict[str, Any]:
 
 
 def _unfinished(entry: dict[str, Any], journal: Journal) -> dict[str, Any]:
-    """A cell without a record: running while its lock is held, else waiting to be run."""
+    """A cell without a record: running while its lock is held, else pending."""
     running = journal.locked(entry["cell"])
     progress = f"{entry['epoch']}/{entry['epochs']}" if "epoch" in entry else ""
     if running and "where" in entry:

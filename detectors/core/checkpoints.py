@@ -43,7 +43,7 @@ def read_weights(path: Path, sha256: str | None = None) -> Mapping[str, Tensor]:
     Nothing but tensors and plain values is unpickled.
 
     Args:
-        sha256: :func:`weights_hash` of what a record speaks of; None takes whatever is there.
+        sha256: :func:`weights_hash` that a record names; None accepts any weights.
 
     Raises:
         CheckpointError: the file is missing, no checkpoint, holds other objects or other weights.
@@ -179,11 +179,11 @@ TRAINING_LOG = (
     "numpy.core.multiarray.scalar",
     "numpy._core.multiarray.scalar",
 )
-"""What mmengine's log pickles beside the weights; read as nothing, never called."""
+"""What mmengine's log pickles next to the weights; read as nothing, never called."""
 
 
 def _without_training_log() -> AbstractContextManager[Any]:
-    """Lets torch.load skip the training log that mmengine keeps beside the weights."""
+    """Lets torch.load skip the training log that mmengine keeps next to the weights."""
     safe_globals = getattr(torch.serialization, "safe_globals", None)  # torch 2.6 takes names
     return (
         safe_globals([(_Ignored, name) for name in TRAINING_LOG]) if safe_globals else nullcontext()

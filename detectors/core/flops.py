@@ -80,7 +80,7 @@ def multiply_accumulates(layer: nn.Module, given: Any, result: Any) -> int:
         result: its output.
 
     Raises:
-        DetectorError: a kind of sparse convolution that is not known.
+        DetectorError: an unknown kind of sparse convolution.
     """
     if isinstance(layer, SparseConvolution):
         return index_pairs(layer, given, result) * layer.in_channels * layer.out_channels

@@ -1,4 +1,4 @@
-"""All that the author of a distillation method reads: what she gets and what she returns.
+"""All that the author of a distillation method must read: what a method gets and returns.
 
 Symbols used in shapes: B frames in the batch, N points or voxels of all frames together,
 C channels, H and W rows (along y) and columns (along x) of a bird's-eye-view map, A anchors
@@ -107,7 +107,7 @@ class HeadOutputs:
 
 
 Dense, Boxes = BEVMap, HeadOutputs
-"""What plugins written for version 0.1 call them."""
+"""Their names in plugins written for version 0.1."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ class KDMethod(nn.Module):
     (or a Literal). ``table`` overrides defaults for a family (``"second"``) or a student
     (``"second@4"``). A method's own layers are made in ``build`` and belong to the method: they
     are trained beside the student and never deployed. What a method remembers from step to step
-    must be in parameters or buffers, or follow from ``on_epoch``: an interrupted run goes on from
+    must be in parameters or buffers, or follow from ``on_epoch``: an interrupted run resumes from
     these.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""The embedded set: ray-cast street scenes in KITTI's own folder layout.
+"""The built-in synthetic set: ray-cast street scenes in KITTI's own folder layout.
 
 A 64-beam sensor like KITTI's is cast into random scenes; what it measures and what camera 2 would
 show of each object becomes points, labels and calibration that the KITTI reader reads. Every frame

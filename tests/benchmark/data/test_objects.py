@@ -32,7 +32,7 @@ def check(objects, dataset, positions):
             assert objects.counts[index] == len(expected)
 
 
-def test_objects_of_the_embedded_set(synthetic_root):
+def test_objects_of_the_built_in_set(synthetic_root):
     dataset = KittiDataset(synthetic_root, "train")
     objects = collect(dataset)
     check(objects, dataset, range(len(dataset)))

@@ -14,7 +14,7 @@ from benchmark.report.page import make_content, render, write
 
 HOSTILE = '</script><img src=x onerror="window.hacked=true"><!--\'"&'
 SYNTHETIC = {
-    "name": "the embedded set", "synthetic": True, "fingerprint": "f0",
+    "name": "the built-in set", "synthetic": True, "fingerprint": "f0",
     "train_frames": 10, "val_frames": 5,
 }  # fmt: skip
 
