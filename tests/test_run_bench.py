@@ -212,7 +212,7 @@ def test_data_is_prepared_once_and_for_read_only_folders(tmp_path, capsys):
         (["run", "--precision", "fp8"], "--precision is 'fp8'"),
         (["run", "--plugin", "absent.py"], "absent.py does not exist"),
         (["leaderboard", "--results", "/nowhere"], "holds no records"),
-        (["show", "abc", "--results", "/nowhere"], "no finished cell 'abc'"),
+        (["show", "abc", "--results", "/nowhere"], "no finished cell begins with 'abc'"),
         (["test", "/nowhere.pth", "--data", "synthetic"], "/nowhere.pth does not exist"),
         (["add-external", "no.yaml", "--results", "r", "--labels", "l"], "no.yaml"),
         (["report", "--results", "/nowhere"], "holds no records"),

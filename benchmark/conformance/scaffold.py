@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kd_methods import MethodError, method_names
 
-PLUGIN = '''"""{title}: say here what kind of knowledge it transfers."""
+PLUGIN = '''"""{title}: say here which knowledge it transfers."""
 
 from kd_methods import KDMethod, register
 from kd_methods.core.features import adapter
@@ -14,7 +14,15 @@ from kd_methods.core.features import adapter
 
 @register("{name}", paper="Author et al., Venue", year=2026)
 class {title}(KDMethod):
-    """The student's neck features, through an adapter, follow the teacher's.
+    """The student's neck features, passed through an adapter, match the teacher's.
+
+        L = mean_{{b,i,c}} |a(S) - T|^power,    a(S) = ReLU(BN(W S))
+
+    T and S are the neck features, b a frame, i a BEV cell (or point), c a channel of the
+    teacher. W is a 1x1 convolution to the teacher's width (a linear layer for points).
+
+    Attributes:
+        power: exponent of the absolute difference.
 
     Source: paper, section, equation.
     """

@@ -256,11 +256,11 @@ def match(
     hits = np.zeros((4, 3, len(det)))
     counted = np.zeros((3, 3, len(det)), np.int64)
     objects = gt_offset, *_geometry(gt), gt_role, gt.name == "DontCare"
-    found = det_offset, *_geometry(det), det_role, det_exempt, score, np.lexsort((-score, frame))
+    detected = det_offset, *_geometry(det), det_role, det_exempt, score, np.lexsort((-score, frame))
     limits = min_overlap.table()
 
     def work(begin: int, end: int) -> None:
-        kernels.match_frames(begin, end, *objects, *found, limits, first, hits, counted)
+        kernels.match_frames(begin, end, *objects, *detected, limits, first, hits, counted)
 
     _in_threads(work, len(detections))
     oriented = not (det.alpha == -10).any()
