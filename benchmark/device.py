@@ -63,7 +63,9 @@ def choose_precision(name: str, device: torch.device) -> str:
     if name == "auto":
         return "bf16" if _fast_bf16(device) else "fp32"
     if name not in PRECISIONS:
-        raise SettingError(f"precision {name!r}: use auto or one of {', '.join(PRECISIONS)}")
+        raise SettingError(
+            f"unknown precision {name!r}; use auto or one of {', '.join(PRECISIONS)}"
+        )
     if name == "fp16" and device.type != "cuda":
         raise SettingError("precision 'fp16' needs a CUDA device; use bf16 or fp32 here")
     return name

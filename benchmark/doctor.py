@@ -1,4 +1,4 @@
-"""What works on this machine, and what to do about the rest."""
+"""What works on this machine, and how to fix the rest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmark.records.provenance import TOOLS
 
 GIGA = 1e9
 LOW_DISK, NO_DISK = 10.0, 1.0
-"""Free gigabytes below which there is a warning, a problem."""
+"""Free gigabytes below which there is a warning or a problem."""
 SIZE = 1024
 """Side of the matrices whose product is timed."""
 REPEATS = 5
@@ -28,8 +28,8 @@ class Finding:
 
     Attributes:
         level: ``ok``; ``warning`` where something optional is missing; ``problem`` where the
-            benchmark cannot run, or not rightly.
-        subject: what was looked at.
+            benchmark cannot run, or not correctly.
+        subject: what was checked.
         told: what was found.
         remedy: what to do; empty where all is well.
     """
@@ -45,11 +45,11 @@ class Finding:
 
 
 def examine(data: Path | None, cache: Path) -> Iterator[Finding]:
-    """Look at everything that a run needs.
+    """Check everything that a run needs.
 
     Args:
-        data: folder in KITTI's layout to look at too.
-        cache: folder whose disk is looked at.
+        data: folder in KITTI's layout to check too.
+        cache: folder whose disk is checked.
     """
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("Python", _python),
@@ -68,9 +68,9 @@ def examine(data: Path | None, cache: Path) -> Iterator[Finding]:
     for subject, check in checks:
         try:
             yield from check()
-        except Exception as error:  # whatever a broken installation raises is what is looked for
+        except Exception as error:  # a broken installation may raise anything
             told = f"{type(error).__name__}: {error}".splitlines()[0]
-            yield Finding("problem", subject, told, "see the problems above, or install again")
+            yield Finding("problem", subject, told, "fix the problems above, or reinstall")
 
 
 def _python() -> Iterator[Finding]:
@@ -104,7 +104,7 @@ def _packages() -> Iterator[Finding]:
         remedy = "pip install --constraint constraints.txt --editable ."
         yield Finding("problem", "packages", "; ".join(wrong), remedy)
     else:
-        yield Finding("ok", "packages", f"{len(asked)} requirements looked at")
+        yield Finding("ok", "packages", f"{len(asked)} requirements checked")
 
 
 ALTERNATIVES = {
@@ -129,13 +129,13 @@ def _installed(name: str) -> list[str]:
 def _mmcv() -> Iterator[Finding]:
     found = _installed("mmcv-lite")
     if len(found) > 1:
-        told = "mmcv and mmcv-lite share one folder, each over the other's files"
+        told = "mmcv and mmcv-lite are installed in one folder and overwrite each other"
         remedy = "pip uninstall --yes mmcv mmcv-lite, then install the one you want"
         yield Finding("problem", "mmcv", told, remedy)
     elif not found:
         yield Finding("problem", "mmcv", "not installed", "pip install 'mmcv-lite>=2.0.0,<2.2'")
     else:
-        kind = "compiled" if found == ["mmcv"] else "without compiled operators, which is enough"
+        kind = "compiled" if found == ["mmcv"] else "without compiled operators, which suffices"
         yield Finding("ok", "mmcv", f"{found[0]} {_version(found[0])}, {kind}")
 
 
@@ -148,7 +148,9 @@ def _torch() -> Iterator[Finding]:
         yield Finding("ok", "PyTorch", f"{told}, CUDA {torch.version.cuda}: {', '.join(names)}")
     elif shutil.which("nvidia-smi"):
         remedy = "install PyTorch's build for your CUDA (pytorch.org), or update the driver"
-        yield Finding("warning", "PyTorch", f"{told}; there is a GPU, but no CUDA", remedy)
+        yield Finding(
+            "warning", "PyTorch", f"{told}; there is a GPU, but PyTorch cannot use CUDA", remedy
+        )
     else:
         yield Finding("ok", "PyTorch", f"{told}, CPU")
 
@@ -160,12 +162,16 @@ def _spconv() -> Iterator[Finding]:
     told = ", ".join(f"{name} {_version(name)}" for name in found)
     if len(found) > 1:
         remedy = f"pip uninstall --yes {' '.join(found)}, then install the one you want"
-        yield Finding("problem", "spconv", f"{told} share one folder", remedy)
+        yield Finding("problem", "spconv", f"{told} are installed in one folder", remedy)
         return
     importlib.import_module("spconv.pytorch")
     if torch.cuda.is_available() and found == ["spconv"]:
-        remedy = "pip uninstall --yes spconv, then pip install spconv-cu120 or as your CUDA"
-        yield Finding("warning", "spconv", f"{told} has no CUDA: SECOND needs the CPU", remedy)
+        remedy = (
+            "pip uninstall --yes spconv, then pip install spconv-cu120 or the one for your CUDA"
+        )
+        yield Finding(
+            "warning", "spconv", f"{told} has no CUDA: SECOND runs on the CPU only", remedy
+        )
     else:
         yield Finding("ok", "spconv", told)
 
@@ -181,7 +187,7 @@ def _operators() -> Iterator[Finding]:
 
 
 def _precision() -> Iterator[Finding]:
-    """What ``--precision auto`` takes, and how fast bf16 is beside fp32."""
+    """What ``--precision auto`` chooses, and the speed of bf16 relative to fp32."""
     import torch
     from torch.utils.benchmark import Timer
 
@@ -196,7 +202,7 @@ def _precision() -> Iterator[Finding]:
         seconds[dtype] = min(timer.timeit(1).median for _ in range(REPEATS))
     ratio = seconds[torch.float32] / seconds[torch.bfloat16]
     chosen = choose_precision("auto", device)
-    told = f"auto is {chosen}; bf16 products are {ratio:.1f} times as fast as fp32's"
+    told = f"auto is {chosen}; bf16 matrix products are {ratio:.1f} times as fast as fp32's"
     if chosen == "bf16" and ratio < 1:
         remedy = "compare with --precision fp32 before a long run"
         yield Finding("warning", "precision", told, remedy)
@@ -239,7 +245,9 @@ def _disk(cache: Path) -> Iterator[Finding]:
     level: Literal["ok", "warning", "problem"] = "ok" if free > LOW_DISK else "warning"
     if free < NO_DISK:
         level = "problem"
-    remedy = "" if level == "ok" else "free some space, or give --cache and --results elsewhere"
+    remedy = (
+        "" if level == "ok" else "free some space, or put --cache and --results on another disk"
+    )
     yield Finding(level, "disk", f"{free:.0f} GB free at {folder}", remedy)
 
 
@@ -255,4 +263,4 @@ def _data(root: Path) -> Iterator[Finding]:
         yield Finding("problem", "data", str(error), f"run_bench.py data verify {root}")
         return
     counts = " and ".join(f"{len(dataset)} {split}" for split, dataset in splits.items())
-    yield Finding("ok", "data", f"{root}: {counts} frames, the first of each can be read")
+    yield Finding("ok", "data", f"{root}: {counts} frames; the first of each is readable")

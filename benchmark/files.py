@@ -66,7 +66,7 @@ def write_once(path: Path, content: bytes) -> None:
     """Create a file with its whole contents, by one process only however many try.
 
     Raises:
-        FileExistsError: the file is there.
+        FileExistsError: the file exists.
         DiskFullError: nothing is written.
     """
     temporary = _write_beside(path, content)
@@ -78,7 +78,7 @@ def write_once(path: Path, content: bytes) -> None:
 
 
 def _write_beside(path: Path, content: bytes) -> Path:
-    """The new contents of a file as a hidden file beside it, nothing if they cannot be written."""
+    """The new contents of a file as a hidden file next to it; none if they cannot be written."""
     with telling_of_full_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")

@@ -89,7 +89,7 @@ class PointRCNN(Family):
                 if len(points) != grid.num_points:
                     raise DetectorError(
                         f"frame {index} of the batch has {len(points)} points; "
-                        f"{self.name} wants {grid.num_points} sampled from each frame"
+                        f"{self.name} needs exactly {grid.num_points} sampled from each frame"
                     )
             return Inputs(batch, {})
 
@@ -114,7 +114,7 @@ class PointRCNN(Family):
     def taps(self, model: Model, needs: set[str]) -> Hooks:
         if needs & {"stages:pre_relu", "neck:pre_relu"}:
             raise DetectorError(
-                f"{self.name} pools over neighbours after the ReLU: there are no pre-activations"
+                f"{self.name} pools over neighbours after the ReLU, so it has no pre-activations"
             )
         modules = {
             "local": model.neck,
@@ -195,7 +195,7 @@ class PointRCNN(Family):
         whole = self.default_grid().num_points
         if grid.num_points < 1 or any(grid.num_points * n % whole for n in counts):
             raise DetectorError(
-                f"num_points is {grid.num_points}; {self.name} quarters it four times, "
+                f"num_points is {grid.num_points}; {self.name} divides it by 4 four times; "
                 f"make it a multiple of {whole // min(counts)}"
             )
         return tuple(grid.num_points * n // whole for n in counts)

@@ -63,7 +63,7 @@ class Connector(nn.Module):
         super().__init__()
         if not teacher.dense or teacher.batch_norm is None:
             raise MethodError(
-                "overhaul compares pre-activations of maps after a batch norm; "
+                "overhaul compares pre-activations of BEV feature maps after a batch norm; "
                 "this family's stages are not such maps"
             )
         convolution = nn.Conv2d(student.channels, teacher.channels, 1, bias=False)

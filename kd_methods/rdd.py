@@ -60,7 +60,7 @@ class RDD(KDMethod):
 
     def build(self, teacher: Spec, student: Spec) -> None:
         if teacher.neck.dense != student.neck.dense:
-            raise MethodError("rdd: teacher and student differ in the kind of their neck")
+            raise MethodError("rdd: teacher and student have different kinds of neck")
         self.adapter = adapter(student.neck, teacher.neck)
 
     def loss(self, teacher: Outputs, student: Outputs, batch: Batch) -> dict[str, Tensor]:
@@ -83,7 +83,7 @@ class RDD(KDMethod):
 
     def _check(self, neck: BEVMap | Points, head: HeadOutputs) -> None:
         if isinstance(neck, Points) and len(neck.values) != head.class_logits[..., 0].numel():
-            raise MethodError("rdd: a neck of points needs one prior for each point")
+            raise MethodError("rdd: a neck of points needs one prior per point")
 
     def _proposals(self, head: HeadOutputs) -> Tensor:
         """(B, M) the highest-scoring priors of each frame, by their best class."""

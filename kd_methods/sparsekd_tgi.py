@@ -50,7 +50,7 @@ class SparseKDTGI(KDMethod):
     def build(self, teacher: Spec, student: Spec) -> None:
         if self.family == "pointrcnn" and self.way != "FNAV2":
             raise MethodError(
-                f"sparsekd_tgi:way={self.way} cannot tell what PointRCNN's layers read; use FNAV2"
+                f"sparsekd_tgi:way={self.way} cannot tell what layers of PointRCNN read; use FNAV2"
             )
 
     @torch.no_grad()
@@ -163,14 +163,16 @@ class _Network:
     def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
         ours, theirs = dict(_weighted(student)), dict(_weighted(teacher))
         if list(ours) != list(theirs):
-            raise MethodError("sparsekd_tgi: teacher and student differ in their layers")
+            raise MethodError("sparsekd_tgi: teacher and student have different layers")
         norms = {name: module for name, module in theirs.items() if isinstance(module, _BatchNorm)}
         self.layers = [
             Pair(name, module, ours[name]) for name, module in theirs.items() if name not in norms
         ]
         for layer in self.layers:
             if layer.outputs.student > layer.outputs.teacher:
-                raise MethodError(f"sparsekd_tgi: {layer.name} is wider in the student")
+                raise MethodError(
+                    f"sparsekd_tgi: {layer.name} is wider in the student than in the teacher"
+                )
         for name, norm in norms.items():
             self._owner(name).norms = (norm, ours[name])
         lists = [
@@ -200,7 +202,7 @@ class _Network:
                 start += part.outputs.teacher
             groups.append(start + torch.arange(last))
             return torch.cat(groups)
-        raise MethodError(f"sparsekd_tgi: it does not show which layers {layer.name} reads")
+        raise MethodError(f"sparsekd_tgi: cannot tell which layers {layer.name} reads")
 
     def sources(self, layer: Pair) -> Iterator[tuple[Source, int, int]]:
         """Candidate sources of a layer, most likely first, with raw channels before and after each.
@@ -281,7 +283,7 @@ class _Network:
             if "." not in place and not (own.isdigit() and int(place) > int(own))
         ]
         if not candidates:
-            raise MethodError(f"sparsekd_tgi: it does not show which layer {norm} follows")
+            raise MethodError(f"sparsekd_tgi: cannot tell which layer {norm} follows")
         return candidates[-1]
 
     def _within(self, module: str) -> Source:

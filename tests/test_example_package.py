@@ -64,7 +64,7 @@ def test_the_method_is_listed_and_trained(environment, tmp_path):
 
 def test_without_the_package_the_method_is_unknown(capsys):
     assert run_bench.main(["run", "--methods", "channel_mean"]) == BAD_INPUT
-    assert "no method 'channel_mean'" in capsys.readouterr().err
+    assert "unknown method 'channel_mean'" in capsys.readouterr().err
 
 
 def test_the_example_is_under_30_lines_of_code():

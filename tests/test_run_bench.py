@@ -54,7 +54,7 @@ def options(tmp_path):
             str(tmp_path / "cache"), "--precision", "fp32"]  # fmt: skip
 
 
-def test_a_matrix_from_the_embedded_data_to_a_leaderboard(options, tmp_path, capfd):
+def test_a_matrix_from_the_built_in_data_to_a_leaderboard(options, tmp_path, capfd):
     plugin = tmp_path / "stranger.py"
     plugin.write_text(PLUGIN)
     command = ["run", *options, "--methods", "none,of_a_stranger", "--plugin", str(plugin)]
@@ -211,11 +211,11 @@ def test_data_is_prepared_once_and_for_read_only_folders(tmp_path, capsys):
         (["run", "--device", "tpu9"], "device 'tpu9' cannot be used"),
         (["run", "--precision", "fp8"], "--precision is 'fp8'"),
         (["run", "--plugin", "absent.py"], "absent.py does not exist"),
-        (["leaderboard", "--results", "/nowhere"], "holds no record"),
-        (["show", "abc", "--results", "/nowhere"], "no finished cell 'abc'"),
+        (["leaderboard", "--results", "/nowhere"], "holds no records"),
+        (["show", "abc", "--results", "/nowhere"], "no finished cell begins with 'abc'"),
         (["test", "/nowhere.pth", "--data", "synthetic"], "/nowhere.pth does not exist"),
         (["add-external", "no.yaml", "--results", "r", "--labels", "l"], "no.yaml"),
-        (["report", "--results", "/nowhere"], "holds no record"),
+        (["report", "--results", "/nowhere"], "holds no records"),
         (["evaluate", "--labels", "/nowhere", "--detections", "/nowhere"], "/nowhere"),
     ],
 )

@@ -1,1 +1,1 @@
-"""The commands of run_bench.py: one file per group, options beside what they do."""
+"""The commands of run_bench.py: one file per group, options next to what they do."""

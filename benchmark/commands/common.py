@@ -23,7 +23,7 @@ def add_cache(command: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path(".cache/pointkd"),
         metavar="DIR",
-        help="keeps generated data, objects, teachers and model costs (default %(default)s)",
+        help="for generated data, objects, teachers and model costs (default %(default)s)",
     )
 
 
@@ -35,5 +35,5 @@ def add_device(command: argparse.ArgumentParser) -> None:
 def positive(text: str) -> int:
     """A whole number of at least 1, as an option's type."""
     if not (text.isdigit() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
     return int(text)

@@ -16,15 +16,15 @@ def add(commands: Any) -> None:
     check = kinds.add_parser("verify", help="read every file of a KITTI folder")
     check.add_argument("data", type=Path, metavar="DIR")
     check.set_defaults(command=verify_data)
-    prepare = kinds.add_parser("prepare", help="collect the objects that training pastes")
+    prepare = kinds.add_parser("prepare", help="collect the objects for object sampling")
     prepare.add_argument("data", type=Path, metavar="DIR")
     add_cache(prepare)
     prepare.set_defaults(command=prepare_data)
-    compare = kinds.add_parser("compare", help="how alike two KITTI folders are")
+    compare = kinds.add_parser("compare", help="compare the statistics of two KITTI folders")
     compare.add_argument("data", type=Path, metavar="DIR")
     compare.add_argument("other", type=Path, metavar="OTHER")
     compare.add_argument("--split", default="train", help="default %(default)s")
-    compare.add_argument("--pictures", type=Path, metavar="FOLDER", help="write pictures there")
+    compare.add_argument("--pictures", type=Path, metavar="FOLDER", help="write plots there")
     compare.set_defaults(command=compare_data)
     make = kinds.add_parser("synthesize", help="generate a synthetic data set")
     make.add_argument("data", type=Path, metavar="DIR")
@@ -40,7 +40,7 @@ def verify_data(options: argparse.Namespace) -> int:
     from benchmark.data.kitti import verify
 
     problems = verify(options.data)
-    print("\n".join(problems) or f"{options.data}: no problem found")
+    print("\n".join(problems) or f"{options.data}: no problems found")
     return BAD_INPUT if problems else DONE
 
 

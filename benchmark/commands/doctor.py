@@ -11,8 +11,8 @@ from benchmark.commands.common import CELLS_FAILED, DONE, add_cache
 
 def add(commands: Any) -> None:
     """The command and its options."""
-    command = commands.add_parser("doctor", help="what works on this machine")
-    command.add_argument("--data", type=Path, metavar="DIR", help="a KITTI folder to look at")
+    command = commands.add_parser("doctor", help="check what works on this machine")
+    command.add_argument("--data", type=Path, metavar="DIR", help="also check this KITTI folder")
     add_cache(command)
     command.set_defaults(command=diagnose)
 

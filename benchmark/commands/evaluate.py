@@ -14,14 +14,14 @@ def add(commands: Any) -> None:
     command = commands.add_parser("evaluate", help="score KITTI result files of any detector")
     command.set_defaults(command=evaluate)
     add = command.add_argument
-    add("--labels", type=Path, required=True, metavar="DIR", help="label_2 of the ground truth")
-    add("--detections", type=Path, required=True, metavar="DIR", help="result files")
-    add("--split", type=Path, metavar="FILE", help="list of frames; default: all labels")
-    add("--json", type=Path, metavar="FILE", help="write all figures there too")
-    add("--missing-as-empty", action="store_true", help="a missing result file has no detection")
+    add("--labels", type=Path, required=True, metavar="DIR", help="ground-truth label_2 folder")
+    add("--detections", type=Path, required=True, metavar="DIR", help="folder of result files")
+    add("--split", type=Path, metavar="FILE", help="file that lists the frames; default: all")
+    add("--json", type=Path, metavar="FILE", help="also write all figures to this file")
+    add("--missing-as-empty", action="store_true", help="read a missing file as no detections")
     add("--loose", action="store_true", help="the looser set of overlaps")
-    add("--by-distance", action="store_true", help="also for 0-30, 30-50 and over 50 m")
-    add("--points", type=Path, metavar="DIR", help="KITTI training folder: also by points in box")
+    add("--by-distance", action="store_true", help="also AP at 0-30, 30-50 and over 50 m")
+    add("--points", type=Path, metavar="DIR", help="KITTI training folder: also by point count")
     add("--curves", type=Path, metavar="PREFIX", help="precision-recall curves as CSV and PNG")
 
 

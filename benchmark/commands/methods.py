@@ -13,19 +13,21 @@ from benchmark.commands.common import CELLS_FAILED, DONE
 
 def add(commands: Any) -> None:
     """The commands and their options."""
-    listing = commands.add_parser("list", help="what there is").add_subparsers(required=True)
+    listing = commands.add_parser("list", help="list methods or detectors").add_subparsers(
+        required=True
+    )
     methods = listing.add_parser("methods")
     methods.add_argument("--plugin", type=Path, action="append", default=[], metavar="FILE")
     methods.set_defaults(command=list_methods)
     listing.add_parser("detectors").set_defaults(command=list_detectors)
-    check = commands.add_parser("check-method", help="does a method keep to the interface?")
+    check = commands.add_parser("check-method", help="check a method against the interface")
     check.add_argument("method", metavar="NAME|FILE")
     check.add_argument("--students", help="default: one of each family")
-    check.add_argument("--pdb", action="store_true", help="stop where the method raises an error")
+    check.add_argument("--pdb", action="store_true", help="debug where the method raises an error")
     check.set_defaults(command=check_method)
-    new = commands.add_parser("new-method", help="a plugin file and its test, ready to edit")
+    new = commands.add_parser("new-method", help="write a plugin file and its test to edit")
     new.add_argument("name", metavar="NAME")
-    new.add_argument("--folder", type=Path, default=Path(), help="default: the current one")
+    new.add_argument("--folder", type=Path, default=Path(), help="default: the current folder")
     new.set_defaults(command=new_method)
 
 
@@ -58,7 +60,7 @@ def list_detectors(options: argparse.Namespace) -> int:
 
     for name, listed in FAMILIES.items():
         ratios = ", ".join(f"{name}@{ratio}" for ratio in listed.ratios)
-        print(f"{name} (teacher); students {ratios} or any other ratio")
+        print(f"{name} (teacher); students {ratios} or any other compression ratio")
     return DONE
 
 
@@ -83,7 +85,7 @@ def check_method(options: argparse.Namespace) -> int:
 
 
 def _debug(error: Exception) -> None:
-    """Let a debugger look at the place of an error."""
+    """Open a debugger where an error was raised."""
     traceback.print_exception(error)
     pdb.post_mortem(error.__traceback__)
 

@@ -11,20 +11,22 @@ from benchmark.commands.common import BAD_INPUT, DONE, add_cache, add_device, ad
 
 def add(commands: Any) -> None:
     """The commands and their options."""
-    add_results(_command(commands, "leaderboard", show_leaderboard, "tables from the records"))
-    add_results(_command(commands, "report", write_report, "a page to explore, plots for papers"))
-    add_results(_command(commands, "status", show_status, "how far the cells of a folder are"))
-    command = _command(commands, "show", show_cell, "everything behind one number")
-    command.add_argument("cell", metavar="CELL", help="its beginning is enough")
+    add_results(_command(commands, "leaderboard", show_leaderboard, "make tables from the records"))
+    add_results(
+        _command(commands, "report", write_report, "make an interactive page and plots for papers")
+    )
+    add_results(_command(commands, "status", show_status, "show the progress of each cell"))
+    command = _command(commands, "show", show_cell, "show everything about one cell")
+    command.add_argument("cell", metavar="CELL", help="its first characters are enough")
     add_results(command)
-    command = _command(commands, "verify-records", verify_records, "is a set of records sound?")
+    command = _command(commands, "verify-records", verify_records, "check a set of records")
     command.add_argument("results", type=Path, metavar="DIR")
     _add_networks(commands)
     _add_external(commands)
 
 
 def show_status(options: argparse.Namespace) -> int:
-    """Print every cell of a results folder with how far it has come."""
+    """Print every cell of a results folder with its progress."""
     from benchmark.running.status import describe_cells
 
     print(describe_cells(options.results))
@@ -51,7 +53,7 @@ def write_report(options: argparse.Namespace) -> int:
 
 
 def show_cell(options: argparse.Namespace) -> int:
-    """Print everything behind one number."""
+    """Print everything about one cell."""
     from benchmark.report.cell import describe_cell
 
     print(describe_cell(options.results, options.cell))
@@ -63,7 +65,7 @@ def verify_records(options: argparse.Namespace) -> int:
     from benchmark.leaderboard.verification import verify_records
 
     problems = verify_records(options.results)
-    print("\n".join(problems) or f"{options.results}: no problem found")
+    print("\n".join(problems) or f"{options.results}: no problems found")
     return BAD_INPUT if problems else DONE
 
 
@@ -104,27 +106,29 @@ def _command(commands: Any, name: str, function: Any, told: str) -> argparse.Arg
 
 def _add_networks(commands: Any) -> None:
     """What is done with trained networks."""
-    command = _command(commands, "export", export_model, "a trained network for plain mmdet3d")
-    told = "as `status` prints it; its beginning is enough"
+    command = _command(commands, "export", export_model, "save a network for plain mmdet3d")
+    told = "as `status` prints it; its first characters are enough"
     command.add_argument("cell", metavar="CELL", help=told)
-    command.add_argument("folder", type=Path, metavar="DIR", help="gets model.pth and config.py")
+    command.add_argument("folder", type=Path, metavar="DIR", help="for model.pth and config.py")
     add_results(command)
     command = _command(commands, "test", score_network, "evaluate a trained network")
     add = command.add_argument
-    add("checkpoint", metavar="CHECKPOINT", help="a .pth file, a folder that `export` wrote, or "
-        "with --results a cell")  # fmt: skip
+    add("checkpoint", metavar="CHECKPOINT", help="a .pth file, a folder written by `export` or, "
+        "with --results, a cell")  # fmt: skip
     add("--data", required=True, help="folder in KITTI's layout, or 'synthetic'")
-    add_results(command, required=False, help="of the cell")
-    add("--student", help="what a file of elsewhere is the weights of, e.g. second@4")
-    add("--export", type=Path, metavar="DIR", help="gets a KITTI result file for each frame")
+    add_results(command, required=False, help="results folder of the cell")
+    add("--student", help="network of a .pth file made elsewhere, e.g. second@4")
+    add("--export", type=Path, metavar="DIR", help="write a KITTI result file per frame there")
     add_device(command)
     add_cache(command)
 
 
 def _add_external(commands: Any) -> None:
-    command = _command(commands, "add-external", add_external, "results of other code as a row")
+    command = _command(
+        commands, "add-external", add_external, "add a row for results of other code"
+    )
     add = command.add_argument
-    add("card", type=Path, metavar="CARD", help="a .yaml file, see results/README.md")
+    add("card", type=Path, metavar="CARD", help="a .yaml file; see results/README.md")
     add_results(command)
-    add("--labels", type=Path, required=True, metavar="DIR", help="label_2 of the ground truth")
-    add("--split", type=Path, metavar="FILE", help="list of frames; default: all labels")
+    add("--labels", type=Path, required=True, metavar="DIR", help="ground-truth label_2 folder")
+    add("--split", type=Path, metavar="FILE", help="file that lists the frames; default: all")

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         found = run_matrix(matrix, workplace, execute, options.retry, options.shard)
     except (Interrupted, KeyboardInterrupt) as stop:
-        print(f"interrupted: {str(stop) or 'the same command goes on from here'}", file=sys.stderr)
+        print(f"interrupted: {str(stop) or 'run the same command to resume'}", file=sys.stderr)
         return CELLS_FAILED
     everything = store.read_all(workplace.results)
     print(leaderboard.write(workplace.results, everything))
@@ -77,7 +77,7 @@ def _add_fields(command: argparse.ArgumentParser) -> None:
         nargs="?",
         metavar="MATRIX",
         help=f"a .yaml file, or one of {', '.join(bundled.names('matrices'))}; "
-        "the options below win over its fields of the same names",
+        "the options below override its fields of the same names",
     )
     add("--data", help="folder in KITTI's layout, or 'synthetic' (default)")
     profiles = ", ".join(bundled.names("profiles"))
@@ -85,7 +85,7 @@ def _add_fields(command: argparse.ArgumentParser) -> None:
     add("--students", help="e.g. pointpillars@4,second@4; default pointpillars@4")
     add("--methods", help="e.g. none,fitnet:weight=3,logit_kd+fitnet; default all")
     add("--seeds", help="e.g. 0,1,2; default 0")
-    add("--epochs", type=int, help="instead of the profile's")
+    add("--epochs", type=int, help="override the profile's")
     add("--results", metavar="DIR", help="default results/run, or results/MATRIX")
     add("--precision", help="auto (default: bf16 where it is fast), fp32, bf16, fp16")
     add("--weighting", help="source: the methods' own weights (default); balanced: losses scaled "
@@ -95,16 +95,16 @@ def _add_fields(command: argparse.ArgumentParser) -> None:
         dest="plugins",
         action="append",
         metavar="FILE",
-        help="a file that registers methods; may be given again",
+        help="a file that registers methods; may be repeated",
     )
     add(
         "--teacher",
         dest="teachers",
         action="append",
         metavar="FAMILY=FILE",
-        help="an mmdet3d checkpoint instead of a trained teacher; may be given again",
+        help="an mmdet3d checkpoint instead of a trained teacher; may be repeated",
     )
-    add("--cohort-size", type=int, metavar="N", help="most cells that train in lockstep")
+    add("--cohort-size", type=int, metavar="N", help="train at most N cells in lockstep")
 
 
 def _add_execution(command: argparse.ArgumentParser) -> None:
@@ -117,33 +117,33 @@ def _add_execution(command: argparse.ArgumentParser) -> None:
         type=_statuses,
         default=(),
         metavar="STATUSES",
-        help="run cells again that ended so, e.g. failed,diverged",
+        help="run cells with these statuses again, e.g. failed,diverged",
     )
-    add("--shard", type=_shard, metavar="I/N", help="every N-th cohort, the I-th of them first")
+    add("--shard", type=_shard, metavar="I/N", help="every N-th cohort, starting with the I-th")
     add("--executor", default="local", choices=("local", "ray"), help="default %(default)s")
     add(
         "--here",
         dest="executor",
         action="store_const",
         const="here",
-        help="in this process, where a breakpoint() of a method stops; nothing is isolated",
+        help="in this process, so that a method's breakpoint() stops; cells are not isolated",
     )
-    add("--address", help="of a running Ray cluster; default: a new one on this machine")
+    add("--address", help="of a running Ray cluster; default: start one on this machine")
     add(
         "--patience",
         type=float,
         default=15.0,
         metavar="MINUTES",
-        help="end a process that does nothing for so long (default %(default)s)",
+        help="kill a process that makes no progress for this long (default %(default)s)",
     )
     add(
         "--checkpoint-every",
         type=float,
         default=5.0,
         metavar="MINUTES",
-        help="time between two checkpoints (default %(default)s)",
+        help="time between checkpoints (default %(default)s)",
     )
-    add("--dry-run", action="store_true", help="print what would be run, how long, how large")
+    add("--dry-run", action="store_true", help="print what would run, its time and disk space")
 
 
 def _shard(text: str) -> Any:
@@ -151,12 +151,12 @@ def _shard(text: str) -> Any:
 
     index, _, shards = text.partition("/")
     if not (index.isdigit() and shards.isdigit() and 1 <= int(index) <= int(shards)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not i/n with i from 1 to n, e.g. 2/8")
+        raise argparse.ArgumentTypeError(f"{text!r} must be I/N with I from 1 to N, e.g. 2/8")
     return Shard(int(index) - 1, int(shards))
 
 
 def _statuses(text: str) -> list[str]:
     words = [word.strip() for word in text.split(",")]
     if not set(words) <= {"failed", "diverged", "skipped"}:
-        raise argparse.ArgumentTypeError(f"{text!r}: give some of failed,diverged,skipped")
+        raise argparse.ArgumentTypeError(f"{text!r}: choose from failed,diverged,skipped")
     return words

@@ -1,1 +1,1 @@
-"""What to run: request, matrix of cells, profile, recipe, and the YAML files that come along."""
+"""What to run: request, matrix of cells, profile, recipe, and the built-in YAML files."""

@@ -58,7 +58,7 @@ class Cell:
         precision: ``fp32``, ``bf16`` or ``fp16``.
         teacher: identity of the teacher's cell, empty where there is none.
         checkpoint: hash of the file whose weights it takes, empty where it is trained.
-        source: hash of the plugin that the method is from, empty for the methods that come along.
+        source: hash of the method's plugin, empty for built-in methods.
     """
 
     data: Data

@@ -32,9 +32,9 @@ class Profile:
         name: file name without its ending.
         purpose: what it is good for, printed under every table.
         recipes: how each family is trained; in the file ``defaults`` and, over them, ``families``.
-        synthetic: how many frames the embedded data set has (``train``, ``val``), how far its
+        synthetic: how many frames the built-in set has (``train``, ``val``), how far its
             objects stand (``max_range``, metres) and its ``seed``.
-        max_frames: at most so many frames of a split are used, the first of its list.
+        max_frames: most frames of a split that are used, from the start of its list.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Profile:
 
 
 def load_profile(name: str, epochs: int | None = None) -> Profile:
-    """A profile by name, or from a YAML file of one's own.
+    """A profile by name, or from the user's YAML file.
 
     Args:
         epochs: instead of the file's, for every family.
@@ -103,7 +103,7 @@ class _Synthetic:
 
 
 def _pairs(value: Any, path: str, problems: Problems) -> Mapping[str, Any]:
-    """A mapping as it is; nothing stands for an empty one."""
+    """A mapping as it is; an absent one is empty."""
     if not isinstance(value, Mapping | None):
         problems.append(f"{path} is {value!r}; it must be 'field: value' pairs")
         return {}
@@ -131,7 +131,7 @@ def _find(name: str) -> tuple[str, str]:
     known = bundled.names("profiles")
     if name not in known:
         raise ProfileError(
-            f"no profile {name!r}{suggestion(name, known)}; there are {', '.join(known)}, "
+            f"unknown profile {name!r}{suggestion(name, known)}; known are {', '.join(known)}, "
             "or give the path of a .yaml file"
         )
     return name, bundled.text("profiles", name)
@@ -143,7 +143,7 @@ def _recipes(fields: Mapping[str, Any], epochs: int | None, problems: Problems) 
     defaults = dict(_pairs(fields.get("defaults"), "defaults", ignored))
     families = _pairs(fields.get("families"), "families", ignored) or dict.fromkeys(FAMILIES)
     problems += [
-        f"families.{name} is no detector{suggestion(str(name), FAMILIES)}; there are "
+        f"families.{name}: unknown detector{suggestion(str(name), FAMILIES)}; known are "
         f"{', '.join(FAMILIES)}"
         for name in families
         if name not in FAMILIES

@@ -25,7 +25,7 @@ def read_dataclass(kind: type, value: Any, path: str, problems: Problems) -> Any
         The instance, or None if there was a problem.
     """
     if not isinstance(value, Mapping):
-        problems.append(f"{path or 'it'} is {value!r}; it must be 'field: value' pairs")
+        problems.append(f"{path or 'the file'} is {value!r}; it must be 'field: value' pairs")
         return None
     fields = {field.name: field for field in dataclasses.fields(kind)}
     before = len(problems)

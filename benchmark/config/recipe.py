@@ -50,7 +50,7 @@ class OneCycle:
     mmdet3d's configs/_base_/schedules/cyclic-40e.py, in the terms of PyTorch's OneCycleLR.
 
     Attributes:
-        pct_start: share of the optimisation steps in the first phase, 0 to 1.
+        pct_start: share of the optimization steps in the first phase, 0 to 1.
         div_factor: the first phase heads for the initial learning rate times this.
         final_div_factor: the second phase heads for the initial learning rate over this.
         base_momentum: first beta that the first phase heads for.
@@ -70,10 +70,10 @@ class Recipe:
 
     Attributes:
         epochs: passes over the training frames.
-        batch_size: frames per optimisation step.
+        batch_size: frames per optimization step.
         micro_batch_size: frames per forward pass, which batch norm sees; the gradients of
-            batch_size / micro_batch_size passes are accumulated and averaged, as mmdet3d's GPUs
-            do, then clipped.
+            batch_size / micro_batch_size micro-batches are accumulated and averaged, as
+            mmdet3d's GPUs do, then clipped.
         learning_rate: at the start of the cycle.
         betas: AdamW's, the first at the start of the cycle.
         weight_decay: AdamW's.
@@ -83,7 +83,7 @@ class Recipe:
         grid: the detector's; None is mmdet3d's own.
 
     Raises:
-        ValueError: batch_size is no multiple of micro_batch_size.
+        ValueError: batch_size is not a multiple of micro_batch_size.
     """
 
     epochs: int = field(metadata={"least": 1})
@@ -115,7 +115,7 @@ class Recipe:
 
     @property
     def accumulation_steps(self) -> int:
-        """Micro-batches per optimisation step."""
+        """Micro-batches per optimization step."""
         return self.batch_size // self.micro_batch_size
 
     @property

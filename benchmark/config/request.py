@@ -87,7 +87,7 @@ def read_request(matrix: str | None, options: Mapping[str, Any]) -> Request:
     if matrix is not None:
         fields.setdefault("results", str(Path("results") / Path(matrix).stem))
     problems = [
-        f"{name} is no field{suggestion(str(name), FIELDS)}; there are {', '.join(FIELDS)}"
+        f"{name}: unknown field{suggestion(str(name), FIELDS)}; known are {', '.join(FIELDS)}"
         for name in fields
         if name not in FIELDS
     ]
@@ -129,7 +129,7 @@ def _load(matrix: str | None) -> tuple[str, Path, dict[str, Any]]:
         folder = Path()
     else:
         raise RequestError(
-            f"no matrix {matrix!r}{suggestion(matrix, bundled.names('matrices'))}; there are "
+            f"unknown matrix {matrix!r}{suggestion(matrix, bundled.names('matrices'))}; known are "
             f"{', '.join(bundled.names('matrices'))}, or give the path of a .yaml file"
         )
     try:
@@ -137,7 +137,7 @@ def _load(matrix: str | None) -> tuple[str, Path, dict[str, Any]]:
     except yaml.YAMLError as error:
         raise RequestError(f"matrix {matrix}: {error}") from None
     if not isinstance(fields, dict):
-        raise RequestError(f"matrix {matrix} must be a list of 'field: value'")
+        raise RequestError(f"matrix {matrix} must hold 'field: value' pairs")
     return f"matrix {matrix}", folder, fields
 
 
@@ -241,7 +241,7 @@ def _seeds(value: Any, path: str, problems: list[str]) -> list[int]:
         if str(item).isdigit() and not isinstance(item, bool):
             seeds.append(int(item))
         else:
-            problems.append(f"{where}: seed {item!r} is no whole number >= 0")
+            problems.append(f"{where}: seed {item!r} must be a whole number of at least 0")
     return list(dict.fromkeys(seeds))
 
 
@@ -277,14 +277,14 @@ def _teachers(value: Any, path: str, problems: list[str]) -> dict[str, Path]:
         if family not in FAMILIES:
             near = suggestion(str(family), FAMILIES)
             problems.append(
-                f"{path}: {family!r} is no detector{near}; write FAMILY=FILE with one of "
+                f"{path}: unknown detector {family!r}{near}; write FAMILY=FILE with one of "
                 f"{', '.join(FAMILIES)}"
             )
     return {f: _paths([p], f"{path}.{f}", problems)[0] for f, p in pairs.items()}
 
 
 def every_method() -> list[str]:
-    """``none`` and every method, each of its variants by itself."""
+    """``none`` and every method, each of its variants on its own."""
     return [NONE, *(form for name in method_names() for form in written_forms(name))]
 
 

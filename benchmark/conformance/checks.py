@@ -1,4 +1,4 @@
-"""The checks that every method must pass, ours and a stranger's.
+"""The checks that every method must pass, built-in or third-party.
 
 In another package's tests::
 
@@ -54,7 +54,7 @@ Checked = Callable[["Workbench", str], str]
 
 
 class CheckError(AssertionError):
-    """A method that does not do what the interface asks for."""
+    """A method that does not do what the interface requires."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Workbench:
     """A small data set, a student and its untrained teacher, on the CPU.
 
     The heads start without the low prior that a focal loss gives them, so that both networks are
-    sure of many boxes and methods that look at confident ones have something to do.
+    confident about many boxes, and methods that read confident ones have some to read.
     """
 
     def __init__(
@@ -190,7 +190,7 @@ def method_checks(
     known = expected_failures or {}
     unknown = sorted(known.keys() - CHECKS.keys())
     if unknown:
-        raise ValueError(f"no check {unknown[0]!r}; there are {', '.join(CHECKS)}")
+        raise ValueError(f"unknown check {unknown[0]!r}; known are {', '.join(CHECKS)}")
     cases = [
         pytest.param(
             lambda student=student, name=name: _one_check(method, student, name),
@@ -262,10 +262,10 @@ def reaches_the_student_only(bench: Workbench, method: str) -> str:
     total.backward()
     assert bench.setup.teacher is not None
     touched = any(parameter.grad is not None for parameter in bench.setup.teacher.parameters())
-    _require(not touched, "the teacher's weights get a gradient; use its outputs only")
+    _require(not touched, "the teacher's weights receive a gradient; use only its outputs")
     reached = sum(_has_gradient(parameter) for parameter in learner.model.parameters())
-    _require(reached > 0, "no weight of the student gets a gradient")
-    return f"{reached} of the student's tensors"
+    _require(reached > 0, "no weight of the student receives a gradient")
+    return f"reaches {reached} of the student's tensors"
 
 
 def leaves_all_it_is_given_alone(bench: Workbench, method: str) -> str:
@@ -282,28 +282,30 @@ def leaves_all_it_is_given_alone(bench: Workbench, method: str) -> str:
 
 
 def is_deterministic(bench: Workbench, method: str) -> str:
-    """Two runs from the same generator give the same losses to the bit."""
+    """Two runs from the same generator give the same losses, bit for bit."""
     first, second = (_scalars(bench.distil(method, bench.batch())[1]) for _ in range(2))
-    _require(first == second, f"{first} at first, then {second}")
+    _require(first == second, f"first run {first}, second run {second}")
     return ""
 
 
 def is_alone_as_in_a_cohort(bench: Workbench, method: str) -> str:
-    """Companions change nothing: equal weights and losses after an epoch."""
+    """Other cells change nothing: equal weights and losses after an epoch."""
     alone = [bench.learner(method)]
     cohort = [bench.learner(NONE), bench.learner(method), bench.learner("logit_kd")]
     for learners in (alone, cohort):
         train(learners, bench.setup)
     one, other = (_running_or_done(learner) for learner in (alone[0], cohort[1]))
-    _require(state_hash(one.model) == state_hash(other.model), "weights differ")
-    _require(one.losses_hash() == other.losses_hash(), "losses differ")
+    _require(
+        state_hash(one.model) == state_hash(other.model), "the weights differ from those alone"
+    )
+    _require(one.losses_hash() == other.losses_hash(), "the losses differ from those alone")
     return ""
 
 
 def is_none_at_weight_zero(bench: Workbench, method: str) -> str:
-    """With weight 0 the student trains as alone, to the bit."""
+    """With weight 0 the student trains exactly as it does alone."""
     if "+" in method:
-        return "a composition has the weights of its parts"
+        return "not applicable: each part of a composition has its own weight"
     if not bench.distil(method, bench.batch())[1]:
         return "no losses"
     alone, weightless = bench.learner(NONE), bench.learner(f"{method}:weight=0")
@@ -311,7 +313,7 @@ def is_none_at_weight_zero(bench: Workbench, method: str) -> str:
         train([learner], bench.setup)
         _running_or_done(learner)
     same = state_hash(alone.model) == state_hash(weightless.model)
-    _require(same, "the weights differ from those of the student alone")
+    _require(same, "the weights differ from those of the student trained alone")
     return ""
 
 
@@ -341,7 +343,7 @@ def runs_in_bf16(bench: Workbench, method: str) -> str:
 
 
 def restores_from_its_state(bench: Workbench, method: str) -> str:
-    """A fresh copy that takes over an interrupted run goes on to the same losses and weights."""
+    """A fresh copy that resumes an interrupted run reaches the same losses and weights."""
     trained, fresh = bench.learner(method), bench.learner(method)
     shared = bench.share(trained, bench.batch())
     trained.step(shared.inputs, shared.teacher)
@@ -353,8 +355,8 @@ def restores_from_its_state(bench: Workbench, method: str) -> str:
         learner.step(shared.inputs, shared.teacher)
         _running(learner)
     one, other = trained.latest_loss, fresh.latest_loss
-    advice = "keep state in parameters and buffers, or let it follow from on_epoch"
-    _require(one == other, f"loss {one} uninterrupted, {other} taken over; {advice}")
+    advice = "keep state in parameters and buffers, or derive it in on_epoch"
+    _require(one == other, f"loss {one} uninterrupted, {other} resumed; {advice}")
     same = state_hash(trained.model) == state_hash(fresh.model)
     _require(same, f"the weights differ from those of an uninterrupted run; {advice}")
     return ""
@@ -366,8 +368,14 @@ def leaves_nothing_in_the_student(bench: Workbench, method: str) -> str:
     shared = bench.share(learner, bench.batch())
     learner.step(shared.inputs, shared.teacher)
     state = learner.model.state_dict()
-    _require(state.keys() == plain.keys(), f"extra: {sorted(state.keys() ^ plain.keys())[:3]}")
-    _require(all(state[k].shape == plain[k].shape for k in plain), "shapes changed")
+    _require(
+        state.keys() == plain.keys(),
+        f"the student's state_dict differs in {sorted(state.keys() ^ plain.keys())[:3]}",
+    )
+    _require(
+        all(state[k].shape == plain[k].shape for k in plain),
+        "shapes in the student's state_dict changed",
+    )
     extra = sum(p.numel() for p in learner.method.parameters()) if learner.method else 0
     return f"{extra} parameters of its own"
 
@@ -378,7 +386,7 @@ def touches_no_global_state(bench: Workbench, method: str) -> str:
     learner = bench.learner(method)
     shared = bench.share(learner, bench.batch())
     learner.step(shared.inputs, shared.teacher)
-    _require(_global_state() == before, "a global generator or the default dtype changed")
+    _require(_global_state() == before, "a global random generator or the default dtype changed")
     return ""
 
 
@@ -399,24 +407,27 @@ def learns(bench: Workbench, method: str) -> str:
     """Twenty steps on one batch lower the method's loss."""
     learner = bench.learner(method)
     shared = bench.share(learner, bench.batch())
-    optimiser = torch.optim.AdamW(learner.optimizer.param_groups, 1e-3)
+    optimizer = torch.optim.AdamW(learner.optimizer.param_groups, 1e-3)
     values = []
     for _ in range(21):
         learner.restart_streams()
         losses = learner.losses_on(shared.inputs, shared.teacher)[1]
         if not losses:
             return "no losses"
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         total = _total(losses)
         total.backward()
-        optimiser.step()
+        optimizer.step()
         values.append(total.item())
-    _require(values[-1] < values[0], f"{values[0]:.4g} at first, {values[-1]:.4g} after 20 steps")
+    _require(
+        values[-1] < values[0],
+        f"the loss is {values[0]:.4g} at first and {values[-1]:.4g} after 20 steps",
+    )
     return f"{values[0]:.4g} to {values[-1]:.4g}"
 
 
 def costs(bench: Workbench, method: str) -> str:
-    """Time of the method's share of a step beside the student's own; never fails."""
+    """Time of the method's share of a step relative to the student's own; never fails."""
     seconds = {name: _step_seconds(bench, name) for name in (NONE, method)}
     extra = seconds[method] / seconds[NONE] - 1
     verdict = "" if extra < CHEAP else f", above {CHEAP:.0%}"

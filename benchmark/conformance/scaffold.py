@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kd_methods import MethodError, method_names
 
-PLUGIN = '''"""{title}: say here what kind of knowledge it transfers."""
+PLUGIN = '''"""{title}: say here which knowledge it transfers."""
 
 from kd_methods import KDMethod, register
 from kd_methods.core.features import adapter
@@ -14,7 +14,15 @@ from kd_methods.core.features import adapter
 
 @register("{name}", paper="Author et al., Venue", year=2026)
 class {title}(KDMethod):
-    """The student's neck features, through an adapter, follow the teacher's.
+    """The student's neck features, passed through an adapter, match the teacher's.
+
+        L = mean_{{b,i,c}} |a(S) - T|^power,    a(S) = ReLU(BN(W S))
+
+    T and S are the neck features, b a frame, i a BEV cell (or point), c a channel of the
+    teacher. W is a 1x1 convolution to the teacher's width (a linear layer for points).
+
+    Attributes:
+        power: exponent of the absolute difference.
 
     Source: paper, section, equation.
     """
@@ -52,16 +60,18 @@ def write_plugin(name: str, folder: Path) -> tuple[Path, Path]:
     """Write NAME.py and test_NAME.py, which pass the checks as they are.
 
     Raises:
-        MethodError: the name is no identifier or taken, or a file is there already.
+        MethodError: the name is not an identifier or is taken, or a file already exists.
     """
     if not name.isidentifier() or name in method_names() or name == "none":
-        raise MethodError(f"{name!r} is taken or no name; use letters, digits and underscores")
+        raise MethodError(
+            f"method name {name!r} is taken or invalid; use letters, digits and underscores"
+        )
     title = "".join(word.capitalize() for word in name.split("_"))
     folder.mkdir(parents=True, exist_ok=True)
     files = {folder / f"{name}.py": PLUGIN, folder / f"test_{name}.py": TEST}
     for path in files:
         if path.exists():
-            raise MethodError(f"{path} exists; choose another name or folder")
+            raise MethodError(f"{path} already exists; choose another name or folder")
     for path, template in files.items():
         path.write_text(template.format(name=name, title=title), encoding="utf-8")
     plugin, test = files

@@ -147,7 +147,7 @@ def latency(deployed: Deployed, batches: Sequence[Batch]) -> Latency:
 def energy(deployed: Deployed, batches: Sequence[Batch]) -> float | None:
     """Joules that the whole device uses per frame, from points to boxes; see :mod:`.energy`.
 
-    None where no counter can be read, or where it began anew in between.
+    None where no counter can be read, or if it was reset in between.
     """
     before = read_joules(deployed.device)
     for batch in batches:

@@ -1,4 +1,4 @@
-"""Costs of students with fresh weights, beside the paper's figures."""
+"""Costs of students with fresh weights, next to the paper's figures."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def measure_students(
 
 
 def describe_costs(costs: Sequence[dict[str, Any]]) -> str:
-    """A table of costs beside the paper's figures, and what they were measured on."""
+    """A table of costs next to the paper's figures, and what they were measured on."""
     rows = [_row(cost) for cost in costs]
     table = tabulate(rows, "keys", "github", missingval="-", disable_numparse=True)
     frames = costs[0]["frames"]

@@ -24,7 +24,7 @@ QUARTER = 0.78539816
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What steps use beside the frame: the detector's grid, and objects of other frames."""
+    """What steps use besides the frame: the detector's grid, and objects of other frames."""
 
     grid: Grid
     objects: Objects | None = None
@@ -59,7 +59,7 @@ class ObjectSample:
     """Fill a frame up with objects of other frames where there is room.
 
     mmdet3d's ObjectSample with its DataBaseSampler, without ground planes (KITTI's download has
-    none), drawing for each frame anew instead of walking one shuffled list across frames.
+    none), drawn afresh for each frame instead of walking one shuffled list across frames.
 
     Attributes:
         counts: objects of each class that the frame shall have; drawn are those it lacks.
@@ -76,7 +76,7 @@ class ObjectSample:
     def __post_init__(self) -> None:
         for word in (*self.counts, *self.min_points):
             if word not in CLASSES:
-                raise ValueError(f"there is no class {word!r}{suggestion(word, CLASSES)}")
+                raise ValueError(f"unknown class {word!r}{suggestion(word, CLASSES)}")
 
     def __call__(
         self, sample: Sample, generator: np.random.Generator, around: Surroundings
@@ -102,7 +102,7 @@ class ObjectSample:
 
 @dataclass(frozen=True)
 class ObjectNoise:
-    """Move and turn every object by itself, with its points, where there is room.
+    """Move and turn every object independently, with its points, where there is room.
 
     mmdet3d's ObjectNoise: the first of several random moves that hits no other object.
 

@@ -26,18 +26,18 @@ class TrainingFrames:
 
     Attributes:
         dataset: the split.
-        limit: the first so many frames are used, all if None.
+        limit: number of frames used, from the first; all if None.
         grid: the detector's.
         augmentation: the steps that every frame takes.
         objects: those of the training frames, where a step pastes them.
         batch_size: frames per batch.
-        batches_per_update: batches behind one optimisation step; an epoch leaves out the frames
+        batches_per_update: micro-batches per optimization step; an epoch leaves out the frames
             that do not fill one.
         seed: of order and augmentation.
         device: where the tensors go.
 
     Raises:
-        DataError: there are fewer frames than one optimisation step takes.
+        DataError: there are fewer frames than one optimization step takes.
     """
 
     dataset: KittiDataset
@@ -55,7 +55,7 @@ class TrainingFrames:
         if len(self.ids) < needed:
             raise DataError(
                 f"{self.dataset.root}: {len(self.ids)} training frames are used, but one "
-                f"optimisation step takes {needed}; choose a profile with a smaller batch_size"
+                f"optimization step takes {needed}; choose a profile with a smaller batch_size"
             )
 
     @property

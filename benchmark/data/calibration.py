@@ -178,9 +178,11 @@ def _parse_row(place: str, name: str, words: list[str]) -> np.ndarray:
     except ValueError as error:
         raise DataError(f"{place}: {name}: {error}; write decimal numbers") from None
     if len(values) != count or not np.isfinite(values).all():
-        raise DataError(f"{place}: {name} needs {count} finite numbers, {len(values)} are given")
+        raise DataError(f"{place}: {name} needs {count} finite numbers, but has {len(values)}")
     matrix = values.reshape(shape)
     rotation = matrix[:, :3]
     if name != "P2" and not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-2):
-        raise DataError(f"{place}: {name} holds no rotation; download the calibration files again")
+        raise DataError(
+            f"{place}: {name} is not a rotation matrix; download the calibration files again"
+        )
     return matrix

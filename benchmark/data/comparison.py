@@ -1,4 +1,4 @@
-"""How alike two data sets in KITTI's layout are: the embedded one and real frames, for one.
+"""How alike two data sets in KITTI's layout are, e.g. the built-in synthetic set and real frames.
 
 Every figure is of what the reader gives: points and objects that camera 2 sees.
 """
@@ -88,7 +88,7 @@ def draw(summaries: Sequence[Summary], path: Path) -> None:
                         label=summary.name)  # fmt: skip
     titles = (
         ("median points in a car's box", "distance (m)"),
-        (f"share of occupied {PILLAR} m pillars with at least so many points", "points"),
+        (f"share of occupied {PILLAR} m pillars with at least this many points", "points"),
         ("objects (car, pedestrian, cyclist)", "distance (m)"),
         ("cars' yaw modulo half a turn", "yaw (rad)"),
     )

@@ -152,8 +152,9 @@ class KittiDataset:
         size = self._listed_sizes.get(frame_id) or _size_of_camera(calibration)
         if size is None:
             raise DataError(
-                f"{image}: no such image, and frame {frame_id} is calibrated for none of KITTI's "
-                f"cameras; add a line 'frame,width,height' to {self.root / 'image_sizes.csv'}"
+                f"{image}: no such image, and frame {frame_id} is not calibrated for any of "
+                "KITTI's cameras; add a line 'frame,width,height' to "
+                f"{self.root / 'image_sizes.csv'}"
             )
         return size
 
@@ -249,16 +250,18 @@ def _read_split(root: Path, split: str) -> list[str]:
     path = lists / f"{split}.txt"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in lists.glob("*.txt"))) or "none"
-        raise DataError(f"{path}: no such split; the folder has: {known}")
+        raise DataError(f"{path}: no such split; the folder has {known}")
     ids: dict[str, int] = {}
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     for number, line in enumerate(lines, start=1):
         frame_id = line.strip()
         if frame_id and not re.fullmatch(r"[\w-]+", frame_id):
-            raise DataError(f"{path}:{number}: '{frame_id}' is no frame id; write one id per line")
+            raise DataError(
+                f"{path}:{number}: '{frame_id}' is not a frame id; write one id per line"
+            )
         if frame_id in ids:
             raise DataError(
-                f"{path}:{number}: {frame_id} is also in line {ids[frame_id]}; keep one"
+                f"{path}:{number}: {frame_id} is already on line {ids[frame_id]}; keep one"
             )
         if frame_id:
             ids[frame_id] = number
@@ -281,7 +284,7 @@ def _missing_files(root: Path, ids: Iterable[str]) -> list[str]:
         ):
             if f"{frame_id}.{suffix}" not in found:
                 path = training / folder / f"{frame_id}.{suffix}"
-                problems.append(f"{path}: no such file; download it or take the id off the list")
+                problems.append(f"{path}: no such file; download it or remove the id from the list")
     return problems
 
 
@@ -293,8 +296,8 @@ def _read_points(path: Path) -> np.ndarray:
     data = path.read_bytes()
     if len(data) % _POINT_BYTES:
         raise DataError(
-            f"{path}: {len(data)} bytes are no whole number of points ({_POINT_BYTES} bytes each: "
-            "x, y, z, reflectance as float32); the file is truncated, download it again"
+            f"{path}: {len(data)} bytes are not a whole number of points ({_POINT_BYTES} bytes "
+            "each: x, y, z, reflectance as float32); the file is truncated, download it again"
         )
     points = np.frombuffer(data, "<f4").reshape(-1, 4).astype(np.float32)
     wrong = ~np.isfinite(points).all(axis=1) | (points[:, 3] < 0) | (points[:, 3] > 1)
@@ -323,7 +326,7 @@ def _read_sizes(path: Path) -> dict[str, tuple[int, int]]:
     for number, line in enumerate(lines[1:], start=2):
         match = re.fullmatch(r"\s*([\w-]+)\s*,\s*([1-9]\d*)\s*,\s*([1-9]\d*)\s*", line)
         if match is None:
-            raise DataError(f"{path}:{number}: '{line}' is not 'frame,width,height'")
+            raise DataError(f"{path}:{number}: '{line}' must be 'frame,width,height'")
         sizes[match[1]] = (int(match[2]), int(match[3]))
     return sizes
 

@@ -73,7 +73,7 @@ class Labels:
         dimensions: (n, 3) height, width, length in metres.
         location: (n, 3) x, y, z of the bottom's centre in metres, rectified camera frame.
         rotation_y: (n,) radians about the camera's y axis (down).
-        score: (n,) confidence of detections, higher is surer; None for ground truth.
+        score: (n,) confidence of detections, higher is more confident; None for ground truth.
 
     Raises:
         ValueError: if an array does not have the shape above.
@@ -118,13 +118,13 @@ class Labels:
         if not frames:
             return cls.empty()
         if len({frame.score is None for frame in frames}) > 1:
-            raise ValueError("cannot join labels with scores and labels without; give one kind")
+            raise ValueError("cannot join labels with and without scores; give only one kind")
         columns = [frame._arrays() for frame in frames]
         joined = {name: np.concatenate([c[name] for c in columns]) for name in columns[0]}
         return replace(frames[0], **joined)
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        """The arrays that are there, by name."""
+        """The arrays that are present, by name."""
         arrays = {name: getattr(self, name) for name in _SHAPES}
         return {name: array for name, array in arrays.items() if array is not None}
 
@@ -150,7 +150,7 @@ def read_labels(path: str | Path, scored: bool = False) -> Labels:
 
     Raises:
         LabelError: names every malformed line of the file: a wrong number of fields, an unknown
-            class, a field that is no number, NaN or infinity, an occlusion that is no whole
+            class, a field that is not a number, NaN or infinity, an occlusion that is no whole
             number, a missing score.
         OSError: if the file cannot be read.
     """
@@ -224,7 +224,7 @@ def _problem(row: list[str], width: int) -> str | None:
     if row[0] not in _SPELLING:
         return f"unknown class '{row[0]}'; use one of {', '.join(LABEL_CLASSES)}"
     if len(row) == width - 1 == len(LABEL_COLUMNS) - 1:
-        return "the score is missing; a detection's line ends in its score as 16th field"
+        return "the score is missing; write it as the 16th field of a detection"
     if len(row) != width:
         return f"{len(row)} fields; write {width}: {' '.join(LABEL_COLUMNS[:width])}"
     for column, field in zip(LABEL_COLUMNS[1:], row[1:], strict=False):

@@ -65,7 +65,7 @@ class Objects:
         return np.flatnonzero((self.labels == label) & fit)
 
     def of_frames(self, limit: int | None) -> Objects:
-        """The objects of the first so many frames, all if None."""
+        """The objects of the first frames, up to a limit; all if None."""
         count = len(self) if limit is None else int(np.searchsorted(self.frames, limit))
         end = int(self.ends[count - 1]) if count else 0
         rest = (getattr(self, name)[:count] for name in _FIELDS[1:])
@@ -140,10 +140,10 @@ def _read(path: Path, fingerprint: str) -> Objects:
             found = str(file["fingerprint"])
             objects = Objects(**{name: file[name] for name in _FIELDS})
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: {error}; remove the file, it is made again") from None
+        raise DataError(f"{path}: {error}; remove the file and it will be rebuilt") from None
     if found != fingerprint:
         raise DataError(
-            f"{path} holds the objects of data {found}, not {fingerprint}; remove the file, it is "
-            "made again"
+            f"{path} holds the objects of data {found}, not {fingerprint}; remove the file "
+            "and it will be rebuilt"
         )
     return objects

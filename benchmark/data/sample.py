@@ -1,4 +1,4 @@
-"""One frame as a detector trains on it or looks at it."""
+"""One frame as a detector sees it in training or evaluation."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Network:
         grid: what it sees.
         weights: the file.
         precision: of its forward passes.
-        limit: the first so many validation frames count; all if None.
+        limit: number of validation frames used, from the first; all if None.
         record: of the cell that it is from, None for a file from elsewhere.
     """
 
@@ -94,7 +94,7 @@ def find_network(checkpoint: str, results: Path | None, student: str | None) -> 
         return Network(student, parse_student(student)[0].default_grid(), path)
     if origin is None:
         raise CheckpointError(
-            f"checkpoint {path} does not say what it is the weights of; add --student, "
+            f"checkpoint {path} does not say which network it belongs to; add --student, "
             "e.g. --student pointpillars@4"
         )
     return Network(*origin, path)
@@ -158,5 +158,5 @@ def _data_root(network: Network, data: str, cache: Path) -> Path:
 
 def _beside_record(record: Record, ap: Mapping[str, Any], fingerprint: str) -> str:
     if fingerprint != record["dataset"]["fingerprint"]:
-        return "other data than its record's"
-    return "as in its record" if ap == record["ap"] else "NOT as in its record"
+        return "data differ from its record's"
+    return "same as in its record" if ap == record["ap"] else "NOT the same as in its record"

@@ -82,13 +82,13 @@ def _frames(labels: Path, split: Path | None) -> list[str]:
     there = {path.stem for path in labels.glob("*.txt")}
     if split is None:
         if not there:
-            raise DataError(f"{labels}: no label file FRAME.txt; give the folder that holds them")
+            raise DataError(f"{labels}: no label files FRAME.txt; give the folder that holds them")
         return sorted(there)
     if not split.is_file():
-        raise DataError(f"{split}: no such file; give a file that lists one frame a line")
+        raise DataError(f"{split}: no such file; give a file with one frame per line")
     frames = split.read_text(encoding="utf-8").split()
     if not frames:
-        raise DataError(f"{split}: no frames; list one frame a line")
+        raise DataError(f"{split}: no frames; list one frame per line")
     repeated = [frame for frame, count in Counter(frames).items() if count > 1]
     if repeated:
         raise DataError(f"{split}: frame {repeated[0]} is listed twice; list each frame once")
@@ -110,14 +110,14 @@ def _result_files(
     there = {path.stem for path in detections.glob("*.txt")}
     if not there.intersection(frames):
         raise DataError(
-            f"{detections}: no result file of any of the {len(frames)} frames; "
-            "give the folder that holds FRAME.txt files named as the labels"
+            f"{detections}: no result file for any of the {len(frames)} frames; "
+            "give the folder of FRAME.txt files named like the labels"
         )
     missing = [frame for frame in frames if frame not in there]
     if missing and not missing_as_empty:
         raise DataError(
             f"{detections / missing[0]}.txt: no result file for this frame{_more(missing)}; write "
-            "an empty file where nothing was detected, use --missing-as-empty to take all of them "
+            "an empty file where nothing was detected, use --missing-as-empty to treat all of them "
             "as such, or --split to evaluate fewer frames"
         )
     return {frame: detections / f"{frame}.txt" if frame in there else None for frame in frames}
@@ -225,9 +225,9 @@ def _notes(result: Result) -> str:
     notes = []
     if (result.objects < ENOUGH_OBJECTS).any():
         notes.append(
-            f"* bounded: fewer than {ENOUGH_OBJECTS} valid objects, so that no detector can reach "
-            "100; mAP (-) needs every class unbounded."
+            f"* bounded: fewer than {ENOUGH_OBJECTS} valid objects, so no detector can reach "
+            "100; mAP (-) requires that no class is bounded."
         )
     if not all(result.statistics.classes[name].measured.all() for name in SCORED_CLASSES):
-        notes.append("- the detections lack the angle or the boxes that this figure needs.")
+        notes.append("- the detections lack the angles or boxes that this metric needs.")
     return "\n".join(notes)

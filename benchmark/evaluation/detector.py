@@ -29,7 +29,7 @@ class ValidationFrames:
 
     Attributes:
         dataset: the split.
-        limit: the first so many frames are used, all if None.
+        limit: number of frames used, from the first; all if None.
         reduced: objects and detections outside the grid count neither for nor against; for
             profiles whose grid is smaller than mmdet3d's own.
     """
@@ -90,17 +90,17 @@ def detect_all(
     """What several models of one family find, by name, or the error that a model ended with."""
     voxelize = setup.family.voxelizer(setup.grid, training=False)
     runs = {name: _Run(name, model.eval(), setup) for name, model in models.items()}
-    truth: list[Labels] = []
+    ground_truth: list[Labels] = []
     ignored: list[np.ndarray] = []
     for frame in frames:
         setup.mark("validation data")
         inputs = voxelize(evaluation_batch(frame, setup.grid, setup.device))
-        truth.append(frame.labels)
+        ground_truth.append(frame.labels)
         ignored.append(_outside(frame, frame.labels, setup) & frames.reduced)
         for run in runs.values():
             run.add(frame, inputs, frames.reduced)
     return {
-        name: run.error or Findings(frames.ids, truth, run.detections, ignored, run.exempt)
+        name: run.error or Findings(frames.ids, ground_truth, run.detections, ignored, run.exempt)
         for name, run in runs.items()
     }
 

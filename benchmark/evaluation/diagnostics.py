@@ -72,7 +72,7 @@ def by_value(
     """One Result for each interval edges[i] <= value < edges[i + 1].
 
     Objects outside the interval are ignored; detections outside it may find an object inside, but
-    are no false positives.
+    are not false positives.
 
     Args:
         gt_values, det_values: per frame one value for each object.

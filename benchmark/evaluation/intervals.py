@@ -190,7 +190,7 @@ def resample_frames(
 
     Args:
         clusters: (n_frames,) the drive of each frame; whole drives are drawn, with replacement.
-            None where drives are not known: each frame is drawn by itself.
+            None where drives are not known: each frame is drawn on its own.
     """
     rng = np.random.default_rng(seed)
     index = np.arange(n_frames) if clusters is None else np.unique(clusters, return_inverse=True)[1]
@@ -296,4 +296,4 @@ def _common_seeds(values: Values, method: str, baseline: str) -> list[int]:
 
 def _check_baseline(values: Values, baseline: str) -> None:
     if not any(np.isfinite(figure) for figure in values.get(baseline, {}).values()):
-        raise ValueError(f"no figures of the baseline '{baseline}'; train it with the same seeds")
+        raise ValueError(f"no results for the baseline '{baseline}'; train it with the same seeds")

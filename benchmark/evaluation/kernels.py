@@ -147,7 +147,7 @@ def _match_by_score(
     det_role: np.ndarray,
     score: np.ndarray,
 ) -> np.ndarray:
-    """The devkit's first pass: every object takes its surest free detection; the hits (n,)."""
+    """The devkit's first pass: every object takes its best-scoring free detection; hits (n,)."""
     hit = np.zeros(len(score), np.bool_)
     taken = np.zeros(len(score), np.bool_)
     for g in range(len(gt_role)):
@@ -218,7 +218,7 @@ def _steps(
 
     Args:
         overlap, similarity: (m, n) of every pair of object and detection.
-        excused: (n,) detections that are no false positive when nothing takes them.
+        excused: (n,) unmatched detections that do not count as false positives.
         order: (n,) detections by falling score.
 
     Returns:
@@ -294,7 +294,7 @@ def match_frames(
         gt_offset, det_offset: (frames + 1,) where each frame's objects begin in the flat arrays.
         gt_bbox, gt_box, gt_alpha: (G, 4), (G, 7), (G,); likewise for the D detections.
         gt_role, det_role: (classes, difficulties, G), (classes, difficulties, D).
-        gt_dontcare: (G,) regions in which unmatched detections are no false positives.
+        gt_dontcare: (G,) regions in which unmatched detections are not false positives.
         det_exempt: (D,) detections that are never false positives.
         det_order: (D,) every frame's detections by falling score.
         min_overlap: (classes, 3) an overlap must be larger.

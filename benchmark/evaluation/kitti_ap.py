@@ -146,7 +146,7 @@ class FrameStatistics:
         """Read what `save` wrote; nothing but arrays is read.
 
         Raises:
-            ValueError: if the file is no such file or holds anything but arrays.
+            ValueError: if the file is not a statistics file or holds anything but arrays.
         """
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -217,7 +217,7 @@ def evaluate(
 
     Args:
         ground_truth, detections: one Labels per frame, in the same order.
-        ignored: per frame a mask (n,) of ground-truth objects that count neither as found nor as
+        ignored: per frame a mask (n,) of ground-truth objects that count neither as detected nor as
             missed, like those beyond a difficulty; e.g. outside a profile's range.
         exempt: per frame a mask (n,) of detections that are never false positives; e.g. outside
             that range.
@@ -255,12 +255,12 @@ def match(
     first = np.zeros((3, 3, len(det)), np.bool_)
     hits = np.zeros((4, 3, len(det)))
     counted = np.zeros((3, 3, len(det)), np.int64)
-    truth = gt_offset, *_geometry(gt), gt_role, gt.name == "DontCare"
-    found = det_offset, *_geometry(det), det_role, det_exempt, score, np.lexsort((-score, frame))
+    objects = gt_offset, *_geometry(gt), gt_role, gt.name == "DontCare"
+    detected = det_offset, *_geometry(det), det_role, det_exempt, score, np.lexsort((-score, frame))
     limits = min_overlap.table()
 
     def work(begin: int, end: int) -> None:
-        kernels.match_frames(begin, end, *truth, *found, limits, first, hits, counted)
+        kernels.match_frames(begin, end, *objects, *detected, limits, first, hits, counted)
 
     _in_threads(work, len(detections))
     oriented = not (det.alpha == -10).any()
@@ -284,7 +284,7 @@ def _check_frames(ground_truth: Sequence[Labels], detections: Sequence[Labels]) 
     if len(ground_truth) != len(detections):
         raise ValueError(
             f"{len(ground_truth)} frames of ground truth, but {len(detections)} of detections; "
-            "give one Labels for every frame, an empty one where nothing was found"
+            "give one Labels for every frame, an empty one where nothing was detected"
         )
     for i, frame in enumerate(detections):
         if frame.score is None:

@@ -1,4 +1,4 @@
-"""What a report shows of a cell beside its figures: a few frames from above, and AP by distance.
+"""What a report shows of a cell besides its figures: a few frames from above, and AP by distance.
 
 In RESULTS/views:
 
@@ -167,7 +167,7 @@ def _boxes(labels: Labels, frame: Frame) -> list[dict[str, Any]]:
 def _check_boxes(boxes: Sequence[Any]) -> None:
     for box in boxes:
         if box["class"] not in CLASSES:
-            raise ValueError(f"class {box['class']!r} is none of {', '.join(CLASSES)}")
+            raise ValueError(f"class {box['class']!r} must be one of {', '.join(CLASSES)}")
         _check_numbers([*box["box"], box.get("score", 1.0)], 6)
 
 
@@ -175,16 +175,16 @@ def _check_numbers(values: Sequence[Any], count: int) -> None:
     if len(values) != count or not all(
         isinstance(value, (int, float)) and math.isfinite(value) for value in values
     ):
-        raise ValueError(f"{str(values)[:60]} are not {count} finite numbers")
+        raise ValueError(f"{str(values)[:60]} must be {count} finite numbers")
 
 
 def _malformed(path: Path, error: Exception) -> ViewError:
-    what = f"no field {error}" if isinstance(error, KeyError) else str(error)
-    return ViewError(f"{path}: {what}; remove the file to do without this view")
+    what = f"field {error} is missing" if isinstance(error, KeyError) else str(error)
+    return ViewError(f"{path}: {what}; remove the file to leave out this view")
 
 
 def _read(path: Path, *names: str) -> Any:
-    """The contents of a file; None where there is none, or a part of its path is no plain name."""
+    """The contents of a file; None if it is missing or a part of its path is not a plain name."""
     if not all(re.fullmatch(r"[\w@-]+", name) for name in names) or not path.exists():
         return None
     try:

@@ -78,7 +78,7 @@ class Card:
 
 
 def add(card_file: Path, results: Path, labels: Path, split: Path | None) -> tuple[Path, str]:
-    """Score the detections of a card and store them as ``external/NAME.json`` beside the records.
+    """Score the detections of a card and store them as ``external/NAME.json`` next to the records.
 
     Args:
         labels: folder of the ground truth's label files.

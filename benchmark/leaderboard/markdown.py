@@ -28,7 +28,7 @@ from benchmark.leaderboard.columns import (
 from benchmark.leaderboard.tables import Table
 
 FEW_SEEDS = 5
-"""Below so many seeds a table claims nothing."""
+"""With fewer seeds a table claims nothing."""
 
 LEGEND = f"""\
 AP in percent, R40, Moderate; mAP is the mean of Car, Pedestrian and Cyclist. Gain: mean paired

@@ -1,4 +1,4 @@
-"""Figures printed in papers, set beside measured ones.
+"""Figures printed in papers, next to measured ones.
 
 ``results/published.csv`` holds them, one line of a printed table in each row: ``student`` and
 ``method`` are our names, empty where there is no equal here; ``map`` is the mean over classes at
@@ -58,7 +58,7 @@ def read(path: Path = PATH) -> pd.DataFrame:
         found[column] = pd.to_numeric(texts[column].replace("", None), errors="coerce")
         wrong = found[column].isna() & (texts[column] != "")
         if wrong.any():
-            raise PublishedError(f"{path}:{_line(wrong)}: {column} is no number")
+            raise PublishedError(f"{path}:{_line(wrong)}: {column} is not a number")
     for problem, wrong in _wrong(found).items():
         if wrong.any():
             raise PublishedError(f"{path}:{_line(wrong)}: {problem}")
@@ -143,12 +143,12 @@ def _wrong(found: pd.DataFrame) -> dict[str, pd.Series]:
         "metric must be BEV or 3D on KITTI": kitti
         & ~found["metric"].isin(HEADLINE_METRICS.values()),
         "map must be given": found["map"].isna(),
-        "a figure is outside 0 to 100": ((figures < 0) | (figures > 100)).any(axis=1),
+        "a figure is not between 0 and 100": ((figures < 0) | (figures > 100)).any(axis=1),
         "map is not the mean of the classes at Moderate": (
             moderate.notna().all(axis=1) & ((moderate.mean(axis=1) - found["map"]).abs() > ROUNDING)
         ),
-        "the line is there twice": found.duplicated([*TEXTS, "year"]),
-        "the source prints another map for this student and method elsewhere": several.reindex(
+        "the line is a duplicate": found.duplicated([*TEXTS, "year"]),
+        "the source also prints a different map for this student and method": several.reindex(
             found.index, fill_value=False
         ),
     }

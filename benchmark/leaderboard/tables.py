@@ -289,7 +289,7 @@ def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _pairs(comparisons: Mapping[str, Sequence[Comparison]]) -> Iterator[dict[str, Any]]:
-    """Differences of 3D mAP, the better method first, the surest first."""
+    """Differences of 3D mAP, the better method first, the lowest p-value first."""
     for student, pairs in comparisons.items():
         lines = [_pair(student, pair) for pair in pairs if pair.gain.n_seeds]
         yield from sorted(

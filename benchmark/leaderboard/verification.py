@@ -43,7 +43,7 @@ def verify_records(results: Path) -> list[str]:
         found[path] = record
         problems += [f"{path}: {problem}" for problem in _problems(record, path)]
     if not found:
-        return problems or [f"{results}/records: no record; give a folder that a run has filled"]
+        return problems or [f"{results}/records: no records; give the results folder of a run"]
     problems += [f"{results}: {problem}" for problem in _of_the_set(list(found.values()))]
     try:
         external.read_all(results)
@@ -53,17 +53,19 @@ def verify_records(results: Path) -> list[str]:
 
 
 def _problems(record: Record, path: Path) -> list[str]:
-    """Of one record. The rest is only looked at where its form is right."""
+    """Of one record. The rest is checked only if its form is right."""
     wrong = sorted(_schema().iter_errors(record), key=lambda error: error.json_path)
     if wrong:
-        return [f"{error.json_path[2:] or 'it'}: {error.message[:SHOWN]}" for error in wrong]
+        return [
+            f"{error.json_path[2:] or 'the record'}: {error.message[:SHOWN]}" for error in wrong
+        ]
     problems = []
     if path.stem != record["cell"]:
-        problems.append(f"the file is named otherwise than its cell {record['cell']}")
+        problems.append(f"the file's name is not that of its cell, {record['cell']}")
     if (identity := store.identity(record["settings"])) != record["cell"]:
-        problems.append(f"its settings are those of cell {identity}, not of {record['cell']}")
+        problems.append(f"its settings belong to cell {identity}, not to {record['cell']}")
     problems += [
-        f"{name} is {value!r}, in settings {said!r}"
+        f"{name} is {value!r}, but {said!r} in settings"
         for name, value, said in _said_twice(record)
         if value != said
     ]
@@ -79,7 +81,7 @@ def _schema() -> Draft202012Validator:
 
 
 def _said_twice(record: Record) -> Iterator[tuple[str, Any, Any]]:
-    """Fields that settings hold too, unless they are at their default: name, value, in settings."""
+    """Fields that settings repeat unless they are at their default: name, value, in settings."""
     settings = record["settings"]
     for name in ("student", "method", "precision", "seed"):
         yield name, record[name], settings.get(name)  # type: ignore[literal-required]
@@ -100,7 +102,7 @@ def _wrong_means(ap: Mapping[str, Any]) -> list[str]:
                 expected = None if bounded or None in figures else sum(figures) / len(figures)
                 if not _equal(mean, expected):
                     problems.append(
-                        f"ap.mAP.{metric}.{recalls}[{i}] is {mean}, its classes give {expected}"
+                        f"ap.mAP.{metric}.{recalls}[{i}] is {mean}, but its classes give {expected}"
                     )
     return problems
 
@@ -131,11 +133,13 @@ def _of_the_set(found: Sequence[Record]) -> list[str]:
                 for r in found if _has(r, "provenance", "versions")}  # fmt: skip
     if len(versions) > 1:
         told = "; ".join(sorted(version.decode() for version in versions))
-        problems.append(f"records of {len(versions)} sets of versions: {told}; one set a folder")
+        problems.append(
+            f"records of {len(versions)} sets of versions: {told}; keep one set per folder"
+        )
     done = {record["cell"] for record in found if record["status"] == "done"}
     teachers = {r["settings"]["teacher"] for r in found if _has(r, "settings", "teacher")}
     problems += [
-        f"no record of teacher {teacher}, which students learn from"
+        f"no record of teacher {teacher}, from which students were distilled"
         for teacher in sorted(teachers - done - {""})
     ]
     return problems
@@ -152,4 +156,4 @@ def _stale(results: Path, found: Sequence[Record]) -> Iterator[str]:
     for path, text in contents.items():
         if not path.exists() or path.read_bytes() != text.encode():
             remedy = f"run `run_bench.py leaderboard --results {results}`"
-            yield f"{path}: not what the records give; {remedy}"
+            yield f"{path}: does not match the records; {remedy}"

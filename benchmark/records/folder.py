@@ -39,7 +39,7 @@ class ResultsFolder:
         return self.root / "statistics" / f"{cell}.npz"
 
     def view(self, cell: str) -> Path:
-        """What the report shows of a cell beside its figures."""
+        """What the report shows of a cell besides its figures."""
         return self.root / "views" / f"{cell}.json"
 
     def scene(self, fingerprint: str, frame: str) -> Path:

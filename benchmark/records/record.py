@@ -75,7 +75,7 @@ class Environment(TypedDict):
 class Provenance(Environment):
     """What made a record.
 
-    ``commit``: of the code, None where it is no checkout; ``clean``: whether the code was as
+    ``commit``: of the code, None outside a checkout; ``clean``: whether the code was as
     committed; ``ended``: time in UTC, ISO 8601. None where it is not known.
     """
 

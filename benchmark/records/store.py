@@ -36,7 +36,7 @@ def publish(results: Path, record: Record) -> Path:
     """
     missing = [field for field in FIELDS if field not in record]
     if missing or record["status"] not in STATUSES:
-        raise RecordError(f"record of {record.get('cell')}: wrong status or no {missing}")
+        raise RecordError(f"record of {record.get('cell')}: wrong status or missing {missing}")
     path = ResultsFolder(results).record(record["cell"])
     ordered = {field: record[field] for field in FIELDS}  # type: ignore[literal-required]
     content = (json.dumps(ordered, indent=1, allow_nan=False) + "\n").encode()
@@ -63,21 +63,25 @@ def read(path: Path) -> Record:
         raise RecordError(f"{path}: {error}; remove the file to run its cell again") from None
     missing = [f for f in FIELDS if f not in record] if isinstance(record, dict) else list(FIELDS)
     if missing:
-        raise RecordError(f"{path}: no field {missing[0]!r}; remove the file to run its cell again")
+        raise RecordError(
+            f"{path}: field {missing[0]!r} is missing; remove the file to run its cell again"
+        )
     if record["status"] not in STATUSES:
-        raise RecordError(f"{path}: status {record['status']!r} is none of {', '.join(STATUSES)}")
+        raise RecordError(
+            f"{path}: status {record['status']!r} must be one of {', '.join(STATUSES)}"
+        )
     return record
 
 
 def find(results: Path, cell: str) -> Record:
-    """The record of a results folder whose cell's identity begins like this.
+    """The record of a results folder whose cell's identity begins with these characters.
 
     Raises:
         RecordError: there is none, or there are several.
     """
     found = ResultsFolder(results).find_records(cell)
     if len(found) != 1:
-        many = f"{len(found)} cells begin with" if found else "there is no finished cell"
+        many = f"{len(found)} cells begin with" if found else "no finished cell begins with"
         raise RecordError(
             f"{results}: {many} {cell!r}; `run_bench.py status --results {results}` lists them"
         )
@@ -91,7 +95,7 @@ def identity(settings: Mapping[str, Any]) -> str:
 
 
 def read_results(results: Path) -> list[Record]:
-    """Every record of a results folder that has some.
+    """Every record of a results folder, which must have at least one.
 
     Raises:
         RecordError: there is none, or one cannot be read.
@@ -99,7 +103,7 @@ def read_results(results: Path) -> list[Record]:
     found = read_all(results)
     if not found:
         folder = ResultsFolder(results).records
-        raise RecordError(f"{folder} holds no record; run a matrix first")
+        raise RecordError(f"{folder} holds no records; run a matrix first")
     return found
 
 

@@ -30,7 +30,7 @@ def describe_cell(results: Path, cell: str) -> str:
         cell: its identity, or the beginning of it.
 
     Raises:
-        RecordError: there is no such record, or there are several.
+        RecordError: no record matches, or several do.
     """
     record = store.find(results, cell)
     name = f"{record['student']} {record['method']} seed {record['seed']}: {record['status']}"
@@ -126,7 +126,7 @@ def _profile(record: Record) -> tuple[str, int | None, list[str]]:
         others = [key for key, value in own.items() if not _same(value, recipe.get(key))]
         if set(others) <= {"epochs"}:
             return name, recipe["epochs"] if others else None, []
-    return f"{name}.yaml", None, [f"the profile {name}.yaml of whoever trained it"]
+    return f"{name}.yaml", None, [f"the profile {name}.yaml with which it was trained"]
 
 
 @cache
@@ -161,7 +161,7 @@ def _identity(record: Record) -> dict[str, Any]:
         "profile": f"{profile['name']}: {profile['purpose']}",
         "weighting": record["weighting"],
         "precision": record["precision"],
-        "teacher": record["settings"].get("teacher") or "none: it is one",
+        "teacher": record["settings"].get("teacher") or "none: this is a teacher",
         "weights SHA-256": record["weights_sha256"],
         "losses SHA-256": record["losses_sha256"],
     }
@@ -199,7 +199,7 @@ def _title(record: Record) -> str:
 
 
 def _files(results: Path, record: Record) -> Iterator[tuple[str, str]]:
-    """The files that are there, by kind."""
+    """The files that exist, by kind."""
     cell, place = record["cell"], ResultsFolder(results)
     places = {
         "record": [place.record(cell)],

@@ -265,7 +265,7 @@ def _view(view: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _frames(folder: Path, sections: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Every frame that a row's view shows, by data set and name, where its file is there."""
+    """Every frame that a row's view shows, by data set and name, if its file exists."""
     found: dict[str, dict[str, Any]] = defaultdict(dict)
     for section in sections:
         for row in section["rows"]:

@@ -1,1 +1,1 @@
-"""Running a matrix: cohorts in their own processes, what they leave, who goes on after a kill."""
+"""Running a matrix: cohorts in their own processes, what they leave, resuming after a kill."""

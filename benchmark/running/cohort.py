@@ -47,7 +47,7 @@ def run_cohort(
 ) -> None:
     """Train cells in lockstep, evaluate those that finish, publish a record for each.
 
-    Cells that another process trains are left to it. Cells with a checkpoint go on from there,
+    Cells that another process trains are left to it. Cells with a checkpoint resume from it,
     together where they stand at the same place; a cell's result does not depend on its companions.
 
     Args:
@@ -56,7 +56,7 @@ def run_cohort(
 
     Raises:
         Interrupted: ``stop`` said so.
-        TeacherError: a method changed the teacher's weights; nothing is published.
+        TeacherError: a method changed the teacher's weights, so no cell was published.
     """
     journal = Journal(job.workplace.results)
     locks = {cell.identity(): lock for cell in job.cells if (lock := journal.lock(cell))}
@@ -109,7 +109,7 @@ class _Cohort:
         self.progress.close()
         self.setup.mark("records")
         if self.teacher is not None and state_hash(self.teacher) != before:
-            raise TeacherError("a method changed the teacher's weights; nothing is published")
+            raise TeacherError("a method changed the teacher's weights, so no cell was published")
         self._publish(self._findings())
 
     def _make_learners(self, states: States) -> list[Learner]:
@@ -131,7 +131,7 @@ class _Cohort:
             for learner in learners:
                 self.log.info("%s", summary(learner, position))
         if position.step % self.setup.recipe.accumulation_steps:
-            return  # between two optimisation steps there is a gradient that no checkpoint holds
+            return  # between two optimization steps there is a gradient that no checkpoint holds
         if self.stop():
             self._save(position)
             raise Interrupted(f"{self.job.title}: asked to stop, checkpoint written")

@@ -25,7 +25,7 @@ def export_cell(results: Path, cell: str, folder: Path) -> Record:
         folder: gets the files.
 
     Raises:
-        RecordError: there is no such cell, or there are several.
+        RecordError: no cell matches, or several do.
         ExportError: it did not finish.
         CheckpointError: its checkpoint is missing, damaged or another than its record says.
     """

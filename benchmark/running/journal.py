@@ -116,7 +116,7 @@ class Journal:
         except Exception as error:
             raise JournalError(
                 f"checkpoint {path} cannot be read ({type(error).__name__}); remove it, and "
-                f"{cell.student} {cell.method} seed {cell.seed} is trained from the start"
+                f"{cell.student} {cell.method} seed {cell.seed} trains from the start"
             ) from None
 
     def report(self, cell: Cell, **progress: Any) -> None:
@@ -124,18 +124,18 @@ class Journal:
         self._write(cell, self.entry(cell) | progress)
 
     def entry(self, cell: Cell) -> dict[str, Any]:
-        """What is known of a cell; empty where it is not entered."""
+        """What is known of a cell; empty if it has no entry."""
         path = self._place.entry(cell.identity())
         return _read(path) if path.exists() else {}
 
     def blame(self, cell: Cell) -> int:
-        """Count one more death of a process in a step of the cell; how many there are now."""
+        """Count one more death of a process in a step of the cell; returns the total."""
         deaths = self.entry(cell).get("deaths", 0) + 1
         self.report(cell, deaths=deaths)
         return deaths
 
     def close(self, cell: Cell) -> None:
-        """Drop what a published cell no longer needs; the lock stays, others may look at it."""
+        """Drop what a published cell no longer needs; the lock stays, as others may check it."""
         for path in (self._place.state(cell.identity()), self._place.entry(cell.identity())):
             path.unlink(missing_ok=True)
         for part in self.folder.glob(f".{cell.identity()}.pt-*"):  # a write that was killed
@@ -169,5 +169,5 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise JournalError(f"{path}: {error}; remove the file") from None
     if not isinstance(content, dict):
-        raise JournalError(f"{path} holds no entry of a cell; remove the file")
+        raise JournalError(f"{path} is not the journal entry of a cell; remove the file")
     return content

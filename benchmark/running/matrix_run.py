@@ -16,7 +16,7 @@ from benchmark.running.process import run_here, supervise
 from benchmark.running.workplace import Job, Workplace
 
 POLL = 2.0
-"""Seconds between two looks at cells that another runner has."""
+"""Seconds between checks of cells that another runner has."""
 
 Executor = Callable[[Sequence[Job]], None]
 """Runs every job whose cells no other runner has; called again until all cells have records."""
@@ -24,7 +24,7 @@ Executor = Callable[[Sequence[Job]], None]
 
 @dataclass(frozen=True)
 class Shard:
-    """Every so many-th cohort, from an index, both for batch systems that start several runs."""
+    """Every n-th cohort from an index on, for batch systems that start several runs."""
 
     index: int = 0
     shards: int = 1
@@ -54,7 +54,7 @@ def run_matrix(
 
     Raises:
         TeacherError: a teacher did not finish or cannot be loaded.
-        Interrupted: the run was asked to stop; the same command goes on from its checkpoints.
+        Interrupted: the run was asked to stop; the same command resumes from its checkpoints.
     """
     execute = execute or run_one_by_one
     jobs = student_jobs(matrix, workplace, shard or WHOLE)

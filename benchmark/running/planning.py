@@ -1,4 +1,4 @@
-"""What a matrix would run, for how long and how large, without running it.
+"""What a matrix would run, its time and disk space, without running it.
 
 Times are measured: a few steps of each cohort's own learners on its own batches, a few validation
 frames, scaled to the whole schedule. Nothing is written to the results folder.
@@ -38,7 +38,7 @@ LIMIT = 60.0
 TIMED_FRAMES = 3
 """Validation frames that are timed, after one to warm up."""
 REST = 100_000
-"""Bytes of a cell's record, statistics, views and curves, about."""
+"""Approximate bytes of a cell's record, statistics, views and curves."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Rate:
         step: seconds per step, without what it shares with its companions.
         frame: seconds per validation frame.
         weights: bytes of its trained network.
-        checkpoint: bytes of its checkpoint, which goes once it has a record.
+        checkpoint: bytes of its checkpoint, which is deleted once it has a record.
         ended: why it was not trained to the last of the timed steps, empty if it was.
     """
 
@@ -89,7 +89,7 @@ class _Enough(Exception):
 def describe_plan(matrix: Matrix, workplace: Workplace, shard: Shard | None = None) -> str:
     """What :func:`~benchmark.running.matrix_run.run_matrix` would do, one row for each of its jobs.
 
-    A teacher that is yet to be trained is stood in for by an untrained one. What balanced
+    An untrained network stands in for a teacher not yet trained. What balanced
     weighting measures before the first step is left out of the times.
 
     Raises:
@@ -117,7 +117,7 @@ def _row(job: Job, estimate: Estimate) -> dict[str, Any]:
         "job": job.title,
         "cells": len(job.cells),
         "done": done,
-        "ended otherwise": len(records) - done,
+        "not done": len(records) - done,
         "from a checkpoint": saved,
         "from the start": len(todo) - saved,
         "time": _duration(estimate.seconds) if todo else "cached" if not job.teacher else "",
@@ -131,7 +131,7 @@ def _totals(estimates: Sequence[Estimate], workplace: Workplace) -> list[str]:
     folder = workplace.results.resolve()
     there = next(place for place in (folder, *folder.parents) if place.exists())
     return [
-        f"time: about {_duration(seconds)}, one job after the other on this {workplace.device}",
+        f"time: about {_duration(seconds)}, one job after another on this {workplace.device}",
         f"disk: about {kept / 1e6:.0f} MB, at times {passing / 1e6:.0f} MB more for checkpoints; "
         f"{shutil.disk_usage(there).free / 1e6:.0f} MB are free in {there}",
     ]
@@ -217,7 +217,7 @@ def _measure(
 
 
 def _time_steps(learners: list[Learner], setup: TrainingSetup) -> int:
-    """Train for a few steps; how many the learners' clocks have counted."""
+    """Train for a few steps; how many steps the learners' clocks have counted."""
     taken, begun = 0, time.monotonic()
 
     def watch(position: Position, learners: list[Learner]) -> None:

@@ -1,7 +1,7 @@
-"""Run a cohort in a process of its own: whatever a method does ends its own cell, nothing else.
+"""Run a cohort in its own process: whatever a method does ends its own cell, nothing else.
 
 The process names the cell whose step it begins before it begins. When it dies, or does nothing
-for longer than the workplace's patience, its parent knows the culprit and goes on from the latest
+for longer than the workplace's patience, its parent knows the culprit and resumes from the latest
 checkpoint. A process may die for reasons that are no cell's fault (a spot machine, a neighbour's
 memory), so a cell ends as ``failed`` only once a process died twice in its steps, or hung in one.
 """
@@ -47,14 +47,14 @@ DEATHS = 2
 SHARED_DEATHS = 3
 """Deaths outside any cell's step that end the cohort."""
 LOOK = 0.5
-"""Seconds between two looks at a cohort's process."""
+"""Seconds between checks of a cohort's process."""
 WIDTH = 80
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Parameters of mallopt, from glibc's malloc.h."""
 
 
 class CohortError(PointKDError):
-    """A cohort whose process failed for a reason that is no single cell's."""
+    """A cohort's process failed for a reason that is not a single cell's."""
 
 
 class Marker:
@@ -84,7 +84,7 @@ def supervise(job: Job) -> None:
 
     Raises:
         Interrupted: this process or the cohort's was asked to stop; a checkpoint is written.
-        CohortError: the cohort's process failed for a reason that is no single cell's.
+        CohortError: the cohort's process failed for a reason that is not a single cell's.
     """
     shared_deaths = 0
     journal = Journal(job.workplace.results)
@@ -131,7 +131,7 @@ def _run_once(job: Job) -> Death | None:
     finally:
         marker.unlink(missing_ok=True)
     if hung:
-        return Death(name, f"did nothing for {job.workplace.patience:g} s", hung=True)
+        return Death(name, f"made no progress for {job.workplace.patience:g} s", hung=True)
     return _outcome(process.exitcode, receiver, name)
 
 
@@ -154,11 +154,11 @@ def _outcome(code: int | None, receiver: Connection, name: str) -> Death | None:
     if code == 0:
         return None
     if code == INTERRUPTED:
-        raise Interrupted("the run was asked to stop; the same command goes on from here")
+        raise Interrupted("the run was asked to stop; run the same command to resume")
     try:
         message = receiver.recv()
     except EOFError:
-        ended = f"was ended by signal {-code}" if code and code < 0 else f"ended with code {code}"
+        ended = f"was killed by signal {-code}" if code and code < 0 else f"exited with code {code}"
         return Death(name, ended)
     raise CohortError(message)
 
@@ -190,10 +190,10 @@ def run_here(
     mark: Callable[[str], None] = unmarked,
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Run a job in this process: a debugger reaches it, and nothing contains what it does.
+    """Run a job in this process: a debugger can reach it, but nothing isolates it.
 
     Raises:
-        CohortError: a plugin is another than when the cells were made.
+        CohortError: a plugin was edited since the cells were made.
     """
     torch.set_num_threads(job.threads)
     make_deterministic(job.workplace.device)
@@ -212,7 +212,7 @@ def run_here(
 def keep_freed_memory() -> None:
     """Let this process keep what it frees for its next tensors, where its C library is glibc.
 
-    By default large blocks go back to the system, which clears every page anew when the next
+    By default large blocks go back to the system, which clears every page again when the next
     tensor touches it: a tenth of PointRCNN's step, 40 % of its evaluation.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

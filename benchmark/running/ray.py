@@ -121,7 +121,7 @@ class RayExecutor:
                 raise error.cause from None
             raise
         except errors.RayError as error:
-            raise CohortError(f"Ray lost a job for good: {str(error).splitlines()[0]}") from None
+            raise CohortError(f"Ray gave up on a job: {str(error).splitlines()[0]}") from None
 
 
 def _reach(address: str) -> None:

@@ -1,4 +1,4 @@
-"""How far the cells of a results folder have come."""
+"""The progress of the cells of a results folder."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from benchmark.running.journal import Journal
 
 
 def describe_cells(results: Path) -> str:
-    """A table of a results folder's cells: status, epochs, time, reason; then their number."""
+    """A table of a results folder's cells: status, epochs, time, reason; then their counts."""
     journal = Journal(results)
     rows = [_finished(record) for record in store.read_all(results)]
     rows += [_unfinished(entry, journal) for entry in journal.entries() if entry]
     if not rows:
-        raise store.RecordError(f"{results} holds no cell; run a matrix with --results {results}")
+        raise store.RecordError(f"{results} holds no cells; run a matrix with --results {results}")
     rows.sort(key=lambda row: (row["student"], row["seed"], row["method"]))
     counts = {status: [row["status"] for row in rows].count(status) for status in store.STATUSES}
     total = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
@@ -39,12 +39,12 @@ def _finished(record: Record) -> dict[str, Any]:
 
 
 def _unfinished(entry: dict[str, Any], journal: Journal) -> dict[str, Any]:
-    """A cell without a record: running while its lock is held, else waiting to be run."""
+    """A cell without a record: running while its lock is held, else pending."""
     running = journal.locked(entry["cell"])
     progress = f"{entry['epoch']}/{entry['epochs']}" if "epoch" in entry else ""
     if running and "where" in entry:
         age = time.time() - entry["updated"]
-        remark = f"on {entry['where']}, told {age:.0f} s ago"
+        remark = f"on {entry['where']}, reported {age:.0f} s ago"
     else:
         remark = f"interrupted after {progress} epochs" if progress else ""
     return _row(

@@ -1,4 +1,4 @@
-"""Teachers made elsewhere: an mmdet3d checkpoint takes the place of a trained teacher."""
+"""Teachers made elsewhere: an mmdet3d checkpoint in place of a trained teacher."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from kd_methods.core.interface import Detections
 LOOKS = 32
 """Training frames that a teacher is tried on."""
 REACH = 1.0
-"""Metres between the centres of an object and of the detection that stands for it."""
+"""Metres between the centres of an object and of the detection matched to it."""
 FEW = 5
 """Objects of a class below which nothing is concluded about it."""
 
@@ -33,7 +33,7 @@ def adopt(job: Job) -> None:
 
     Raises:
         CheckpointError: it does not fit the family's network, key by key.
-        TeacherError: it takes one class for another, or finds nothing at all.
+        TeacherError: it confuses one class with another, or detects nothing at all.
     """
     (cell,), workplace = job.cells, job.workplace
     assert job.checkpoint is not None
@@ -65,8 +65,8 @@ def check_classes(pairs: Iterable[tuple[int, int | None]]) -> None:
     total = sum(counts.values())
     if total >= FEW and not found:
         raise TeacherError(
-            f"it finds none of {total} objects in training frames; was it trained with mmdet3d "
-            "below 1.0, whose coordinates are other ones, or on other classes?"
+            f"it detects none of {total} objects in training frames; was it trained with mmdet3d "
+            "below 1.0, whose coordinate system differs, or on other classes?"
         )
     called = {}
     for true in range(len(CLASSES)):
@@ -77,7 +77,7 @@ def check_classes(pairs: Iterable[tuple[int, int | None]]) -> None:
     if taken:
         listed = ", ".join(f"{CLASSES[true]} for {CLASSES[name]}" for true, name in taken.items())
         raise TeacherError(
-            f"its classes are in another order than {', '.join(CLASSES)}: it takes {listed}; "
+            f"its classes are not in the order {', '.join(CLASSES)}: it predicts {listed}; "
             "use a checkpoint trained in this order"
         )
 
@@ -95,12 +95,12 @@ def _pairs(
 
 
 def match(batch: Batch, found: Detections, grid: Grid) -> Iterable[tuple[int, int | None]]:
-    """For each object of a frame its class and that of the surest detection in reach, if any."""
+    """For each object of a frame its class and that of the highest-scoring detection in reach."""
     (boxes,), (labels,) = batch.boxes, batch.labels
     for box, label in zip(boxes, labels.tolist(), strict=True):
         if not grid.inside(box[None]).item():
             continue
         distance = torch.linalg.vector_norm(found.boxes[:, :2] - box[:2], dim=1)
         near = (distance <= REACH).nonzero()[:, 0]
-        surest = max(near.tolist(), key=found.scores.__getitem__, default=None)
-        yield label, None if surest is None else int(found.labels[surest])
+        best = max(near.tolist(), key=found.scores.__getitem__, default=None)
+        yield label, None if best is None else int(found.labels[best])

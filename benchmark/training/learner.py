@@ -32,15 +32,15 @@ DIVERGENCE = 100.0
 
 
 class DivergedError(PointKDError):
-    """A loss or a detection that is no finite number, or a loss that has grown out of bounds."""
+    """A loss or a detection is not finite, or a loss has grown out of bounds."""
 
 
 STATE_FIELDS = ("status", "reason", "trace", "losses", "latest_loss", "balance")
-"""What a learner's state holds beside tensors, sums and seconds."""
+"""What a learner's state holds besides tensors, sums and seconds."""
 
 
 class Learner:
-    """One cell in training: student, method, optimiser, random streams, status.
+    """One cell in training: student, method, optimizer, random streams, status.
 
     Attributes:
         status: ``running``, then ``done``, ``failed``, ``diverged`` or ``skipped``.
@@ -50,7 +50,7 @@ class Learner:
         latest_loss: sum of the losses of the latest step.
         balance: factor of the method's losses that the cell's weighting asks for.
         clock: seconds of its ``own`` steps, of the ``method`` within them, of the ``data`` and
-            ``teacher`` passes that it shared, and its ``share`` of the latter two.
+            ``teacher`` forward passes that it shared, and its ``share`` of the latter two.
     """
 
     def __init__(self, cell: Cell, setup: TrainingSetup, balance: float = 1.0) -> None:
@@ -74,7 +74,7 @@ class Learner:
         return self.status == "running"
 
     def restart_streams(self) -> None:
-        """Let the random streams of detector and method begin anew."""
+        """Restart the random streams of detector and method."""
         self._detector_stream = RandomStream("detector", self.cell.seed)
         self._method_stream = RandomStream("method", self.cell.seed)
 
@@ -85,7 +85,7 @@ class Learner:
                 self.method.on_epoch(epoch, self.setup.epochs)
 
     def state(self, position: Position) -> dict[str, Any]:
-        """All that :meth:`restore` needs to go on from here, as plain values and tensors."""
+        """All that :meth:`restore` needs to resume from here, as plain values and tensors."""
         state = {
             "position": list(position),
             "fields": {name: getattr(self, name) for name in STATE_FIELDS},
@@ -98,7 +98,7 @@ class Learner:
         return state
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a :meth:`state`, to the bit.
+        """Resume from a :meth:`state`, bit for bit.
 
         What a method keeps must be in parameters and buffers, or follow from ``on_epoch``.
         """
@@ -223,7 +223,7 @@ class Learner:
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
-        """Turn an error into this cell's end; its companions go on."""
+        """Turn an error into this cell's end; the others in its cohort continue."""
         self.setup.mark(self.identity)
         try:
             yield

@@ -25,7 +25,7 @@ class OneCycleSchedule:
 
     Args:
         optimizer: at its initial rate.
-        steps: optimisation steps in all.
+        steps: total number of optimization steps.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, one_cycle: OneCycle, steps: int) -> None:
@@ -42,7 +42,7 @@ class OneCycleSchedule:
         ]
 
     def step(self) -> None:
-        """Go on to the next optimisation step."""
+        """Advance to the next optimization step."""
         for part in self._parts:
             part.step()
 

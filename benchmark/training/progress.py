@@ -59,7 +59,7 @@ class Curves:
 
     Args:
         folder: gets the folders.
-        start: epoch to go on from; what an interrupted run wrote of later ones is hidden.
+        start: epoch to resume from; what an interrupted run logged of later ones is hidden.
     """
 
     def __init__(self, folder: Path, start: int) -> None:

@@ -48,7 +48,7 @@ class Setup:
         device: that it runs on.
         precision: ``fp32``, ``bf16`` or ``fp16`` (autocast; losses always run in float32).
         mark: called with a cell's identity before something is done for that cell alone, and with
-            other words before what cells share; it tells who was at work when a process dies.
+            other words before what cells share; it shows what a process was doing when it died.
     """
 
     family: Family

@@ -34,7 +34,7 @@ def read_weights(path: Path, sha256: str | None = None) -> Mapping[str, Tensor]:
     Nothing but tensors and plain values is unpickled.
 
     Args:
-        sha256: :func:`weights_hash` of what a record speaks of; None takes whatever is there.
+        sha256: :func:`weights_hash` that a record names; None accepts any weights.
 
     Raises:
         CheckpointError: the file is missing, no checkpoint, holds other objects or other weights.
@@ -42,9 +42,9 @@ def read_weights(path: Path, sha256: str | None = None) -> Mapping[str, Tensor]:
     content = _read(path)
     weights = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise CheckpointError(f"checkpoint {path} holds no state_dict of tensors")
+        raise CheckpointError(f"checkpoint {path} has no state_dict of tensors")
     if sha256 is not None and (found := weights_hash(weights)) != sha256:
-        raise CheckpointError(f"checkpoint {path} has hash {found}, its record {sha256}")
+        raise CheckpointError(f"checkpoint {path} has hash {found}, but its record says {sha256}")
     return weights
 
 
@@ -60,7 +60,7 @@ def read_origin(path: Path) -> tuple[str, Grid] | None:
     try:
         return (told["student"], read_grid(told["grid"])) if told else None
     except (KeyError, TypeError, DetectorError) as error:
-        raise CheckpointError(f"checkpoint {path}: wrong {ORIGIN} in meta: {error}") from None
+        raise CheckpointError(f"checkpoint {path}: invalid {ORIGIN} in meta: {error}") from None
 
 
 def _read(path: Path) -> Any:
@@ -170,11 +170,11 @@ TRAINING_LOG = (
     "numpy.core.multiarray.scalar",
     "numpy._core.multiarray.scalar",
 )
-"""What mmengine's log pickles beside the weights; read as nothing, never called."""
+"""What mmengine's log pickles next to the weights; read as nothing, never called."""
 
 
 def _without_training_log() -> AbstractContextManager[Any]:
-    """Lets torch.load skip the training log that mmengine keeps beside the weights."""
+    """Lets torch.load skip the training log that mmengine keeps next to the weights."""
     safe_globals = getattr(torch.serialization, "safe_globals", None)  # torch 2.6 takes names
     return (
         safe_globals([(_Ignored, name) for name in TRAINING_LOG]) if safe_globals else nullcontext()

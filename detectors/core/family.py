@@ -257,11 +257,11 @@ def _sample(boxes: Tensor, labels: Tensor) -> Any:
     from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
     from mmengine.structures import InstanceData
 
-    truth = InstanceData()
-    truth.bboxes_3d = LiDARInstance3DBoxes(boxes.clone())
-    truth.labels_3d = labels.clone()
+    instances = InstanceData()
+    instances.bboxes_3d = LiDARInstance3DBoxes(boxes.clone())
+    instances.labels_3d = labels.clone()
     sample = Det3DDataSample(metainfo={"box_type_3d": LiDARInstance3DBoxes})
-    sample.gt_instances_3d = truth
+    sample.gt_instances_3d = instances
     return sample
 
 

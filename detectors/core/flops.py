@@ -69,7 +69,7 @@ def count_work(model: nn.Module) -> Iterator[Work]:
             handle.remove()
     idle = [n for m, n in names.items() if isinstance(m, MULTIPLYING) and m not in called]
     if idle:
-        raise DetectorError(f"{', '.join(idle)} never ran, so its arithmetic was not counted")
+        raise DetectorError(f"{', '.join(idle)} never ran, so its operations were not counted")
 
 
 def multiply_accumulates(layer: nn.Module, given: Any, result: Any) -> int:
@@ -80,7 +80,7 @@ def multiply_accumulates(layer: nn.Module, given: Any, result: Any) -> int:
         result: its output.
 
     Raises:
-        DetectorError: a kind of sparse convolution that is not known.
+        DetectorError: an unknown kind of sparse convolution.
     """
     if isinstance(layer, SparseConvolution):
         return index_pairs(layer, given, result) * layer.in_channels * layer.out_channels
@@ -120,7 +120,7 @@ def index_pairs(layer: SparseConvolution, given: Any, result: Any) -> int:
     """
     if layer.inverse or layer.transposed:
         raise DetectorError(
-            f"cannot count the arithmetic of {layer}: it is an inverse or transposed convolution"
+            f"cannot count the operations of {layer}: it is an inverse or transposed convolution"
         )
     kernel, stride, padding, dilation = (
         result.indices.new_tensor(values)
@@ -162,6 +162,6 @@ def _require_known(names: dict[nn.Module, str]) -> None:
     ]
     if unknown:
         raise DetectorError(
-            f"cannot count the arithmetic of {', '.join(unknown)}; add its type to "
+            f"cannot count the operations of {', '.join(unknown)}; add its type to "
             "detectors/core/flops.py"
         )

@@ -62,7 +62,7 @@ class Grid:
             if count <= 0 or count % multiple:
                 raise DetectorError(
                     f"point_cloud_range and voxel_size give {count} cells along {axis}; the "
-                    f"network halves its map, so make the side a multiple of {multiple * size:g} m"
+                    f"network halves its map, so make that side a multiple of {multiple * size:g} m"
                 )
 
     def inside(self, positions: Tensor) -> Tensor:

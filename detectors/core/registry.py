@@ -38,7 +38,8 @@ def get_family(name: str) -> Family:
     """
     if name not in FAMILIES:
         raise DetectorError(
-            f"no detector {name!r}{suggestion(name, FAMILIES)}; there are {', '.join(FAMILIES)}"
+            f"unknown detector {name!r}{suggestion(name, FAMILIES)}; known are "
+            f"{', '.join(FAMILIES)}"
         )
     return import_module(FAMILIES[name].module).FAMILY
 

@@ -17,7 +17,7 @@ LOOP: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"nnan", "nsz"
 """``nnan`` and ``nsz`` let a minimum or maximum vectorise and change no finite result."""
 
 BLOCK = 128
-"""Points looked at together; a block without a candidate costs one vectorised pass."""
+"""Points searched together; a block without a candidate costs one vectorised pass."""
 
 MARGIN = 1e-6
 """Slack of a quick rejection, above the rounding of the exact test that it saves."""

@@ -55,6 +55,6 @@ def remembering(searches: Searches) -> Iterator[None]:
 
 
 def once(kind: Hashable, among: tuple[Tensor, ...], search: Callable[[], Found]) -> Found:
-    """:meth:`Searches.once` of the batch at hand; outside of one simply the search."""
+    """:meth:`Searches.once` of the current batch; outside a batch, simply the search."""
     searches = _current.get()
     return search() if searches is None else searches.once(kind, among, search)

@@ -179,7 +179,7 @@ def roipoint_pool3d_forward(
 def tie_order(n: int) -> Tensor:
     """(n,) points in the order in which mmcv's CUDA kernel prefers equally far ones.
 
-    Its threads, min(1024, the largest power of two up to n), each look at every so-manieth point
+    Its threads, min(1024, the largest power of two up to n), each scan points at a fixed stride
     and keep the first best; they are then compared in halves, so that even ones win over odd
     ones, and among these likewise by the higher bits (mmcv's furthest_point_sample_cuda_kernel).
     """

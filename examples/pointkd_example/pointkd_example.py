@@ -1,4 +1,4 @@
-"""A method in a package of its own; installing the package adds it to the benchmark."""
+"""A method in its own package; installing the package adds it to the benchmark."""
 
 from torch.nn.functional import normalize
 
@@ -7,7 +7,14 @@ from kd_methods import KDMethod, register
 
 @register("channel_mean", paper="an example", year=2026)
 class ChannelMean(KDMethod):
-    """The mean over channels of the neck's features has the teacher's pattern.
+    """The channel mean of the student's neck features has the teacher's pattern.
+
+        L = mean_b || q(S_b) - q(T_b) ||_2^2,    q(A) = m(A)^exponent / || m(A)^exponent ||_2
+
+    S_b and T_b are the neck features of frame b, m is the mean over channels.
+
+    Attributes:
+        exponent: power of the channel mean.
 
     Source: none, an example to copy.
     """

@@ -1,4 +1,4 @@
-"""All that the author of a distillation method reads: what she gets and what she returns.
+"""All that the author of a distillation method must read: what a method gets and returns.
 
 Symbols used in shapes: B frames in the batch, N points or voxels of all frames together,
 C channels, H and W rows (along y) and columns (along x) of a bird's-eye-view map, A anchors
@@ -102,7 +102,7 @@ class HeadOutputs:
 
 
 Dense, Boxes = BEVMap, HeadOutputs
-"""What plugins written for version 0.1 call them."""
+"""Their names in plugins written for version 0.1."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class Outputs:
 
     def __getattr__(self, name: str) -> Any:
         if name in OUTPUTS:
-            raise MissingOutputError(f"output {name!r} was not asked for; add it to needs()")
+            raise MissingOutputError(f"output {name!r} was not requested; add it to needs()")
         raise AttributeError(name)
 
     @cached_property
@@ -205,7 +205,7 @@ class KDMethod(nn.Module):
     (or a Literal). ``table`` overrides defaults for a family (``"second"``) or a student
     (``"second@4"``). A method's own layers are made in ``build`` and belong to the method: they
     are trained beside the student and never deployed. What a method remembers from step to step
-    must be in parameters or buffers, or follow from ``on_epoch``: an interrupted run goes on from
+    must be in parameters or buffers, or follow from ``on_epoch``: an interrupted run resumes from
     these.
 
     Attributes:
@@ -240,7 +240,7 @@ class KDMethod(nn.Module):
             if given not in known:
                 raise MethodError(
                     f"{self.name}: unknown setting {given!r}{suggestion(given, known)}; "
-                    f"it has {', '.join(known)}"
+                    f"known are {', '.join(known)}"
                 )
         values = {**self.table.get(self.family, {}), **self.table.get(student, {}), **settings}
         for key, value in values.items():
@@ -297,7 +297,7 @@ def checked_needs(method: KDMethod) -> set[str]:
     for name in sorted(needs - set(NEEDS)):
         raise MethodError(
             f"{method.name}: needs() names an unknown output {name!r}{suggestion(name, NEEDS)}; "
-            f"ask for some of {', '.join(NEEDS)}"
+            f"known are {', '.join(NEEDS)}"
         )
     return needs
 

@@ -67,8 +67,8 @@ def method_class(name: str) -> type[KDMethod]:
         if name not in loaders:
             known = method_names()
             raise MethodError(
-                f"no method {name!r}{suggestion(name, known)}; there are {', '.join(known)}, "
-                "and --plugin FILE adds your own"
+                f"unknown method {name!r}{suggestion(name, known)}; known are {', '.join(known)}; "
+                "--plugin FILE adds your own"
             )
         _load(name, loaders[name])
     if name not in _registered:
@@ -156,7 +156,7 @@ class Composition(KDMethod):
         super().__init__(student)
         names = [part.name for part in parts]
         if len(set(names)) < len(names):
-            raise MethodError(f"{'+'.join(names)} names a method twice")
+            raise MethodError(f"{'+'.join(names)} contains a method twice")
         self.parts = nn.ModuleList(parts)
 
     def needs(self) -> set[str]:
@@ -205,14 +205,16 @@ def _create_one(text: str, student: str) -> KDMethod:
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
-            raise MethodError(f"{text!r}: {setting!r} is not key=value")
+            raise MethodError(f"{text!r}: setting {setting!r} must be key=value")
         values[key] = value
     return method_class(name)(student, **values)
 
 
 def _check(name: str, cls: type[KDMethod]) -> None:
     if not name.isidentifier():
-        raise MethodError(f"{name!r} is no method name; use letters, digits and underscores")
+        raise MethodError(
+            f"{name!r} is not a valid method name; use letters, digits and underscores"
+        )
     taken = _registered.get(name)
     if name == "none" or (taken and taken.__module__ != cls.__module__):
         owner = taken.__module__ if taken else "the student trained alone"

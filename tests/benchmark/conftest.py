@@ -28,7 +28,7 @@ PROFILE = Profile(
 
 @pytest.fixture(scope="session")
 def synthetic_root(tmp_path_factory) -> Path:
-    """A small embedded set."""
+    """A small synthetic set."""
     return synthetic.ensure(tmp_path_factory.mktemp("data"), **PROFILE.synthetic)
 
 

@@ -47,7 +47,7 @@ def test_two_builds_of_spconv_are_a_problem(installed):
     installed(spconv="2.3.8", spconv_cu120="2.3.8")
     (finding,) = doctor._spconv()
     assert finding.level == "problem"
-    assert "spconv 2.3.8, spconv-cu120 2.3.8 share one folder" in finding.told
+    assert "spconv 2.3.8, spconv-cu120 2.3.8 are installed in one folder" in finding.told
 
 
 def test_wrong_versions_are_named(installed, monkeypatch):

@@ -117,5 +117,5 @@ def test_teacher_as_student_has_finite_gradients():
 def test_points_need_a_prior_each():
     example = scene("points", (9, 5))
     method = built("rdd", example, "pointrcnn@8")
-    with pytest.raises(MethodError, match="one prior for each point"):
+    with pytest.raises(MethodError, match="one prior per point"):
         method(example.teacher, example.student, example.batch)

@@ -200,7 +200,7 @@ def test_points_with_coordinates_branches_and_skips():
 
 
 def test_pairs_that_do_not_suit_are_refused():
-    with pytest.raises(MethodError, match="differ in their layers"):
+    with pytest.raises(MethodError, match="have different layers"):
         initialise(PointNet(2), nn.Sequential(nn.Linear(3, 2)))
     with pytest.raises(MethodError, match="wider"):
         initialise(PointNet(4), PointNet(2))

@@ -1,4 +1,4 @@
-"""Does a detector learn on the embedded data? Its AP beside that of two which know nothing.
+"""Does a detector learn on the built-in synthetic data? Its AP, and that of two that know nothing.
 
     python tests/perf/learning.py RESULTS
 

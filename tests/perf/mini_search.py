@@ -15,7 +15,7 @@ import yaml
 
 MINI = Path("benchmark/config/profiles/mini.yaml")
 WORLD = 0
-"""Seed of the embedded frames; mini itself has another."""
+"""Seed of the built-in synthetic frames; mini itself has another."""
 SEEDS = "0,1,2"
 STEPS = ["flip", "rotate", "scale", "points_range_filter", "object_range_filter"]
 VARIANTS = {

@@ -52,7 +52,7 @@ def make_cohort(
     precision: str = "bf16",
     **recipe: Any,
 ) -> tuple[tuple[Cell, ...], TrainingSetup]:
-    """Cells of one student on embedded frames, with an untrained teacher at full width.
+    """Cells of one student on synthetic frames, with an untrained teacher at full width.
 
     Args:
         recipe: fields of the family's recipe that are changed.

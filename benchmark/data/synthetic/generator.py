@@ -1,4 +1,4 @@
-"""The embedded set: ray-cast street scenes in KITTI's own folder layout.
+"""The built-in synthetic set: ray-cast street scenes in KITTI's own folder layout.
 
 A 64-beam sensor like KITTI's is cast into random scenes; what it measures and what camera 2 would
 show of each object becomes points, labels and calibration that the KITTI reader reads. Every frame
@@ -78,7 +78,7 @@ def generate(root: Path | str, seed: int, train: int, val: int, max_range: float
     """
     if seed < 0 or not 1 <= train <= _FIRST_VAL or val < 1 or not 15 <= max_range <= 75:
         raise DataError(
-            f"cannot generate seed={seed}, train={train}, val={val}, max_range={max_range}: give a "
+            f"cannot generate seed={seed}, train={train}, val={val}, max_range={max_range}: use a "
             f"seed >= 0, train of 1 to {_FIRST_VAL}, val >= 1, max_range of 15 to 75 m"
         )
     root = Path(root)

@@ -1,4 +1,4 @@
-"""Random street scenes for the embedded set: which shapes stand where.
+"""Random street scenes for the built-in synthetic set: which shapes stand where.
 
 Everything is in the LiDAR frame: x ahead, y left, z up, metres; the sensor is the origin.
 """

@@ -1,4 +1,4 @@
-"""Shapes of the embedded set: road users as KITTI labels them, and what stands around them.
+"""Shapes of the built-in synthetic set: road users as KITTI labels them, and their surroundings.
 
 A shape is built from parts in its own frame: x ahead, y left, z up, metres. Sizes follow the means
 and spreads of KITTI's labels.

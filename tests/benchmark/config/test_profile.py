@@ -116,7 +116,7 @@ def test_the_parts_of_a_recipe(load):
         ({"augmentation": [3]}, r"augmentation\[0\] is 3; it must be a step"),
         (
             {"augmentation": [{"object_sample": {"counts": {"Cra": 1}, "min_points": {}}}]},
-            r"augmentation\[0\].object_sample: there is no class 'Cra', did you mean 'Car'",
+            r"augmentation\[0\].object_sample: unknown class 'Cra', did you mean 'Car'",
         ),
         (
             {"augmentation": [{"object_sample": {"counts": {"Car": -1}, "min_points": {}}}]},
@@ -138,7 +138,7 @@ def test_mistakes_in_a_recipe_are_named(load, recipe, message):
         ({"synthetic": 3}, "synthetic is 3; it must be 'field: value' pairs"),
         ({"synthetic": {"train": 1, "val": 1, "seed": 0}}, "synthetic.max_range is missing"),
         ({"families": 3}, "families is 3; it must be 'field: value' pairs"),
-        ({"families": {"secnd": {}}}, "families.secnd is no detector, did you mean 'second'"),
+        ({"families": {"secnd": {}}}, "families.secnd: unknown detector, did you mean 'second'"),
         ({"families": {"second": 3}}, "families.second is 3; it must be 'field: value' pairs"),
         ({"families": {"second": {"epochs": 0}}}, "families.second.epochs is 0"),
     ],

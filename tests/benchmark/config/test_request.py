@@ -92,21 +92,21 @@ def test_all_mistakes_are_told_at_once_with_their_path(tmp_path):
     with pytest.raises(RequestError) as error:
         read_request(file, {})
     for words in (
-        "student is no field, did you mean 'students'",
-        "students[1]: no detector 'secnd', did you mean 'second'",
+        "student: unknown field, did you mean 'students'",
+        "students[1]: unknown detector 'secnd', did you mean 'second'",
         "students[2]: student 'second' has no ratio",
-        "methods[1]: no method 'fitnt', did you mean 'fitnet'",
-        "seeds[1]: seed -1",
+        "methods[1]: unknown method 'fitnt', did you mean 'fitnet'",
+        "seeds[1]: seed -1 must be",
         "seeds[2]: seed 'x'",
         "epochs is 0; it must be a whole number of at least 1",
         "precision is 'fp8'",
         "weighting is 'sorce', did you mean 'source'",
         "nowhere does not exist",
         "absent.py does not exist",
-        "'pointpilars' is no detector, did you mean 'pointpillars'",
+        "unknown detector 'pointpilars', did you mean 'pointpillars'",
         "absent.pth does not exist",
         "cohort_size is -1",
-        "no profile 'smok', did you mean 'smoke'",
+        "unknown profile 'smok', did you mean 'smoke'",
     ):
         assert words in str(error.value), words
 
@@ -114,7 +114,10 @@ def test_all_mistakes_are_told_at_once_with_their_path(tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"students": "pointpilars@4,second"}, ["--students: no detector 'pointpilars'", "second"]),
+        (
+            {"students": "pointpilars@4,second"},
+            ["--students: unknown detector 'pointpilars'", "second"],
+        ),
         ({"students": ""}, ["the list is empty"]),
         ({"methods": "fitnt,logit_kd:x=1"}, ["'fitnt'", "unknown setting 'x'"]),
         ({"seeds": "0,-1,x"}, ["'-1'", "'x'"]),
@@ -130,7 +133,7 @@ def test_mistakes_in_options_name_the_option(options, words):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a: [", "mine.yaml"), ("- a\n- b", "must be a list of 'field: value'"), ("", "must be")],
+    [("a: [", "mine.yaml"), ("- a\n- b", "must hold 'field: value' pairs"), ("", "must hold")],
 )
 def test_a_file_that_is_no_mapping_is_refused(text, message, tmp_path):
     (tmp_path / "mine.yaml").write_text(text)

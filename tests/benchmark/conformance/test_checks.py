@@ -266,5 +266,5 @@ def test_strangers_can_declare_a_failure(check, request):
 
 
 def test_an_unknown_check_cannot_be_declared():
-    with pytest.raises(ValueError, match="no check 'lerns'"):
+    with pytest.raises(ValueError, match="unknown check 'lerns'"):
         method_checks("ok_method", expected_failures={"lerns": "x"})

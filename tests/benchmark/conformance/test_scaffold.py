@@ -37,7 +37,7 @@ def test_the_written_test_passes_at_once(tmp_path):
 
 @pytest.mark.parametrize("name", ["fitnet", "none", "two words", "3d"])
 def test_names_that_are_taken_or_none_are_refused(tmp_path, name):
-    with pytest.raises(MethodError, match="taken or no name"):
+    with pytest.raises(MethodError, match="taken or invalid"):
         write_plugin(name, tmp_path)
 
 

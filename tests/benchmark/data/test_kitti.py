@@ -106,10 +106,10 @@ def test_unknown_camera_without_size_is_an_error(folder):
         ("velodyne/000000.bin", np.float32([1, 2, np.nan, 0]).tobytes(), r"bin: point 0 is .*nan"),
         ("velodyne/000000.bin", np.float32([1, 2, 3, 200]).tobytes(), r"bin: point 0 .*200"),
         ("label_2/000000.txt", CAR.encode() + b"Car 0 0 0 1 2\n", r"000000\.txt:2: "),
-        ("calib/000000.txt", b"P2: 1 2 3\n", r"000000\.txt:1: P2 needs 12 .* 3 are given"),
+        ("calib/000000.txt", b"P2: 1 2 3\n", r"000000\.txt:1: P2 needs 12 .* but has 3"),
         ("calib/000000.txt", b"x\nP2: 1 2 a\n", r"000000\.txt:2: P2: .*'a'"),
         ("calib/000000.txt", b"R0_rect: 1 0 0 0 1 0 0 0 1\n", r"000000\.txt: row P2 is missing"),
-        ("calib/000000.txt", b"R0_rect: 1 1 1 0 1 0 0 0 1\n", r"\.txt:1: R0_rect .*no rotation"),
+        ("calib/000000.txt", b"R0_rect: 1 1 1 0 1 0 0 0 1\n", r"\.txt:1: R0_rect .*not a rotation"),
     ],
 )
 def test_broken_files_are_named(folder, path, content, message):
@@ -131,8 +131,8 @@ def test_ids_without_files_are_found_at_once(folder, path):
     ("content", "message"),
     [
         ("", r"train\.txt: the list is empty"),
-        ("000000\n\n000000\n", r"train\.txt:3: 000000 is also in line 1"),
-        ("../secret\n", r"train\.txt:1: '\.\./secret' is no frame id"),
+        ("000000\n\n000000\n", r"train\.txt:3: 000000 is already on line 1"),
+        ("../secret\n", r"train\.txt:1: '\.\./secret' is not a frame id"),
     ],
 )
 def test_bad_lists(folder, content, message):
@@ -142,7 +142,7 @@ def test_bad_lists(folder, content, message):
 
 
 def test_unknown_split_and_empty_folder(folder, tmp_path_factory):
-    with pytest.raises(DataError, match=r"val\.txt: no such split; the folder has: train"):
+    with pytest.raises(DataError, match=r"val\.txt: no such split; the folder has train"):
         KittiDataset(folder, "val")
     empty = tmp_path_factory.mktemp("empty")
     with pytest.raises(DataError, match="ImageSets: no such folder"):

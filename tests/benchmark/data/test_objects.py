@@ -32,7 +32,7 @@ def check(objects, dataset, positions):
             assert objects.counts[index] == len(expected)
 
 
-def test_objects_of_the_embedded_set(synthetic_root):
+def test_objects_of_the_built_in_set(synthetic_root):
     dataset = KittiDataset(synthetic_root, "train")
     objects = collect(dataset)
     check(objects, dataset, range(len(dataset)))
@@ -68,7 +68,7 @@ def test_the_file_of_other_data_and_damaged_files_are_refused(synthetic_root, tm
         load_objects(train, tmp_path)
     for content in (b"", wrong.read_bytes()[:-100], b"not a file of ours"):
         wrong.write_bytes(content)
-        with pytest.raises(DataError, match="remove the file, it is made again"):
+        with pytest.raises(DataError, match="remove the file and it will be rebuilt"):
             load_objects(train, tmp_path)
 
 

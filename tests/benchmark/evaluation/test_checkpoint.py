@@ -42,7 +42,7 @@ def test_a_cell_scores_as_its_record_says(trained):
     text = score_network(
         replace(network, record=wrong), str(workplace.data), workplace.cache, CPU, None
     )
-    assert text.endswith("NOT as in its record")
+    assert text.endswith("NOT the same as in its record")
 
 
 def test_an_exported_network_knows_what_it_is(trained):
@@ -75,7 +75,7 @@ def test_result_files_hold_the_detections(trained, tmp_path):
 def test_a_file_of_elsewhere_must_be_named(trained, tmp_path):
     workplace, record = trained
     path = workplace.results / "checkpoints" / f"{record['cell']}.pth"
-    with pytest.raises(CheckpointError, match="does not say what it is"):
+    with pytest.raises(CheckpointError, match="does not say which network"):
         find_network(str(path), None, None)
     assert find_network(str(path), None, "pointpillars@4").grid.cells == (432, 496, 1)
     with pytest.raises(DetectorError, match="did you mean 'pointpillars'"):

@@ -117,7 +117,7 @@ def test_missing_folders_are_named(folders, tmp_path):
         ((tmp_path / "no", results), "no: no such folder"),
         ((labels, tmp_path / "no"), "no: no such folder"),
         ((tmp_path / "empty", results), "empty: no label file"),
-        ((labels, tmp_path / "empty"), "empty: no result file of any of the 60"),
+        ((labels, tmp_path / "empty"), "empty: no result file for any of the 60"),
         ((labels, results, tmp_path / "no.txt"), r"no\.txt: no such file"),
     ):
         with pytest.raises(DataError, match=reason):

@@ -71,8 +71,8 @@ def test_every_number_leads_to_its_record(page, record):
 
 
 def test_the_caption_says_what_the_data_are(page, record):
-    synthetic = {**record()["dataset"], "name": "the embedded set", "synthetic": True}
-    assert "the embedded set (synthetic data" in page([record(dataset=synthetic)])
+    synthetic = {**record()["dataset"], "name": "the built-in set", "synthetic": True}
+    assert "the built-in set (synthetic data" in page([record(dataset=synthetic)])
     text = page([record()])
     assert "KITTI (real frames" in text
     assert "a wiring check" in text

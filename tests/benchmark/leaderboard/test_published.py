@@ -80,8 +80,8 @@ def test_balanced_methods_are_not_the_papers(kitti):
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("car_easy", "x", "car_easy is no number"),
-        ("map", "168.3", "outside 0 to 100"),
+        ("car_easy", "x", "car_easy is not a number"),
+        ("map", "168.3", "not between 0 and 100"),
         ("map", "65", "not the mean of the classes"),
         ("map", "", "map must be given"),
         ("data", "Waymo", "data must be KITTI val or nuScenes val"),
@@ -103,7 +103,7 @@ def test_a_source_must_not_contradict_itself(tmp_path):
     again = lines.iloc[[1]].assign(table="9", car_moderate="", map="60")
     path = tmp_path / "published.csv"
     pd.concat([lines, again]).to_csv(path, index=False)
-    with pytest.raises(published.PublishedError, match="another map for this student"):
+    with pytest.raises(published.PublishedError, match="a different map for this student"):
         published.read(path)
 
 

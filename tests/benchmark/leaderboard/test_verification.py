@@ -66,8 +66,8 @@ def test_identities_are_the_hash_of_what_the_file_says(results):
         ({"status": "failed", "reason": ""}, "reason: "),
         ({"weights_sha256": None}, "weights_sha256: None is not of type 'string'"),
         ({"note": "mine"}, "'note' was unexpected"),
-        ({"settings__seed": 7}, "its settings are those of cell"),
-        ({"precision": "bf16"}, "precision is 'bf16', in settings 'fp32'"),
+        ({"settings__seed": 7}, "its settings belong to cell"),
+        ({"precision": "bf16"}, "precision is 'bf16', but 'fp32' in settings"),
         ({"hyperparameters__weight": 9.0}, "hyperparameters is {"),
         ({"ap__mAP__3d__R40": [50, 50, 50]}, "ap.mAP.3d.R40[0] is 50"),
         ({"provenance__versions__torch": "1.0"}, "records of 2 sets of versions"),
@@ -83,7 +83,7 @@ def test_mistakes_are_named(results, fields, message):
 def test_files_are_named_after_their_cells(results):
     path = change(results)
     path.rename(path.with_name("0123456789abcdef.json"))
-    assert "named otherwise than its cell" in verify_records(results)[0]
+    assert "the file's name is not that of its cell" in verify_records(results)[0]
 
 
 def test_a_missing_teacher_is_named(results):
@@ -93,7 +93,7 @@ def test_a_missing_teacher_is_named(results):
             path.unlink()
             break
     assert verify_records(results) == [
-        f"{results}: no record of teacher {record['cell']}, which students learn from"
+        f"{results}: no record of teacher {record['cell']}, from which students were distilled"
     ]
 
 
@@ -116,7 +116,7 @@ def test_a_checkpoint_of_other_weights_is_named(trained, results):
     content = (trained / "checkpoints" / other).read_bytes()
     (results / "checkpoints" / f"{record['cell']}.pth").write_bytes(content)
     (problem,) = verify_records(results)
-    assert f"its record {record['weights_sha256']}" in problem
+    assert f"its record says {record['weights_sha256']}" in problem
 
 
 def test_a_damaged_external_result_is_named(results):

@@ -14,7 +14,7 @@ from benchmark.report.page import make_content, render, write
 
 HOSTILE = '</script><img src=x onerror="window.hacked=true"><!--\'"&'
 SYNTHETIC = {
-    "name": "the embedded set", "synthetic": True, "fingerprint": "f0",
+    "name": "the built-in set", "synthetic": True, "fingerprint": "f0",
     "train_frames": 10, "val_frames": 5,
 }  # fmt: skip
 
@@ -134,7 +134,7 @@ def test_every_row_leads_to_its_records(tmp_path):
     assert cell["link"] == "records/fitnet-1.json"
     assert cell["hyperparameters"] == {"weight": "2.5"}
     assert "--epochs 3 --students pointpillars@4 --methods fitnet --seeds 1" in cell["command"]
-    assert "other hyper-parameters" in cell["needs"][0]
+    assert "hyper-parameters that differ" in cell["needs"][0]
 
 
 def test_what_has_no_record_is_named(tmp_path):

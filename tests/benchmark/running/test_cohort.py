@@ -162,7 +162,9 @@ def test_a_teacher_whose_weights_are_not_those_of_its_record_is_refused(
     weights = torch.load(path, weights_only=True)
     weights["bbox_head.conv_cls.bias"] += 1
     torch.save(weights, path)
-    with pytest.raises(TeacherError, match="has hash .*, its record .*remove it and .*json"):
+    with pytest.raises(
+        TeacherError, match="has hash .*, but its record says .*remove it and .*json"
+    ):
         load_teacher(teacher, workplace)
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(TeacherError, match="must be complete"):

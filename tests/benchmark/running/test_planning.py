@@ -28,7 +28,7 @@ class TooWide(KDMethod):
 
 
 def table(plan):
-    """Rows by job: cells, done, ended otherwise, from a checkpoint, from the start; its time."""
+    """Rows by job: cells, done, not done, from a checkpoint, from the start; its time."""
     rows = re.findall(r"^(pointpillars \w+, seed \d) +(\d.*)$", plan, re.MULTILINE)
     found = [(job, rest.split()) for job, rest in rows]
     return [(job, [int(n) for n in rest[:5]], " ".join(rest[5:])) for job, rest in found]
@@ -52,7 +52,7 @@ def test_a_plan_of_nothing_done(matrix, make_workplace, tmp_path):
         ("pointpillars students, seed 1", [1, 0, 0, 0, 1]),
     ]
     assert all(re.fullmatch(r"\d+(\.\d)? (s|min|h)", time) for *_, time in jobs)
-    assert re.search(r"time: about \d.*one job after the other on this cpu", plan)
+    assert re.search(r"time: about \d.*one job after another on this cpu", plan)
     assert re.search(r"disk: about \d+ MB, at times \d+ MB more for checkpoints", plan)
     assert len(table(describe_plan(request, workplace, Shard(1, 2)))) == 3
 

@@ -114,8 +114,8 @@ def test_processes_that_die_or_hang_cost_one_cell_each(
     supervise(harmed(["none", "killed", "hanging", "greedy", "fitnet"]))
     found = {r["method"]: r for r in read_all(workplace.results) if "@" in r["student"]}
     reasons = {
-        "killed": "its process was ended by signal 9 during its step",
-        "hanging": "its process did nothing for 8 s during its step",
+        "killed": "its process was killed by signal 9 during its step",
+        "hanging": "its process made no progress for 8 s during its step",
         "greedy": "RuntimeError",
     }
     for method, reason in reasons.items():
@@ -136,7 +136,7 @@ def test_a_process_that_is_asked_to_stop_leaves_a_checkpoint(harmed, workplace):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(process.multiprocessing.get_context("spawn").Process, "start", stop_soon)
-        with pytest.raises(Interrupted, match="same command goes on"):
+        with pytest.raises(Interrupted, match="run the same command to resume"):
             supervise(job)
     assert len(list(Journal(workplace.results).folder.glob("*.pt"))) == 2
     assert not Journal(workplace.results).locked(job.cells[0].identity())
@@ -181,13 +181,13 @@ def deaths(monkeypatch):
 
 def test_a_process_may_die_once_in_a_cells_step(harmed, deaths, workplace):
     job = harmed(["none", "fitnet"])
-    supervise(deaths(job, Death(job.cells[0].identity(), "was ended by signal 9")))
+    supervise(deaths(job, Death(job.cells[0].identity(), "was killed by signal 9")))
     assert results(workplace).keys() == {"none", "fitnet"}
 
 
 def test_deaths_outside_any_step_end_the_cohort(harmed, deaths):
-    job = deaths(harmed(["none"]), *3 * [Death("checkpoint", "was ended by signal 9")])
-    with pytest.raises(CohortError, match=r"was ended by signal 9 \(checkpoint\); see .*\.log"):
+    job = deaths(harmed(["none"]), *3 * [Death("checkpoint", "was killed by signal 9")])
+    with pytest.raises(CohortError, match=r"was killed by signal 9 \(checkpoint\); see .*\.log"):
         supervise(job)
 
 
@@ -195,7 +195,7 @@ def test_a_failure_is_not_published_while_another_runner_tries_the_cell(harmed, 
     job = harmed(["none", "fitnet"])
     culprit, journal = job.cells[0], Journal(workplace.results)
     lock = journal.lock(culprit)
-    supervise(deaths(job, Death(culprit.identity(), "did nothing for 1 s", hung=True)))
+    supervise(deaths(job, Death(culprit.identity(), "made no progress for 1 s", hung=True)))
     assert results(workplace).keys() == {"fitnet"}
     lock.release()
     supervise(job)

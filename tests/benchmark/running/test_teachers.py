@@ -64,7 +64,7 @@ def test_a_checkpoint_of_another_width_is_refused(matrix, workplace, exported, l
 def test_a_teacher_that_finds_nothing_is_refused(matrix, workplace, exported, tmp_path):
     workplace = replace(workplace, cache=tmp_path / "cache")
     request = replace(matrix(["none"]), checkpoints={"pointpillars": exported[0]})
-    with pytest.raises(TeacherError, match=r"model\.pth: it finds none of \d+ objects"):
+    with pytest.raises(TeacherError, match=r"model\.pth: it detects none of \d+ objects"):
         run_matrix(request, workplace)
 
 

@@ -74,14 +74,14 @@ def test_a_student_overrides_its_family_and_a_user_overrides_both():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("fitnt", "no method 'fitnt', did you mean 'fitnet'"),
+        ("fitnt", "unknown method 'fitnt', did you mean 'fitnet'"),
         ("many_settings:cuont=1", "unknown setting 'cuont', did you mean 'count'"),
         ("many_settings:count=x", "many_settings:count is 'x'; it must be of type int"),
         ("many_settings:rate=nan", "many_settings:rate is 'nan'"),
         ("many_settings:flag=maybe", "use true or false"),
         ("many_settings:mode=c", "use one of a, b"),
-        ("many_settings:count", "'count' is not key=value"),
-        ("fitnet+fitnet", "names a method twice"),
+        ("many_settings:count", "setting 'count' must be key=value"),
+        ("fitnet+fitnet", "contains a method twice"),
     ],
 )
 def test_wrong_names_and_settings_are_explained(text, message):
@@ -123,7 +123,7 @@ def test_a_plugin_file_adds_its_methods(tmp_path):
         (PLUGIN.format(name="fitnet"), "'fitnet' is taken by kd_methods.fitnet"),
         (PLUGIN.format(name="none"), "'none' is taken"),
         (PLUGIN.format(name="many_settings"), "'many_settings' is taken"),
-        (PLUGIN.format(name="two words"), "no method name"),
+        (PLUGIN.format(name="two words"), "not a valid method name"),
         (PLUGIN.format(name="bad1").replace("(KDMethod)", ""), "subclass of kd_methods.KDM"),
         (PLUGIN.format(name="bad2").replace("def needs", "def nedes"), "must define needs"),
         (

@@ -1,4 +1,4 @@
-"""The embedded set: what the reader gets from it, and what its labels claim."""
+"""The built-in synthetic set: what the reader gets from it, and what its labels claim."""
 
 import json
 import os
