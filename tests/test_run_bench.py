@@ -166,7 +166,7 @@ def test_cost_prints_a_table_and_writes_json(options, tmp_path, capsys):
     assert cost["name"] == "pointpillars@4"
     assert cost["params"] == 1_217_352
     assert 0 < cost["activations"] < cost["flops_full"] < cost["flops_paper"] * 2
-    assert cost["latency_ms"].keys() == {"median", "iqr"}
+    assert cost["latency_ms"].keys() == {"median", "iqr", "threads", "load"}
     assert cost["peak_memory_mb"] > 0
     assert run_bench.main([*command[:-2], "--no-latency", "--data", str(tmp_path / "nowhere")]) == 2
     assert "nowhere" in capsys.readouterr().err
