@@ -17,6 +17,8 @@ HEADLINE_METRICS = {"bev": "BEV", "3d": "3D"}
 """The metrics that tables show, by their name in records."""
 MODERATE = 1
 """Index of the difficulty that means are over."""
+NOISY, NOISY_MARK = 0.25, "‡"
+"""A median whose interquartile range is a larger share of it says little, and is marked."""
 
 Place = Literal["headline", "paper", "overview", "costs", "axis"]
 Kind = Literal["text", "seeds", "number", "interval", "rank", "percent", "spread"]
@@ -39,6 +41,7 @@ class Column:
             seeds. None where rows get it otherwise.
         iqr: the interquartile range of a ``spread``.
         one_machine: whether it means nothing over cells of several machines.
+        optional: whether tables of costs in which no row has it leave it out.
         metric: the metric that it is about, if any.
     """
 
@@ -50,6 +53,7 @@ class Column:
     figure: Callable[[Record], float] | None = None
     iqr: Callable[[Record], float] | None = None
     one_machine: bool = False
+    optional: bool = False
     metric: str = ""
 
     @property
@@ -108,6 +112,10 @@ COLUMNS: tuple[Column, ...] = (
     Column("activations", _shown("costs"), "number", 1, "M", _cost("activations", unit=MEGA)),
     Column("latency", _shown("headline costs axis"), "spread", 1, "ms",
            _cost("latency_ms", "median"), _cost("latency_ms", "iqr"), one_machine=True),
+    Column("threads", _shown("costs"), "number", 0, figure=_cost("latency_ms", "threads"),
+           one_machine=True, optional=True),
+    Column("load", _shown("costs"), "number", 1, figure=_cost("latency_ms", "load"),
+           one_machine=True, optional=True),
     Column("peak memory", _shown("costs"), "number", 0, "MB", _cost("peak_memory_mb"),
            one_machine=True),
     Column("extra training params", _shown("costs"), "number", 0,
@@ -121,6 +129,11 @@ COLUMNS: tuple[Column, ...] = (
 def columns(place: Place) -> list[Column]:
     """The columns that are shown in a place, in order."""
     return [column for column in COLUMNS if place in column.shown]
+
+
+def says_little(median: float, iqr: float) -> bool:
+    """Whether a figure's spread is a large part of it; not where either was not measured."""
+    return iqr > NOISY * median
 
 
 def pareto_front(points: dict[Any, tuple[float, float]]) -> list[Any]:

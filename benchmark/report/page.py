@@ -27,6 +27,8 @@ from benchmark.leaderboard.columns import (
     COLUMNS,
     HEADLINE_METRICS,
     MODERATE,
+    NOISY,
+    NOISY_MARK,
     Column,
     columns,
     pareto_front,
@@ -68,6 +70,7 @@ def make_content(folder: Path, records: Iterable[Record]) -> Content:
     return {
         "title": folder.resolve().name,
         "columns": [_column(column) for column in COLUMNS],
+        "noisy": {"share": NOISY, "mark": NOISY_MARK},
         "sections": sections,
         "cells": {cell: _provenance(found[cell], found) for cell in sorted(found)},
         "frames": _frames(folder, sections),
@@ -136,6 +139,7 @@ def _column(column: Column) -> dict[str, Any]:
         "kind": column.kind,
         "digits": column.digits,
         "metric": column.metric,
+        "optional": column.optional,
         "shown": sorted(column.shown),
     }
 
