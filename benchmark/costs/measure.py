@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,6 +32,10 @@ MEASURED_FRAMES = 8
 """Frames that a model is measured on, the first of the validation split."""
 ROUNDS = 3
 MEGA = 1e6
+
+
+def _silent(told: str) -> None:
+    """Tells nobody."""
 
 
 @dataclass(frozen=True)
@@ -92,21 +96,23 @@ def remembered_cost(
 
 def model_cost(deployed: Deployed, frames: Sequence[Frame], timed: bool = True) -> Cost:
     """:func:`model_costs` of one student."""
-    return model_costs([deployed], frames, timed)[0]
+    (cost,) = model_costs({"": deployed}, frames, timed).values()
+    return cost
 
 
 def model_costs(
-    students: Sequence[Deployed],
+    students: Mapping[str, Deployed],
     frames: Sequence[Frame],
     timed: bool = True,
-    tell: Callable[[int], None] = lambda number: None,
-) -> list[Cost]:
+    tell: Callable[[str], None] = _silent,
+) -> dict[str, Cost]:
     """Costs of students as deployed, without anything that their training added.
 
     Args:
+        students: by name.
         frames: what work, latency and memory are measured on.
         timed: whether to measure latency.
-        tell: called with a student's number before its work is counted.
+        tell: is told of each step before it begins.
 
     Returns:
         For each ``params``; ``flops_paper``, the convention of PointDistiller's tables: what mmcv's
@@ -120,16 +126,15 @@ def model_costs(
     Raises:
         DetectorError: a model has a layer whose work cannot be counted.
     """
-    costs = []
-    for number, deployed in enumerate(students):
-        tell(number)
-        costs.append(_untimed(deployed, frames))
+    costs = {}
+    for number, (name, deployed) in enumerate(students.items(), start=1):
+        tell(f"{name}: counting its work ({number} of {len(students)})")
+        costs[name] = _untimed(deployed, frames)
     if timed:
-        for deployed, cost, latency in zip(
-            students, costs, latencies(students, frames), strict=True
-        ):
-            cost["latency_ms"] = latency
-            cost["energy_j"] = energy(deployed, deployed.batches(frames))
+        times = latencies(list(students.values()), frames, tell)
+        for (name, deployed), latency in zip(students.items(), times, strict=True):
+            costs[name]["latency_ms"] = latency
+            costs[name]["energy_j"] = energy(deployed, deployed.batches(frames))
     return costs
 
 
@@ -155,7 +160,9 @@ def _untimed(deployed: Deployed, frames: Sequence[Frame]) -> Cost:
     }
 
 
-def latencies(students: Sequence[Deployed], frames: Sequence[Frame]) -> list[Latency]:
+def latencies(
+    students: Sequence[Deployed], frames: Sequence[Frame], tell: Callable[[str], None] = _silent
+) -> list[Latency]:
     """Milliseconds from the points of one frame to its boxes: median, interquartile range.
 
     Students take turns on each frame, so that whatever else runs on the machine slows all of them
@@ -163,7 +170,8 @@ def latencies(students: Sequence[Deployed], frames: Sequence[Frame]) -> list[Lat
     """
     threads, load = torch.get_num_threads(), system_load()
     times: list[list[float]] = [[] for _ in students]
-    for frame in frames:
+    for number, frame in enumerate(frames, start=1):
+        tell(f"timing all in turns on frame {number} of {len(frames)}")
         timers = [_timer(deployed, frame, threads) for deployed in students]
         for timer in timers:
             timer.timeit(1)  # warm-up

@@ -17,8 +17,6 @@ HEADLINE_METRICS = {"bev": "BEV", "3d": "3D"}
 """The metrics that tables show, by their name in records."""
 MODERATE = 1
 """Index of the difficulty that means are over."""
-NOISY, NOISY_MARK = 0.25, "‡"
-"""A median whose interquartile range is a larger share of it says little, and is marked."""
 
 Place = Literal["headline", "paper", "overview", "costs", "axis"]
 Kind = Literal["text", "seeds", "number", "interval", "rank", "percent", "spread"]
@@ -129,11 +127,6 @@ COLUMNS: tuple[Column, ...] = (
 def columns(place: Place) -> list[Column]:
     """The columns that are shown in a place, in order."""
     return [column for column in COLUMNS if place in column.shown]
-
-
-def says_little(median: float, iqr: float) -> bool:
-    """Whether a figure's spread is a large part of it; not where either was not measured."""
-    return iqr > NOISY * median
 
 
 def pareto_front(points: dict[Any, tuple[float, float]]) -> list[Any]:

@@ -20,15 +20,13 @@ from benchmark.leaderboard.columns import (
     COLUMNS,
     HEADLINE_METRICS,
     MODERATE,
-    NOISY,
-    NOISY_MARK,
     Column,
     Place,
     columns,
     number,
-    says_little,
 )
 from benchmark.leaderboard.tables import Table
+from benchmark.records.spread import NOISY, NOISY_MARK, says_little
 
 FEW_SEEDS = 5
 """With fewer seeds a table claims nothing."""

@@ -27,8 +27,6 @@ from benchmark.leaderboard.columns import (
     COLUMNS,
     HEADLINE_METRICS,
     MODERATE,
-    NOISY,
-    NOISY_MARK,
     Column,
     columns,
     pareto_front,
@@ -36,6 +34,7 @@ from benchmark.leaderboard.columns import (
 from benchmark.leaderboard.tables import TEACHER
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.record import Record
+from benchmark.records.spread import NOISY, NOISY_MARK
 from benchmark.records.store import NONE
 from benchmark.report import plots
 from benchmark.report.cell import reproduction
