@@ -43,7 +43,7 @@ def add_budget(command: argparse.ArgumentParser) -> None:
         ("params", "M", "of at most so many million parameters"),
         ("gflops", "G", "of at most so many GFLOPs (dense layers, as the paper counts)"),
     ):
-        told = f"say which students are {told}"
+        told = f"show which students are {told}"
         command.add_argument(f"--max-{name}", type=above_zero, metavar=unit, help=told)
 
 
