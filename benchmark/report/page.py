@@ -57,9 +57,10 @@ def make_content(folder: Path, records: Iterable[Record]) -> Content:
     """All that the page shows.
 
     Returns:
-        ``title``; ``columns``, those of the tables; ``sections``, one for each leaderboard table,
-        with its rows; ``cells``, the provenance of each record; ``frames``, the shown frames by
-        data set and name.
+        ``title``; ``columns``, those of the tables; ``noisy``, which spreads are marked;
+        ``methods``, whose order gives colours; ``captions`` of the plots of costs; ``sections``,
+        one for each leaderboard table, with its rows; ``cells``, the provenance of each record;
+        ``frames``, the shown frames by data set and name.
 
     Raises:
         ViewError: a file of views is malformed.
@@ -70,6 +71,8 @@ def make_content(folder: Path, records: Iterable[Record]) -> Content:
         "title": folder.resolve().name,
         "columns": [_column(column) for column in COLUMNS],
         "noisy": {"share": NOISY, "mark": NOISY_MARK},
+        "methods": _methods(sections),
+        "captions": {"marks": plots.MARKS, "ranges": plots.RANGES},
         "sections": sections,
         "cells": {cell: _provenance(found[cell], found) for cell in sorted(found)},
         "frames": _frames(folder, sections),
@@ -129,6 +132,12 @@ def _section(folder: Path, table: Table, found: Mapping[str, Record]) -> dict[st
         "losses": ["total", *sorted({n for row in rows for n in row["losses"]} - {"total"})],
         "rows": rows,
     }
+
+
+def _methods(sections: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The methods of all tables in one order, in which page and plots give colours."""
+    rows = (row for section in sections for row in section["rows"])
+    return sorted({row["method"] for row in rows if row["role"] == "method"})
 
 
 def _column(column: Column) -> dict[str, Any]:

@@ -18,7 +18,7 @@ SYNTHETIC = {
     "train_frames": 10, "val_frames": 5,
 }  # fmt: skip
 
-RECIPE = load_profile("smoke", 3).recipe("pointpillars").settings()
+RECIPE = load_profile("smoke", 3).recipe("pointpillars").as_json()
 
 
 def trained(method="none", seed=0, mean=50.0, cell="", **changes):
@@ -32,7 +32,7 @@ def trained(method="none", seed=0, mean=50.0, cell="", **changes):
         **changes,
     }
     found = make_record(method, seed, mean, **values)
-    found["settings"] |= {"recipe": RECIPE}
+    found["profile"] = {**found["profile"], "recipe": RECIPE}
     if found["status"] == "done":
         losses = [{"loss_cls": 1.0 / (e + 1), "loss_bbox": 2.0 / (e + 1)} for e in range(3)]
         found["training"] = {
