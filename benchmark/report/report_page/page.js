@@ -121,11 +121,13 @@ function redrawOnResize() {
   addEventListener("resize", () => {
     if (window.innerWidth === width) return;
     width = window.innerWidth;
+    markEdge();
     drawComparison();
   });
 }
 
 setUpTheme();
+byId("table").addEventListener("scroll", markEdge, { passive: true });
 drawNotices();
 choose(0);
 redrawOnResize();
