@@ -51,7 +51,7 @@ const interval = (row, metric) => {
 };
 // A name that may be broken after its joints, and within words that no narrow column holds.
 const breakable = (text) =>
-  text.split(/(?<=[:_=(,/])/).flatMap((word) => word.match(/.{1,14}/gsu)).flatMap((part, i) => (i ? [el("wbr"), part] : [part]));
+  text.split(/(?<=[:_=(,/])/).flatMap((word) => word.match(/.{1,12}/gsu)).flatMap((part, i) => (i ? [el("wbr"), part] : [part]));
 const nameOf = (row) => (row.role === "teacher" ? "teacher" : row.method);
 const titleOf = (row) => (row.role === "teacher" ? `${row.student} (teacher)` : `${row.method} on ${row.student}`);
 const students = () => [...new Set(section().rows.filter((r) => r.role !== "teacher").map((r) => r.student))];
