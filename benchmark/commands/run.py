@@ -8,7 +8,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from benchmark.commands.common import CELLS_FAILED, DONE, add_cache, add_device
+from benchmark.commands.common import (
+    CELLS_FAILED,
+    DONE,
+    add_cache,
+    add_command,
+    add_device,
+)
 from benchmark.config import bundled
 
 if TYPE_CHECKING:
@@ -17,8 +23,18 @@ if TYPE_CHECKING:
 
 def add(commands: Any) -> None:
     """The command and its options."""
-    command = commands.add_parser("run", help="train a matrix and print its leaderboard")
-    command.set_defaults(command=run)
+    command = add_command(
+        commands,
+        "run",
+        run,
+        "train a matrix and print its leaderboard",
+        [
+            "mini                                    # a matrix that comes along",
+            "--methods none,fitnet:weight=3,logit_kd+fitnet --seeds 0,1,2",
+            "paper-table-3 --data /data/kitti --dry-run",
+            "--plugin my_kd.py --methods none,my_kd --retry failed",
+        ],
+    )
     _add_fields(command)
     _add_execution(command)
 
@@ -85,7 +101,7 @@ def _prepare(options: argparse.Namespace) -> tuple[Any, Any]:
 
 def _add_fields(command: argparse.ArgumentParser) -> None:
     """The fields of a matrix file."""
-    add = command.add_argument
+    add = command.add_argument_group("what to run (the fields of a matrix file)").add_argument
     add(
         "matrix",
         nargs="?",
@@ -123,9 +139,10 @@ def _add_fields(command: argparse.ArgumentParser) -> None:
 
 def _add_execution(command: argparse.ArgumentParser) -> None:
     """Where and how the cells run; nothing here changes a result."""
-    add = command.add_argument
-    add_cache(command)
-    add_device(command)
+    group = command.add_argument_group("where and how to run it")
+    add = group.add_argument
+    add_cache(group)
+    add_device(group)
     add(
         "--retry",
         type=_statuses,

@@ -237,7 +237,7 @@ class Learner:
         """End the cell by an error, which is told with its place in the method's own code."""
         self.trace = "".join(traceback.format_exception(error))
         told = str(error) if isinstance(error, PointKDError) else f"{type(error).__name__}: {error}"
-        self.end("failed", told + _place(error, self.method, "loss" if self.needs else "needs"))
+        self.end("failed", told + place_of(error, self.method, "loss" if self.needs else "needs"))
 
     def end(self, status: Status, reason: str) -> None:
         """Take the cell out of the cohort."""
@@ -263,7 +263,7 @@ def _detection(losses: Mapping[str, float]) -> float:
     return sum(value for name, value in losses.items() if not name.startswith("kd."))
 
 
-def _place(error: Exception, method: KDMethod | None, called: str) -> str:
+def place_of(error: Exception, method: KDMethod | None, called: str) -> str:
     """Where in the method's own file an error arose: its last line there, else the function that
     was called. Without a method, where it arose at all."""
     frames = traceback.extract_tb(error.__traceback__)
