@@ -105,7 +105,7 @@ def _command(commands: Any, name: str, function: Any, told: str) -> argparse.Arg
 
 
 def _add_networks(commands: Any) -> None:
-    """What is done with trained networks."""
+    """Commands on trained networks."""
     command = _command(commands, "export", export_model, "save a network for plain mmdet3d")
     told = "as `status` prints it; its first characters are enough"
     command.add_argument("cell", metavar="CELL", help=told)

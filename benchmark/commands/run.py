@@ -1,4 +1,4 @@
-"""``run``: train what is missing of a matrix and print its leaderboard."""
+"""``run``: train the missing cells of a matrix and print its leaderboard."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train what is missing of a matrix and print its leaderboard."""
+    """Train the missing cells of a matrix and print its leaderboard."""
     from benchmark import leaderboard
     from benchmark.records import store
     from benchmark.running.cohort import Interrupted
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
         print(describe_plan(matrix, workplace, options.shard))
         return DONE
     execute = make_executor(options.executor, options.address, workplace)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # batch systems end runs so
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # batch systems end runs this way
     try:
         found = run_matrix(matrix, workplace, execute, options.retry, options.shard)
     except (Interrupted, KeyboardInterrupt) as stop:
@@ -106,7 +106,7 @@ def _add_fields(command: argparse.ArgumentParser) -> None:
 
 
 def _add_execution(command: argparse.ArgumentParser) -> None:
-    """Where and how the cells run; nothing here changes a result."""
+    """Where and how the cells run; none of these changes a result."""
     add = command.add_argument
     add_cache(command)
     add_device(command)

@@ -1,4 +1,4 @@
-"""Tables to Markdown: headlines first, then what is behind them, down to the records."""
+"""Tables to Markdown: headlines first, then the details behind them, down to the records."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Page:
 
 
 def caption(table: Table) -> str:
-    """What stands behind every row of a table."""
+    """The details behind every row of a table."""
     example = table.example
     data, profile = example["dataset"], example["profile"]
     kind = "synthetic data" if data["synthetic"] else "real frames"
@@ -176,7 +176,7 @@ def _ap_row(row: Mapping[str, Any], label: str) -> dict[str, str]:
 
 
 def _cost_rows(table: Table) -> list[dict[str, str]]:
-    """Costs, and the machine where there are several."""
+    """Costs, and the machine if there are several."""
     rows = as_text(table, "costs")
     if len(table.machines) > 1:
         for shown, row in zip(rows, table.rows, strict=True):
@@ -257,7 +257,7 @@ def _record_rows(table: Table) -> list[dict[str, str]]:
 
 
 def _link(cell: Mapping[str, Any]) -> str:
-    """A seed that leads to its record."""
+    """A seed linked to its record."""
     path = f"records/{quote(cell['cell'], safe='')}.json"
     seed = _escape(str(cell["seed"]))
     return f"[{seed}]({path})" if cell["cell"] else seed
@@ -297,7 +297,7 @@ class _Markup(str):
 
 
 def _layout(rows: Iterable[Mapping[str, str]]) -> str:
-    """A pipe table; what comes from records cannot break it or smuggle in markup."""
+    """A pipe table; values from records cannot break it or inject markup."""
     safe = [
         {name: text if isinstance(text, _Markup) else _escape(text) for name, text in row.items()}
         for row in rows

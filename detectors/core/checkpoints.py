@@ -28,9 +28,9 @@ from detectors.core.family import (
 from kd_methods.core.errors import PointKDError
 
 ORIGIN = "pointkd"
-"""Where the meta data of an exported checkpoint say what network it is of."""
+"""The meta data key of an exported checkpoint that names its network."""
 SHOWN = 8
-"""Differences that an error message lists."""
+"""Maximum number of differences listed in an error message."""
 
 
 class CheckpointError(PointKDError):
@@ -38,7 +38,7 @@ class CheckpointError(PointKDError):
 
 
 def read_weights(path: Path, sha256: str | None = None) -> Mapping[str, Tensor]:
-    """The weights in a checkpoint of mmengine, or in a file that holds nothing else.
+    """The weights in an mmengine checkpoint, or in a file that holds only weights.
 
     Nothing but tensors and plain values is unpickled.
 
@@ -46,7 +46,7 @@ def read_weights(path: Path, sha256: str | None = None) -> Mapping[str, Tensor]:
         sha256: :func:`weights_hash` that a record names; None accepts any weights.
 
     Raises:
-        CheckpointError: the file is missing, no checkpoint, holds other objects or other weights.
+        CheckpointError: the file is missing, not a checkpoint, or holds other objects or weights.
     """
     content = _read(path)
     weights = content.get("state_dict", content) if isinstance(content, Mapping) else None
@@ -61,7 +61,7 @@ def read_origin(path: Path) -> tuple[str, Grid] | None:
     """Student and grid of a checkpoint that :func:`export` wrote; None for any other.
 
     Raises:
-        CheckpointError: the file is missing, no checkpoint, or holds other objects.
+        CheckpointError: the file is missing, not a checkpoint, or holds other objects.
     """
     content = _read(path)
     meta = content.get("meta") if isinstance(content, Mapping) else None
@@ -161,7 +161,7 @@ def _with_grid(value: Any, grid: Grid) -> Any:
 
 
 class _Ignored:
-    """Stands for an object of mmengine's training log, which nobody reads."""
+    """Stands in for an object of mmengine's training log, which is never read."""
 
     def __init__(self, *arguments: Any) -> None: ...
 
@@ -199,7 +199,7 @@ def _sizes(line: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The telling part of torch.load's error."""
+    """The relevant part of torch.load's error."""
     text = str(error)
     found = re.search(r"Unsupported global: GLOBAL (\S+)", text)
     return f"it holds a {found[1]}" if found else f"{type(error).__name__}: {text.splitlines()[0]}"

@@ -49,7 +49,7 @@ class Grid:
         voxel_size: x, y, z, metres; empty for families that read points.
         max_voxels: voxels kept per frame in training and in evaluation.
         num_points: points drawn per frame, in training and in evaluation; 0 takes all.
-        sample_range: points at least so far away, metres, are drawn before nearer ones.
+        sample_range: points at least this far away, metres, are drawn before nearer ones.
         proposals: boxes per frame that the second stage refines in evaluation; it trains on a
             quarter of them.
         roi_points: points that the second stage reads in each.
@@ -100,7 +100,7 @@ class Inputs:
     Attributes:
         batch: points and ground truth.
         voxels: mmdet3d's voxel dictionary.
-        searches: what depends on points and objects alone, found by the first network that asks.
+        searches: what depends only on points and objects, computed once for all networks.
     """
 
     batch: Batch
@@ -150,7 +150,7 @@ class Family(ABC):
 
     @abstractmethod
     def taps(self, model: Model, needs: set[str]) -> Hooks:
-        """Modules whose outputs :meth:`read` wants, by a name of its own."""
+        """Modules whose outputs :meth:`read` needs, by its own names."""
 
     @abstractmethod
     def read(self, model: Model, inputs: Inputs, raw: dict[str, Any], grid: Grid) -> dict[str, Any]:
@@ -180,7 +180,7 @@ class Family(ABC):
         return model
 
     def buildable(self, config: dict[str, Any]) -> dict[str, Any]:
-        """The config with classes of ours where mmdet3d's fail or waste time."""
+        """The config with our classes where mmdet3d's fail or waste time."""
         return config
 
     def place(self, model: Model, device: torch.device) -> Model:
