@@ -1,8 +1,8 @@
 """The built-in synthetic set: ray-cast street scenes in KITTI's own folder layout.
 
 A 64-beam sensor like KITTI's is simulated in random scenes; what it measures and what camera 2
-would show of each object becomes points, labels and calibration that the KITTI reader reads. Every frame
-is a function of (seed, frame number) alone, so sets of different sizes share their frames.
+would show of each object becomes points, labels and calibration that the KITTI reader reads. Every
+frame depends on (seed, frame number) alone, so sets of different sizes share their frames.
 """
 
 from __future__ import annotations
