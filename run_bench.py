@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from benchmark.commands import cost, data, doctor, evaluate, methods, results, run
-from benchmark.commands.common import BAD_INPUT
+from benchmark.commands.common import BAD_INPUT, DONE
 from benchmark.device import quiet_libraries
 from kd_methods import PointKDError
 
@@ -27,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     quiet_libraries()
     try:
         return options.command(options)
+    except BrokenPipeError:  # whoever read the output has seen enough, e.g. `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
     except (PointKDError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT

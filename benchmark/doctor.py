@@ -214,12 +214,12 @@ def _detectors() -> Iterator[Finding]:
     """Whether a network of each family can be built and run."""
     from benchmark.config.profile import load_profile
     from detectors import get_family
-    from detectors.core.family import FAMILIES
+    from detectors.core.registry import FAMILIES
 
     for name in FAMILIES:
         family = get_family(name)
         grid = load_profile("smoke").grid(family)
-        ratio = family.ratios[-1]
+        ratio = FAMILIES[name].ratios[-1]
         try:
             family.dry_run(family.build(ratio, grid).eval(), grid)
         except Exception as error:

@@ -9,7 +9,8 @@ from mmdet3d.models.voxel_encoders.utils import PFNLayer
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
-from detectors.core.family import Grid, Inputs, Model, scaled
+from detectors.core.family import Inputs, Model, scaled
+from detectors.core.grid import Grid
 from detectors.core.voxelnet import VoxelNet, count_points
 from kd_methods.core.interface import Points
 
@@ -19,7 +20,6 @@ class PointPillars(VoxelNet):
 
     name = "pointpillars"
     config_file = "pointpillars/pointpillars_hv_secfpn_8xb6-160e_kitti-3d-3class.py"
-    ratios = (4, 16)
     multiple = 8
 
     def scale_encoder(self, config: dict[str, Any], ratio: float, grid: Grid) -> int:

@@ -13,10 +13,7 @@ from mmengine.model import normal_init
 from torch import Tensor
 
 from detectors.core.family import (
-    CLASSES,
-    DetectorError,
     Family,
-    Grid,
     Hooks,
     Inputs,
     Model,
@@ -26,6 +23,7 @@ from detectors.core.family import (
     to_float,
     wanted,
 )
+from detectors.core.grid import CLASSES, DetectorError, Grid
 from kd_methods.core.interface import Batch, Detections, HeadOutputs, Layer, Points, Spec
 
 YAW = 6
@@ -45,7 +43,6 @@ class PointRCNN(Family):
 
     name = "pointrcnn"
     config_file = "point_rcnn/point-rcnn_8xb2_kitti-3d-3class.py"
-    ratios = (8, 16)
 
     def default_grid(self) -> Grid:
         config = installed_config(self.config_file)

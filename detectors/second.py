@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from detectors.core.family import DetectorError, Grid, Inputs, Model, scale_widths, scaled
+from detectors.core.family import Inputs, Model, scale_widths, scaled
+from detectors.core.grid import DetectorError, Grid
 from detectors.core.voxelnet import VoxelNet, count_points
 from kd_methods.core.interface import Points
 
@@ -24,7 +25,6 @@ class Second(VoxelNet):
 
     name = "second"
     config_file = "second/second_hv_secfpn_8xb6-80e_kitti-3d-3class.py"
-    ratios = (4, 16)
     multiple = 2 * STRIDE
 
     def scale_encoder(self, config: dict[str, Any], ratio: float, grid: Grid) -> int:

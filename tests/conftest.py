@@ -1,5 +1,6 @@
 """Fixtures that several test folders share."""
 
+import gc
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,10 @@ LONG = (
 def pytest_collection_modifyitems(items):
     rank = {name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: rank.get("/".join(item.path.parts[-2:]), len(LONG)))
+
+
+def pytest_collection_finish():
+    gc.freeze()  # the objects of modules and test items, not to be walked at every collection
 
 
 @pytest.fixture(scope="session")

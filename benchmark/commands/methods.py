@@ -35,21 +35,31 @@ def list_methods(options: argparse.Namespace) -> int:
     """Print every method with its source, year and the outputs it reads."""
     from tabulate import tabulate
 
-    from kd_methods import load_plugin, method_names
+    from kd_methods.core.catalogue import describe_file, describe_installed
 
+    described = describe_installed()
     for plugin in options.plugin:
-        load_plugin(plugin)
-    print(tabulate([_describe(name) for name in method_names()], headers="keys"))
+        described += describe_file(plugin)
+    rows = [
+        {
+            "method": method.name,
+            "paper": method.paper,
+            "year": method.year,
+            "reads": ", ".join(method.outputs) or "weights only",
+            "what it does": method.summary,
+        }
+        for method in described
+    ]
+    print(tabulate(rows, headers="keys"))
     return DONE
 
 
 def list_detectors(options: argparse.Namespace) -> int:
     """Print every detector family with the paper's compression ratios."""
-    from detectors import get_family
-    from detectors.core.family import FAMILIES
+    from detectors.core.registry import FAMILIES
 
-    for name in FAMILIES:
-        ratios = ", ".join(f"{name}@{ratio}" for ratio in get_family(name).ratios)
+    for name, listed in FAMILIES.items():
+        ratios = ", ".join(f"{name}@{ratio}" for ratio in listed.ratios)
         print(f"{name} (teacher); students {ratios} or any other compression ratio")
     return DONE
 
@@ -87,34 +97,3 @@ def new_method(options: argparse.Namespace) -> int:
     plugin, test = write_plugin(options.name, options.folder)
     print(f"wrote {plugin} and {test}; next: run_bench.py check-method {plugin}")
     return DONE
-
-
-def _describe(name: str) -> dict[str, Any]:
-    """Name, source, year, outputs that it reads by family, purpose."""
-    from detectors.core.family import FAMILIES
-    from kd_methods import MethodError, method_class
-
-    try:
-        cls = method_class(name)
-    except MethodError as error:
-        return {"method": name, "paper": f"does not load: {error}"}
-    taps = {family: _taps(name, family) for family in FAMILIES}
-    return {
-        "method": name,
-        "paper": cls.paper,
-        "year": cls.year,
-        **taps,
-        "what it does": (cls.__doc__ or "").strip().partition("\n")[0],
-    }
-
-
-def _taps(name: str, family: str) -> str:
-    """The outputs that a method reads of a family, or that it is not applicable."""
-    from detectors import get_family
-    from kd_methods import MethodError, create
-
-    student = f"{family}@{get_family(family).ratios[0]}"
-    try:
-        return ", ".join(sorted(create(name, student).needs())) or "weights only"
-    except MethodError as error:
-        return f"not applicable: {error}"

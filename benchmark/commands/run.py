@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from benchmark.commands.common import CELLS_FAILED, DONE, add_cache, add_device
+from benchmark.config import bundled
+
+if TYPE_CHECKING:
+    from benchmark.records.record import Record
 
 
 def add(commands: Any) -> None:
@@ -23,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     from benchmark import leaderboard
     from benchmark.records import store
     from benchmark.running.cohort import Interrupted
-    from benchmark.running.matrix_run import make_executor, run_matrix
+    from benchmark.running.matrix_run import describe_work, make_executor, run_matrix
 
     matrix, workplace = _prepare(options)
     if options.dry_run:
@@ -33,18 +38,28 @@ def run(options: argparse.Namespace) -> int:
         return DONE
     execute = make_executor(options.executor, options.address, workplace)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # batch systems end runs this way
+    print(describe_work(matrix, workplace, options.retry, options.shard), flush=True)
     try:
         found = run_matrix(matrix, workplace, execute, options.retry, options.shard)
     except (Interrupted, KeyboardInterrupt) as stop:
         print(f"interrupted: {str(stop) or 'run the same command to resume'}", file=sys.stderr)
         return CELLS_FAILED
-    everything = store.read_all(workplace.results)
-    print(leaderboard.write(workplace.results, everything))
-    ended = [record for record in found if record["status"] not in ("done", "skipped")]
+    print(leaderboard.write(workplace.results, store.read_all(workplace.results)))
+    ended = [record for record in found if record["status"] != "done"]
+    if ended:
+        print(_describe_ends(ended, len(found)), file=sys.stderr)
+    return CELLS_FAILED if any(record["status"] != "skipped" for record in ended) else DONE
+
+
+def _describe_ends(ended: Sequence[Record], cells: int) -> str:
+    """The cells without a figure, why, and how to run them again."""
+    lines = [f"{len(ended)} of {cells} cells have no figure:"]
     for record in ended:
         name = f"{record['student']} {record['method']} seed {record['seed']}"
-        print(f"{record['status']}: {name}: {record['reason']}", file=sys.stderr)
-    return CELLS_FAILED if ended else DONE
+        lines.append(f"{record['status']}: {name}: {record['reason']}")
+    statuses = ",".join(sorted({record["status"] for record in ended}))
+    lines.append(f"`show CELL` tells more; to run them again, add --retry {statuses}")
+    return "\n".join(lines)
 
 
 def _prepare(options: argparse.Namespace) -> tuple[Any, Any]:
@@ -75,11 +90,12 @@ def _add_fields(command: argparse.ArgumentParser) -> None:
         "matrix",
         nargs="?",
         metavar="MATRIX",
-        help="a .yaml file, or one of smoke, smoke-all, mini, paper-table-3, paper-table-1-2; "
+        help=f"a .yaml file, or one of {', '.join(bundled.names('matrices'))}; "
         "the options below override its fields of the same names",
     )
     add("--data", help="folder in KITTI's layout, or 'synthetic' (default)")
-    add("--profile", help="smoke (default), mini, kitti or a .yaml file")
+    profiles = ", ".join(bundled.names("profiles"))
+    add("--profile", help=f"one of {profiles} (default smoke), or a .yaml file")
     add("--students", help="e.g. pointpillars@4,second@4; default pointpillars@4")
     add("--methods", help="e.g. none,fitnet:weight=3,logit_kd+fitnet; default all")
     add("--seeds", help="e.g. 0,1,2; default 0")

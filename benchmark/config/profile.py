@@ -5,20 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from benchmark.config import bundled
 from benchmark.config.reading import Problems, read_dataclass
 from benchmark.config.recipe import Recipe
 from detectors import Family, Grid
-from detectors.core.family import FAMILIES
-from kd_methods.core.errors import PointKDError
-from kd_methods.core.interface import suggestion
+from detectors.core.registry import FAMILIES
+from kd_methods.core.errors import PointKDError, suggestion
 
-__all__ = ["Profile", "ProfileError", "load_profile", "profile_names"]
+__all__ = ["Profile", "ProfileError", "load_profile"]
 
 
 class ProfileError(PointKDError):
@@ -64,12 +63,6 @@ class Profile:
     def reduced(self, family: Family) -> bool:
         """Whether the family sees less than mmdet3d's own grid."""
         return self.recipe(family.name).grid is not None
-
-
-def profile_names() -> list[str]:
-    """The profiles that come with the benchmark."""
-    names = (Path(entry.name) for entry in files(__package__).joinpath("profiles").iterdir())
-    return sorted(name.stem for name in names if name.suffix == ".yaml")
 
 
 def load_profile(name: str, epochs: int | None = None) -> Profile:
@@ -135,13 +128,13 @@ def _find(name: str) -> tuple[str, str]:
         if not own.is_file():
             raise ProfileError(f"profile file {own} does not exist")
         return own.stem, own.read_text(encoding="utf-8")
-    known = profile_names()
+    known = bundled.names("profiles")
     if name not in known:
         raise ProfileError(
             f"unknown profile {name!r}{suggestion(name, known)}; known are {', '.join(known)}, "
             "or give the path of a .yaml file"
         )
-    return name, files(__package__).joinpath("profiles", f"{name}.yaml").read_text("utf-8")
+    return name, bundled.text("profiles", name)
 
 
 def _recipes(fields: Mapping[str, Any], epochs: int | None, problems: Problems) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import types
 from collections.abc import Mapping
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from kd_methods.core.interface import suggestion
+from kd_methods.core.errors import suggestion
 
 Problems = list[str]
 """The problems so far, each as "PATH ...": readers append to it."""

@@ -17,7 +17,7 @@ from benchmark.data.augment import (
     Step,
 )
 from detectors import Grid, grid_settings
-from kd_methods.core.interface import suggestion
+from kd_methods.core.errors import suggestion
 
 
 def read_steps(value: Any, path: str, problems: Problems) -> tuple[Step, ...]:

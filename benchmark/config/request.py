@@ -9,23 +9,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
+from benchmark.config import bundled
 from benchmark.config.matrix import WEIGHTINGS, Matrix, describe_data
 from benchmark.config.profile import Profile, ProfileError, load_profile
 from benchmark.data import synthetic
 from benchmark.device import choose_precision
 from benchmark.records.store import NONE
 from detectors import DetectorError, parse_student, student_name
-from detectors.core.family import FAMILIES
+from detectors.core.registry import FAMILIES
 from kd_methods import MethodError, create, load_plugin, method_names, written_forms
-from kd_methods.core.errors import PointKDError
-from kd_methods.core.interface import suggestion
+from kd_methods.core.errors import PointKDError, suggestion
 
 SYNTHETIC = "synthetic"
 """The data set that is generated."""
@@ -68,12 +67,6 @@ class Request:
     plugins: Sequence[Path] = ()
     cohort_size: int = 0
     results: Path = Path("results/run")
-
-
-def matrix_names() -> list[str]:
-    """The matrices that come with the benchmark."""
-    entries = (Path(entry.name) for entry in files(__package__).joinpath("matrices").iterdir())
-    return sorted(entry.stem for entry in entries if entry.suffix == ".yaml")
 
 
 def read_request(matrix: str | None, options: Mapping[str, Any]) -> Request:
@@ -131,13 +124,13 @@ def _load(matrix: str | None) -> tuple[str, Path, dict[str, Any]]:
         if not path.is_file():
             raise RequestError(f"matrix file {path} does not exist")
         text, folder = path.read_text(encoding="utf-8"), path.parent
-    elif matrix in matrix_names():
-        text = files(__package__).joinpath("matrices", f"{matrix}.yaml").read_text("utf-8")
+    elif matrix in bundled.names("matrices"):
+        text = bundled.text("matrices", matrix)
         folder = Path()
     else:
         raise RequestError(
-            f"unknown matrix {matrix!r}{suggestion(matrix, matrix_names())}; known are "
-            f"{', '.join(matrix_names())}, or give the path of a .yaml file"
+            f"unknown matrix {matrix!r}{suggestion(matrix, bundled.names('matrices'))}; known are "
+            f"{', '.join(bundled.names('matrices'))}, or give the path of a .yaml file"
         )
     try:
         fields = yaml.safe_load(text)

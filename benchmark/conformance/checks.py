@@ -41,9 +41,9 @@ from benchmark.training.learner import Learner
 from benchmark.training.lockstep import SharedBatch, train
 from benchmark.training.randomness import RandomStream
 from benchmark.training.setup import Clock, Position, TrainingSetup, unnoticed
-from detectors import CLASSES, get_family, parse_student
+from detectors import CLASSES, parse_student
 from detectors.core.checkpoints import state_hash
-from detectors.core.family import FAMILIES
+from detectors.core.registry import FAMILIES
 from kd_methods import Batch, method_class
 
 CHEAP = 0.25
@@ -205,7 +205,7 @@ def method_checks(
 
 def default_students() -> list[str]:
     """One student of each family: the paper's first ratio."""
-    return [f"{name}@{get_family(name).ratios[0]}" for name in FAMILIES]
+    return [f"{name}@{listed.ratios[0]}" for name, listed in FAMILIES.items()]
 
 
 def _outcome(bench: Workbench, method: str, name: str) -> Outcome:

@@ -17,7 +17,7 @@ from benchmark.costs.measure import MEASURED_FRAMES, MEGA, Deployed, model_cost
 from benchmark.data import synthetic
 from benchmark.data.kitti import Frame, KittiDataset
 from detectors import Family, get_family, parse_student, student_name
-from detectors.core.family import FAMILIES
+from detectors.core.registry import FAMILIES
 
 GIGA = 1e9
 ALL = "all"
@@ -108,7 +108,7 @@ def _beside(measured: float, published: float | None) -> str | None:
 
 def _paper_students() -> list[tuple[Family, float]]:
     families = [get_family(name) for name in FAMILIES]
-    return [(family, ratio) for family in families for ratio in (1, *family.ratios)]
+    return [(family, ratio) for family in families for ratio in (1, *FAMILIES[family.name].ratios)]
 
 
 def _frames(data: str, profile: Profile, cache: Path, count: int) -> list[Frame]:

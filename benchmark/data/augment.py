@@ -16,7 +16,7 @@ from benchmark.data.box_geometry import collisions, first_box, free_moves
 from benchmark.data.objects import Objects
 from benchmark.data.sample import Sample, draw_points, frame_generator, points_in_range
 from detectors import CLASSES, Grid
-from kd_methods.core.interface import suggestion
+from kd_methods.core.errors import suggestion
 
 QUARTER = 0.78539816
 """mmdet3d's pi / 4."""

@@ -17,7 +17,7 @@ from benchmark.data import synthetic
 from benchmark.data.kitti import KittiDataset
 from benchmark.data.labels import write_labels
 from benchmark.evaluation.detector import Findings, ValidationFrames, detect_all
-from benchmark.evaluation.table import ap_table
+from benchmark.evaluation.table import ap_table, describe_overlap
 from benchmark.records import store
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.record import Record
@@ -120,13 +120,36 @@ def score_network(
     if isinstance(findings, Exception):
         raise findings
     ap = findings.evaluate().as_json()
-    parts = [f"{network.student}, {len(frames.ids)} frames of {root}", ap_table(ap)]
+    parts = [describe_evaluation(network, frames, root), ap_table(ap)]
     if network.record is not None:
         parts.append(_beside_record(network.record, ap, describe_data(root, False).fingerprint))
     if export is not None:
         write_detections(findings, export)
         parts.append(f"wrote {len(frames.ids)} result files to {export}")
     return "\n\n".join(parts)
+
+
+def describe_evaluation(network: Network, frames: ValidationFrames, root: Path) -> str:
+    """Behind every AP: the network and its weights, the frames, the grid and the rule."""
+    record, dataset = network.record, frames.dataset
+    x0, y0, _, x1, y1, _ = network.grid.point_cloud_range
+    rule = "objects and detections outside it count neither way" if frames.reduced else "all count"
+    if record is None:
+        weights = f"weights of {network.weights}"
+    else:
+        kind = "synthetic data" if record["dataset"]["synthetic"] else "real frames"
+        weights = (
+            f"{record['method']}, seed {record['seed']}, trained on {record['dataset']['name']} "
+            f"({kind}) under profile {record['profile']['name']}"
+        )
+    return "\n".join(
+        [
+            f"{network.student}: {weights}",
+            f"frames: {len(frames.ids)} of {len(dataset)}, {root}/ImageSets/{dataset.split}.txt",
+            f"grid: x {x0:g} to {x1:g} m, y {y0:g} to {y1:g} m; {rule}",
+            f"rule: KITTI's AP (R40, R11), overlap {describe_overlap()}",
+        ]
+    )
 
 
 def write_detections(findings: Findings, folder: Path) -> None:

@@ -16,6 +16,7 @@ from benchmark.data.labels import LabelError, Labels, read_labels
 from benchmark.evaluation import diagnostics
 from benchmark.evaluation.kitti_ap import LOOSE, STRICT, Result, evaluate
 from benchmark.evaluation.protocol import DIFFICULTIES, ENOUGH_OBJECTS, METRICS, SCORED_CLASSES
+from benchmark.evaluation.table import describe_overlap
 
 _SHOWN_ERRORS = 20
 
@@ -56,7 +57,12 @@ def evaluate_command(
     )
     min_overlap = LOOSE if loose else STRICT
     result = evaluate(gt, det, min_overlap=min_overlap)
-    parts = [_header(len(frames), sum(map(len, det)), loose), _table(result)]
+    told = (
+        f"{len(frames):,} frames of {split or labels}, {sum(map(len, det)):,} detections of "
+        f"{detections}; objects count wherever they are. AP in percent; overlap "
+        f"{describe_overlap(loose)}."
+    )
+    parts = [told, _table(result)]
     if by_distance:
         found = diagnostics.by_distance(gt, det, min_overlap=min_overlap)
         parts.append(_table_by("distance (m)", diagnostics.DISTANCES, found))
@@ -168,11 +174,6 @@ def _camera_points(scan: Path, calibration: Path) -> np.ndarray:
         raise DataError(f"{scan}: not a whole number of points; download the file again")
     matrix = read_calibration(calibration).lidar_to_camera
     return points.reshape(-1, 4)[:, :3] @ matrix[:3, :3].T + matrix[:3, 3]
-
-
-def _header(frames: int, detections: int, loose: bool) -> str:
-    overlaps = "Car 0.5 (bbox 0.7), others 0.25 (bbox 0.5)" if loose else "Car 0.7, others 0.5"
-    return f"{frames:,} frames, {detections:,} detections. AP in percent; overlap {overlaps}."
 
 
 def _table(result: Result) -> str:

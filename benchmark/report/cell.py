@@ -9,12 +9,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from benchmark.config.profile import ProfileError, load_profile
+import yaml
+
+from benchmark.config import bundled
 from benchmark.evaluation.table import ap_table
 from benchmark.records import store
 from benchmark.records.folder import ResultsFolder
+from benchmark.records.provenance import code_version
 from benchmark.records.record import Record
-from kd_methods import MethodError, create
+from kd_methods.core.catalogue import BUILT_IN
 
 TRACEBACK = r"^.* traceback of {cell}\n((?:(?!\d{{4}}-).*\n?)*)"
 """A failed cell's traceback in its cohort's log."""
@@ -77,7 +80,7 @@ def reproduction(record: Record, checkpoint: str = "") -> tuple[str, list[str]]:
         if value is not None
         for word in (f"--{name}", str(value))
     ]
-    needs += _missing_method(record)
+    needs += _other_code(record) + _missing_method(record)
     if checkpoint:
         words += ["--teacher", f"{family}=FILE"]
         needs.append(f"a FILE whose SHA-256 begins with {checkpoint}")
@@ -95,42 +98,57 @@ def _checkpoint(results: Path, record: Record) -> str:
 
 
 def _missing_method(record: Record) -> list[str]:
-    """What is needed for a method that is missing here, or whose values differ here."""
+    """What is needed for a method that does not come along."""
     if record["method"] == store.NONE:
         return []
-    here = _values_here(record["method"], record["student"])
-    if here is None:
-        return ["--plugin with the file that registers the method"]
-    return (
-        [] if here == record["hyperparameters"] else [f"hyper-parameters that differ from {here}"]
-    )
+    names = {part.partition(":")[0] for part in record["method"].split("+")}
+    source = record["settings"].get("source")
+    if not source and names <= BUILT_IN.keys():
+        return []
+    told = f" (16 hex digits of its SHA-256: {source})" if source else ""
+    return [f"--plugin with the file that registers the method{told}"]
 
 
-@cache
-def _values_here(method: str, student: str) -> dict[str, Any] | None:
-    """The hyper-parameters of a method here; None if there is no such method."""
-    try:
-        return create(method, student).hyperparameters()
-    except MethodError:
-        return None
+def _other_code(record: Record) -> list[str]:
+    """The commit that made the record, where this is another."""
+    commit, here = record["provenance"]["commit"], code_version()[0]
+    if commit is None or commit == here:
+        return []
+    changed = ", with changes that were not committed" if not record["provenance"]["clean"] else ""
+    return [f"the code of commit {commit}{changed}"]
 
 
 def _profile(record: Record) -> tuple[str, int | None, list[str]]:
     """The profile as an option, the epochs if they are not its own, and what is needed for it."""
-    name, recipe = record["profile"]["name"], record["settings"]["recipe"]
-    family = record["student"].partition("@")[0]
-    for epochs in (None, recipe["epochs"]):
-        try:
-            if store.identity(_recipe(name, epochs, family)) == store.identity(recipe):
-                return name, epochs, []
-        except ProfileError:
-            break
+    name, recipe = record["profile"]["name"], record["profile"]["recipe"]
+    if name in bundled.names("profiles"):
+        own = _own_recipe(name, record["student"].partition("@")[0])
+        others = [key for key, value in own.items() if not _same(value, recipe.get(key))]
+        if set(others) <= {"epochs"}:
+            return name, recipe["epochs"] if others else None, []
     return f"{name}.yaml", None, [f"the profile {name}.yaml with which it was trained"]
 
 
 @cache
-def _recipe(name: str, epochs: int | None, family: str) -> dict[str, Any]:
-    return load_profile(name, epochs).recipe(family).settings()
+def _own_recipe(name: str, family: str) -> dict[str, Any]:
+    """What a profile that comes along says of a family, as it is written."""
+    fields = yaml.safe_load(bundled.text("profiles", name))
+    return {**(fields.get("defaults") or {}), **((fields.get("families") or {}).get(family) or {})}
+
+
+def _same(written: Any, recorded: Any) -> bool:
+    """Whether a recorded value has what is written of it in a profile."""
+    if isinstance(written, Mapping):
+        return isinstance(recorded, Mapping) and all(
+            _same(value, recorded.get(key)) for key, value in written.items()
+        )
+    if isinstance(written, list):
+        if not isinstance(recorded, list) or len(recorded) != len(written):
+            return False
+        return all(_same(*pair) for pair in zip(written, recorded, strict=True))
+    if isinstance(written, str) and isinstance(recorded, Mapping):
+        return list(recorded) == [written]  # a step without fields
+    return written == recorded
 
 
 def _identity(record: Record) -> dict[str, Any]:

@@ -16,15 +16,16 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from filelock import FileLock, Timeout
 
-from benchmark.config.matrix import Cell
 from benchmark.files import write_atomically
 from benchmark.records.folder import ResultsFolder
 from kd_methods.core.errors import PointKDError
+
+if TYPE_CHECKING:
+    from benchmark.config.matrix import Cell  # what is left there is read without PyTorch
 
 PATIENCE = 0.2
 """Seconds to wait for a lock: longer than another process takes to check it."""
@@ -93,6 +94,8 @@ class Journal:
         Raises:
             DiskFullError: the old one stays.
         """
+        import torch
+
         buffer = io.BytesIO()
         torch.save(state, buffer)
         write_atomically(self._place.state(cell.identity()), buffer.getvalue())
@@ -106,6 +109,8 @@ class Journal:
         path = self._place.state(cell.identity())
         if not path.exists():
             return None
+        import torch
+
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:

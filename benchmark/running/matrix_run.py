@@ -70,6 +70,24 @@ def run_matrix(
     return [workplace.record(cell) for cell in (*(job.cells[0] for job in teachers), *cells)]
 
 
+def describe_work(
+    matrix: Matrix,
+    workplace: Workplace,
+    retry: Collection[str] = (),
+    shard: Shard | None = None,
+) -> str:
+    """One line on what :func:`run_matrix` trains and what it takes from records and the cache."""
+    jobs = student_jobs(matrix, workplace, shard or WHOLE)
+    cells = [cell for job in jobs for cell in job.cells]
+    known = [cell for cell in cells if _kept(cell, workplace, retry)]
+    teachers = teacher_jobs(matrix, workplace)
+    cached = sum(not job.unfinished() for job in teachers)
+    return (
+        f"{workplace.results}: {len(cells) - len(known)} cells to train, {len(known)} from their "
+        f"records; {len(teachers) - cached} teachers to train, {cached} from {workplace.cache}"
+    )
+
+
 def make_executor(name: str, address: str | None, workplace: Workplace) -> Executor:
     """``local``, ``here`` or ``ray``; the latter at an address, or on this machine.
 
@@ -161,5 +179,10 @@ def _enter(job: Job) -> None:
 def _forget(cells: Sequence[Cell], workplace: Workplace, statuses: Collection[str]) -> None:
     """Remove the records whose cells are run again."""
     for cell in cells:
-        if workplace.finished(cell) and workplace.record(cell)["status"] in statuses:
+        if workplace.finished(cell) and not _kept(cell, workplace, statuses):
             workplace.record_path(cell).unlink()
+
+
+def _kept(cell: Cell, workplace: Workplace, retry: Collection[str]) -> bool:
+    """Whether a cell has a record that stands."""
+    return workplace.finished(cell) and workplace.record(cell)["status"] not in retry

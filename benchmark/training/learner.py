@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import math
 import traceback
@@ -24,6 +25,7 @@ from detectors import DetectorError, Inputs, parse_student
 from kd_methods import KDMethod, MethodError, Outputs
 from kd_methods.core.errors import PointKDError
 from kd_methods.core.interface import checked_needs
+from kd_methods.core.registry import Composition
 
 DIVERGENCE = 100.0
 """An epoch whose mean detection loss exceeds the first epoch's by this factor has diverged."""
@@ -265,8 +267,8 @@ def _place(error: Exception, method: KDMethod | None, called: str) -> str:
     """Where in the method's own file an error was raised: its last line there, else the function
     that was called. Without a method, where it was raised."""
     frames = traceback.extract_tb(error.__traceback__)
-    parts = [] if method is None else getattr(method, "parts", [method])
-    functions = [getattr(type(part), called).__code__ for part in parts]
+    parts = list(method.parts) if isinstance(method, Composition) else [method] if method else []
+    functions = [inspect.unwrap(getattr(type(part), called)).__code__ for part in parts]
     own = [f for f in frames if f.filename in {code.co_filename for code in functions}]
     if own or len(functions) != 1:
         frame = (own or frames)[-1]

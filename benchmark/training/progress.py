@@ -50,8 +50,9 @@ class TrainingProgress:
     def _state(self, done: int, learners: Sequence[Learner]) -> str:
         rate = done * self.setup.frames.batch_size / (time.perf_counter() - self.begun)
         ended = [learner for learner in learners if learner.status not in ("running", "done")]
-        state = f"loss {learners[0].latest_loss:.3f}, {rate:.1f} frames/s"
-        return state + (f", {len(ended)} cells ended early" if ended else "")
+        running = next((learner for learner in learners if learner not in ended), learners[0])
+        state = f"loss {running.latest_loss:.3f}, {rate:.1f} frames/s"
+        return state + (f", {len(ended)} of {len(learners)} cells ended early" if ended else "")
 
 
 class Curves:

@@ -13,18 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from detectors.core.family import (
-    CLASSES,
-    DetectorError,
-    Family,
-    Grid,
-    Model,
-    grid_settings,
-    installed_config,
-    parse_student,
-    read_grid,
-    student_name,
-)
+from detectors.core.family import Family, Model, installed_config
+from detectors.core.grid import CLASSES, DetectorError, Grid, grid_settings, read_grid
+from detectors.core.registry import parse_student, student_name
 from kd_methods.core.errors import PointKDError
 
 ORIGIN = "pointkd"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,80 +16,13 @@ import torch
 from torch import Tensor, nn
 
 import detectors.operators  # noqa: F401  (before mmdet3d)
+from detectors.core.grid import CLASSES, DetectorError, Grid
 from detectors.operators.per_batch import Searches, remembering
-from kd_methods.core.errors import PointKDError
-from kd_methods.core.interface import Batch, Detections, Outputs, Spec, suggestion
-
-CLASSES = ("Pedestrian", "Cyclist", "Car")
-"""Class names in the order of class indices, as in mmdet3d's KITTI configs."""
-
-FAMILIES = {
-    "pointpillars": "detectors.pointpillars",
-    "second": "detectors.second",
-    "pointrcnn": "detectors.pointrcnn",
-}
-"""Name and module of every family."""
+from kd_methods.core.interface import Batch, Detections, Outputs, Spec
 
 Hooks = dict[str, nn.Module]
 Model = Any
 """An mmdet3d detector or a part of it: an nn.Module whose children are attributes."""
-
-
-class DetectorError(PointKDError):
-    """A family, student or grid that cannot be built."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The region a detector sees and how finely.
-
-    Attributes:
-        point_cloud_range: x, y, z minimum, then maximum, metres.
-        voxel_size: x, y, z, metres; empty for families that read points.
-        max_voxels: voxels kept per frame in training and in evaluation.
-        num_points: points drawn per frame, in training and in evaluation; 0 takes all.
-        sample_range: points at least this far away, metres, are drawn before nearer ones.
-        proposals: boxes per frame that the second stage refines in evaluation; it trains on a
-            quarter of them.
-        roi_points: points that the second stage reads in each.
-    """
-
-    point_cloud_range: tuple[float, float, float, float, float, float]
-    voxel_size: tuple[float, ...] = ()
-    max_voxels: tuple[int, ...] = ()
-    num_points: int = 0
-    sample_range: float = 0.0
-    proposals: int = 0
-    roi_points: int = 0
-
-    @property
-    def cells(self) -> tuple[int, int, int]:
-        """Number of voxels along x, y, z."""
-        low, high = self.point_cloud_range[:3], self.point_cloud_range[3:]
-        steps = zip(low, high, self.voxel_size, strict=True)
-        x, y, z = (round((top - bottom) / size) for bottom, top, size in steps)
-        return x, y, z
-
-    @property
-    def extent(self) -> tuple[float, float, float, float]:
-        """x_min, y_min, x_max, y_max, metres."""
-        x0, y0, _, x1, y1, _ = self.point_cloud_range
-        return x0, y0, x1, y1
-
-    def check(self, multiple: int) -> None:
-        """Raise :class:`DetectorError` unless the map's sides are multiples of ``multiple``."""
-        for axis, count, size in zip("xy", self.cells, self.voxel_size, strict=False):
-            if count <= 0 or count % multiple:
-                raise DetectorError(
-                    f"point_cloud_range and voxel_size give {count} cells along {axis}; the "
-                    f"network halves its map, so make that side a multiple of {multiple * size:g} m"
-                )
-
-    def inside(self, positions: Tensor) -> Tensor:
-        """(n,) whether positions (n, 2 or more), metres, lie within the range in x and y."""
-        x0, y0, x1, y1 = self.extent
-        x, y = positions[:, 0], positions[:, 1]
-        return (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
 
 
 @dataclass(frozen=True)
@@ -129,8 +61,6 @@ class Family(ABC):
 
     name: ClassVar[str]
     config_file: ClassVar[str]
-    ratios: ClassVar[tuple[int, ...]]
-    """Compression ratios of the paper."""
 
     @abstractmethod
     def default_grid(self) -> Grid:
@@ -285,43 +215,6 @@ def installed_config(name: str) -> dict[str, Any]:
     return Config.fromfile(str(file)).to_dict()
 
 
-def get_family(name: str) -> Family:
-    """A family by name.
-
-    Raises:
-        DetectorError: no such family.
-    """
-    if name not in FAMILIES:
-        raise DetectorError(
-            f"unknown detector {name!r}{suggestion(name, FAMILIES)}; known are "
-            f"{', '.join(FAMILIES)}"
-        )
-    return importlib.import_module(FAMILIES[name]).FAMILY
-
-
-def parse_student(text: str) -> tuple[Family, float]:
-    """Family and compression ratio of ``pointpillars@4``; 1 without a ratio.
-
-    Raises:
-        DetectorError: no such family, or the ratio is not a number of at least 1.
-    """
-    name, at, ratio = text.partition("@")
-    family = get_family(name)
-    try:
-        number = float(ratio) if at else 1.0
-        valid = 1 <= number < math.inf
-    except ValueError:
-        valid = False
-    if not valid:
-        raise DetectorError(f"student {text!r}: write {name}@RATIO with a number of at least 1")
-    return family, number
-
-
-def student_name(family: str, ratio: float) -> str:
-    """``pointpillars@4``, or ``pointpillars`` for the ratio 1."""
-    return family if ratio == 1 else f"{family}@{ratio:g}"
-
-
 def scaled(channels: int, ratio: float) -> int:
     """Width of a layer at a parameter-compression ratio.
 
@@ -335,27 +228,6 @@ def scaled(channels: int, ratio: float) -> int:
 def scale_widths(widths: Sequence[int], ratio: float) -> list[int]:
     """:func:`scaled` for each of several widths."""
     return [scaled(width, ratio) for width in widths]
-
-
-def grid_settings(grid: Grid) -> dict[str, Any]:
-    """The grid as plain lists, for configs and records."""
-    return {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in asdict(grid).items()
-    }
-
-
-def read_grid(settings: Mapping[str, Any]) -> Grid:
-    """The grid of :func:`grid_settings`.
-
-    Raises:
-        DetectorError: the settings are not those of a grid.
-    """
-    sides: dict[str, Any] = {k: tuple(v) for k, v in settings.items() if isinstance(v, list)}
-    try:
-        return Grid(**{**settings, **sides})
-    except TypeError as error:
-        raise DetectorError(f"grid {dict(settings)}: {error}") from None
 
 
 def wanted(needs: set[str]) -> set[str]:

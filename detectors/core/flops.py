@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from detectors.core.family import DetectorError
+from detectors.core.grid import DetectorError
 
 MULTIPLYING = (_ConvNd, nn.Linear, SparseConvolution)
 """Layers whose multiply-accumulates are counted."""

@@ -10,7 +10,8 @@ from mmdet3d.models.dense_heads import Anchor3DHead
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
-from detectors.core.family import Family, Grid, Hooks, Inputs, Model, scale_widths, wanted
+from detectors.core.family import Family, Hooks, Inputs, Model, scale_widths, wanted
+from detectors.core.grid import Grid
 from detectors.operators.per_batch import once, remembering
 from kd_methods.core.interface import BEVMap, Detections, HeadOutputs, Layer, Points, Spec
 

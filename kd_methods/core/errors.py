@@ -1,4 +1,4 @@
-"""The base of every error whose message is meant for users.
+"""The base of every error whose message is meant for users, and a help against misspelling.
 
 PointKDError
 ├── kd_methods: MethodError > MissingOutputError
@@ -14,6 +14,17 @@ PointKDError
 is a fault of the code and keeps its traceback.
 """
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
 
 class PointKDError(Exception):
     """What is wrong, where, and what to do about it, in words for whoever runs the benchmark."""
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """``", did you mean 'x'?"`` for a misspelt word, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f", did you mean {close[0]!r}?" if close else ""

@@ -8,8 +8,7 @@ C channels, H and W rows (along y) and columns (along x) of a bird's-eye-view ma
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
@@ -17,12 +16,8 @@ from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 import torch
 from torch import Tensor, nn
 
-from kd_methods.core.errors import PointKDError
-
-OUTPUTS = ("local", "stages", "neck", "head")
-"""What a method can ask for; ``stages:pre_relu`` and ``neck:pre_relu`` add the pre-activations."""
-NEEDS = (*OUTPUTS, "stages:pre_relu", "neck:pre_relu")
-"""All that ``needs`` may name."""
+from kd_methods.core.catalogue import NEEDS, OUTPUTS
+from kd_methods.core.errors import PointKDError, suggestion
 
 
 class MethodError(PointKDError):
@@ -330,12 +325,6 @@ def hyperparameter_types(cls: type[KDMethod]) -> dict[str, Any]:
         for name in base.__dict__.get("__annotations__", {})
         if get_origin(hints[name]) is not ClassVar and hasattr(cls, name)
     }
-
-
-def suggestion(word: str, known: Iterator[str] | Mapping[str, Any] | Sequence[str]) -> str:
-    """``", did you mean 'x'?"`` for a misspelt word, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
 
 
 def _convert(where: str, value: Any, kind: Any) -> Any:

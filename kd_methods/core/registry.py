@@ -9,12 +9,13 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from torch import Tensor, nn
 
+from kd_methods.core.catalogue import BUILT_IN, plugins
+from kd_methods.core.errors import suggestion
 from kd_methods.core.interface import (
     Batch,
     KDMethod,
@@ -22,27 +23,7 @@ from kd_methods.core.interface import (
     Outputs,
     Spec,
     hyperparameter_types,
-    suggestion,
 )
-
-ENTRY_POINT_GROUP = "kd_methods"
-BUILT_IN = {
-    "logit_kd": "kd_methods.logit_kd",
-    "fitnet": "kd_methods.fitnet",
-    "point_distiller": "kd_methods.point_distiller",
-    "attention_transfer": "kd_methods.attention_transfer",
-    "similarity_preserving": "kd_methods.similarity_preserving",
-    "crd": "kd_methods.crd",
-    "overhaul": "kd_methods.overhaul",
-    "fbkd": "kd_methods.fbkd",
-    "se_ssd": "kd_methods.se_ssd",
-    "sparsekd_logit": "kd_methods.sparsekd_logit",
-    "sparsekd_label": "kd_methods.sparsekd_label",
-    "sparsekd_tgi": "kd_methods.sparsekd_tgi",
-    "rdd": "kd_methods.rdd",
-    "itkd": "kd_methods.itkd",
-}
-"""Name and module of our own methods, imported when asked for."""
 
 _registered: dict[str, type[KDMethod]] = {}
 _Method = TypeVar("_Method", bound=type[KDMethod])
@@ -72,7 +53,7 @@ def register(name: str, *, paper: str, year: int) -> Callable[[_Method], _Method
 
 def method_names() -> list[str]:
     """All names that can be used, sorted."""
-    return sorted({*BUILT_IN, *_registered, *_entry_points()})
+    return sorted({*BUILT_IN, *_registered, *plugins()})
 
 
 def method_class(name: str) -> type[KDMethod]:
@@ -82,7 +63,7 @@ def method_class(name: str) -> type[KDMethod]:
         MethodError: no such method, or its package does not import.
     """
     if name not in _registered:
-        loaders = {**_entry_points(), **dict.fromkeys(BUILT_IN)}
+        loaders = {**plugins(), **dict.fromkeys(BUILT_IN)}
         if name not in loaders:
             known = method_names()
             raise MethodError(
@@ -249,10 +230,6 @@ def _check(name: str, cls: type[KDMethod]) -> None:
         if len(inspect.signature(own).parameters) != arguments:
             expected = ", ".join(inspect.signature(getattr(KDMethod, function)).parameters)
             raise MethodError(f"{cls.__name__}.{function} must be {function}({expected})")
-
-
-def _entry_points() -> dict[str, Any]:
-    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 
 def _load(name: str, point: Any) -> None:

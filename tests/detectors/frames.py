@@ -32,3 +32,15 @@ def capture(family, model, grid, frames, needs):
     with family.capture(model.train(), needs, grid) as take:
         losses = family.losses(model, inputs)
     return take(inputs), inputs, losses
+
+
+def focal_loss(head):
+    """The class loss of what a head predicted and is trained for, from its formula (Lin et al.,
+    ICCV 2017, equation 5) over all priors that are not ignored."""
+    targets = (head.assigned[..., None] == torch.arange(3)).double()
+    kept = (head.assigned > -2)[..., None].expand_as(targets)
+    logits = head.class_logits.double()
+    p_t = torch.where(targets > 0, logits.sigmoid(), 1 - logits.sigmoid())
+    alpha = torch.where(targets > 0, 0.25, 0.75)
+    focal = (-alpha * (1 - p_t) ** 2 * p_t.log())[kept].sum() / head.positive.sum()
+    return focal.item()

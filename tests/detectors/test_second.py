@@ -3,24 +3,13 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from frames import GRIDS, batch, capture
+from frames import GRIDS, batch
 
 from detectors import DetectorError, Grid, get_family
 
 FAMILY = get_family("second")
 GRID = GRIDS["second"]
-EVERYTHING = {"local", "stages", "neck", "head", "stages:pre_relu", "neck:pre_relu"}
-
-
-@pytest.fixture(scope="module")
-def model():
-    torch.manual_seed(0)
-    return FAMILY.build(4, GRID)
-
-
-@pytest.fixture
-def captured(model):
-    return capture(FAMILY, model, GRID, batch(), EVERYTHING)
+RATIO = 4
 
 
 def test_the_kitti_grid_and_encoder_are_mmdet3ds():

@@ -3,9 +3,10 @@
 import pytest
 import yaml
 
-from benchmark.config.profile import ProfileError, load_profile, profile_names
+from benchmark.config import bundled
+from benchmark.config.profile import ProfileError, load_profile
 from detectors import get_family
-from detectors.core.family import FAMILIES
+from detectors.core.registry import FAMILIES
 
 RECIPE = {"epochs": 1, "batch_size": 4, "micro_batch_size": 2, "learning_rate": 0.001}
 GOOD = {
@@ -28,8 +29,8 @@ def load(tmp_path):
 
 
 def test_the_shipped_profiles_load_and_their_grids_suit_the_detectors():
-    assert profile_names() == ["kitti", "mini", "smoke"]
-    for name in profile_names():
+    assert bundled.names("profiles") == ["kitti", "mini", "smoke"]
+    for name in bundled.names("profiles"):
         profile = load_profile(name)
         for family in map(get_family, FAMILIES.keys() & profile.recipes.keys()):
             assert profile.reduced(family) == (name != "kitti")

@@ -6,7 +6,7 @@ import pytest
 
 from benchmark.config.profile import load_profile
 from detectors import CLASSES, get_family
-from detectors.core.family import FAMILIES
+from detectors.core.registry import FAMILIES
 
 FAMILY_NAMES = ["pointpillars", "second", "pointrcnn"]
 DIFFERENCES = {

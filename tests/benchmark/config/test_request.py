@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmark.config.request import RequestError, matrix_names, read_request
+from benchmark.config import bundled
+from benchmark.config.request import RequestError, read_request
 from kd_methods import method_names
 
 PLUGIN = """
@@ -59,7 +60,7 @@ def test_all_stands_for_every_method_and_both_variants():
         assert "point_distiller:variant=released" in methods
 
 
-@pytest.mark.parametrize("name", matrix_names())
+@pytest.mark.parametrize("name", bundled.names("matrices"))
 def test_the_matrices_that_come_along_are_sound(name, tmp_path):
     data = str(tmp_path) if name.startswith("paper") else None
     request = read_request(name, {"data": data})

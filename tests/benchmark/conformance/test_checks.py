@@ -9,8 +9,16 @@ from torch import nn
 
 from benchmark.conformance import checks
 from benchmark.conformance.checks import CHECKS, method_checks, run_checks
-from kd_methods import KDMethod, method_names, register, written_forms
-from kd_methods.core.registry import BUILT_IN
+from kd_methods import (
+    KDMethod,
+    MethodError,
+    create,
+    load_plugin,
+    method_names,
+    register,
+    written_forms,
+)
+from kd_methods.core.catalogue import BUILT_IN
 
 OURS = [form for name in sorted(BUILT_IN) for form in written_forms(name)]
 STUDENT = "pointpillars@4"
@@ -23,6 +31,51 @@ def test_every_method_of_ours_conforms(method, monkeypatch):
     outcomes = list(run_checks(method, [STUDENT]))
     assert [outcome.check for outcome in outcomes] == list(CHECKS)
     assert not [o for o in outcomes if o.status != "passed"]
+
+
+OLD_PLUGIN = '''"""OldKd: what `new-method` wrote in version 0.1."""
+{future}
+from typing import Literal
+
+from kd_methods import Boxes, Dense, KDMethod, register
+from kd_methods.core.features import adapter
+
+
+@register("{name}", paper="Author et al., Venue", year=2026)
+class OldKd(KDMethod):
+    """The student's neck features, through an adapter, follow the teacher's.
+
+    Source: paper, section, equation.
+    """
+
+    power: int = 2
+    mode: Literal["mean", "sum"] = "mean"
+
+    def needs(self):
+        return {{"neck"}}
+
+    def build(self, teacher, student):
+        self.adapter = adapter(student.neck, teacher.neck)
+
+    def loss(self, teacher, student, batch):
+        neck: Dense = student.neck
+        difference = self.adapter(neck.values) - teacher.neck.values
+        return {{"neck": getattr(difference.abs().pow(self.power), self.mode)()}}
+'''
+
+
+@pytest.mark.parametrize("future", ["", "from __future__ import annotations"])
+def test_plugins_of_version_0_1_conform_unchanged(tmp_path, monkeypatch, future):
+    name = f"old_kd_{len(future)}"
+    plugin = tmp_path / f"{name}.py"
+    plugin.write_text(OLD_PLUGIN.format(name=name, future=future))
+    assert load_plugin(plugin) == [name]
+    assert create(f"{name}:mode=sum", STUDENT).mode == "sum"
+    with pytest.raises(MethodError, match="use one of mean, sum"):
+        create(f"{name}:mode=max", STUDENT)
+    some = ("documented", "finite", "gradients", "deterministic", "state_dict", "learns")
+    monkeypatch.setattr(checks, "CHECKS", {check: CHECKS[check] for check in some})
+    assert [o.status for o in run_checks(name, [STUDENT])] == ["passed"] * len(some)
 
 
 class Plain(KDMethod):

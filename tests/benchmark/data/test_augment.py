@@ -13,6 +13,7 @@ from benchmark.data.augment import (
     GlobalRotation,
     GlobalScaling,
     ObjectNoise,
+    ObjectRangeFilter,
     ObjectSample,
     PointsRangeFilter,
     RandomFlip,
@@ -192,7 +193,7 @@ def test_the_law_of_the_draws():
 
 def test_ranges_are_those_of_mmdet3d(sample):
     operators.install()
-    from mmdet3d.datasets.transforms import ObjectRangeFilter
+    from mmdet3d.datasets import transforms
     from mmdet3d.structures import LiDARInstance3DBoxes
 
     boxes = make_sample(3, spread=80.0)
@@ -200,7 +201,7 @@ def test_ranges_are_those_of_mmdet3d(sample):
         "gt_bboxes_3d": LiDARInstance3DBoxes(boxes.boxes.copy()),
         "gt_labels_3d": boxes.labels.copy(),
     }
-    data = ObjectRangeFilter(list(GRID.point_cloud_range)).transform(data)
+    data = transforms.ObjectRangeFilter(list(GRID.point_cloud_range)).transform(data)
     kept = ObjectRangeFilter()(boxes, np.random.default_rng(0), AROUND)
     assert 0 < len(kept.boxes) < 6
     np.testing.assert_array_equal(kept.boxes[:, :6], data["gt_bboxes_3d"].tensor.numpy()[:, :6])

@@ -6,6 +6,8 @@ import shlex
 import pytest
 from in_process import run_matrix
 
+from benchmark.config import bundled
+from benchmark.config.profile import load_profile
 from benchmark.records.store import RecordError, read_all
 from benchmark.report.cell import describe_cell, reproduction
 
@@ -58,13 +60,10 @@ def test_the_command_names_what_makes_the_cell(fitnet):
 
 
 def test_the_command_of_a_profile_that_comes_along_gives_the_same_recipe(fitnet):
-    from benchmark.config.profile import load_profile
-
-    recipe = load_profile("mini", epochs=4).recipe("pointpillars").settings()
+    recipe = load_profile("mini", epochs=4).recipe("pointpillars").as_json()
     recipe = json.loads(json.dumps(recipe))
     made = fitnet | {
-        "profile": {**fitnet["profile"], "name": "mini"},
-        "settings": {**fitnet["settings"], "recipe": recipe},
+        "profile": {**fitnet["profile"], "name": "mini", "recipe": recipe},
         "dataset": {**fitnet["dataset"], "synthetic": False, "name": "kitti"},
     }
     command, needs = reproduction(made, "abc")
@@ -81,8 +80,27 @@ def test_the_command_of_a_profile_that_comes_along_gives_the_same_recipe(fitnet)
 def test_a_method_that_is_not_here_needs_its_plugin(fitnet):
     _, needs = reproduction(fitnet | {"method": "registered_nowhere"})
     assert "needs --plugin with the file that registers the method" in needs
-    _, needs = reproduction(fitnet | {"hyperparameters": {"weight": 123.0}})
-    assert any("hyper-parameters that differ" in need for need in needs)
+    source = {**fitnet["settings"], "source": "0123456789abcdef"}
+    _, needs = reproduction(fitnet | {"settings": source})
+    assert any("the method (16 hex digits of its SHA-256: 0123456789abcdef)" in n for n in needs)
+
+
+@pytest.mark.parametrize("family", ["pointpillars", "second", "pointrcnn"])
+@pytest.mark.parametrize("change", [{}, {"learning_rate": 1.0}, {"augmentation": []}])
+@pytest.mark.parametrize("name", bundled.names("profiles"))
+def test_a_profile_is_told_from_one_of_the_same_name(fitnet, name, family, change):
+    recipe = load_profile(name).recipe(family).as_json() | change
+    profile = {**fitnet["profile"], "name": name, "recipe": json.loads(json.dumps(recipe))}
+    command, needs = reproduction(fitnet | {"student": f"{family}@4", "profile": profile})
+    told = change and not (name == "smoke" and "augmentation" in change)  # it does not say
+    assert options(command)["--profile"] == (f"{name}.yaml" if told else name)
+    assert bool(needs) == bool(told)
+
+
+def test_other_code_is_named(fitnet):
+    made = {**fitnet["provenance"], "commit": "0" * 40, "clean": False}
+    _, needs = reproduction(fitnet | {"provenance": made})
+    assert f"needs the code of commit {'0' * 40}, with changes that were not committed" in needs
 
 
 def test_cells_that_are_not_there_are_refused(trained):

@@ -28,14 +28,14 @@ from kd_methods import KDMethod, register
 
 
 class Harmful(KDMethod):
-    calls = 0
-
     def needs(self):
         return {"neck"}
 
+    def build(self, teacher, student):
+        self.harmful = iter([False, True])
+
     def loss(self, teacher, student, batch):
-        self.calls += 1
-        if self.calls == 2:
+        if next(self.harmful):
             self.harm()
         return {"zero": 0 * student.neck.values.sum()}
 

@@ -7,7 +7,7 @@ import torch
 from frames import GRIDS, batch
 
 from detectors import get_family
-from detectors.core.family import FAMILIES
+from detectors.core.registry import FAMILIES
 
 NEEDS = {"local", "stages", "neck", "head"}
 MILLIONS = {
@@ -26,7 +26,7 @@ def family(request):
 @pytest.fixture(scope="module")
 def model(family):
     torch.manual_seed(0)
-    model = family.build(family.ratios[0], GRIDS[family.name])
+    model = family.build(FAMILIES[family.name].ratios[0], GRIDS[family.name])
     head = model.roi_head if hasattr(model, "roi_head") else model.bbox_head
     head.test_cfg.score_thr = 0.0
     return model
@@ -40,7 +40,7 @@ def inputs_of(family, training):
 @pytest.mark.parametrize(("name", "ratio"), MILLIONS)
 def test_parameters_on_the_kitti_grid(name, ratio):
     family = get_family(name)
-    assert ratio in (1, *family.ratios)
+    assert ratio in (1, *FAMILIES[family.name].ratios)
     model = family.build(ratio, family.default_grid())
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     assert round(millions, 3) == MILLIONS[name, ratio]

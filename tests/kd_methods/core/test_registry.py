@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from kd_methods import KDMethod, MethodError, create, load_plugin, method_class, method_names
-from kd_methods.core.registry import BUILT_IN, register
+from kd_methods.core.catalogue import BUILT_IN
+from kd_methods.core.registry import register
 
 PLUGIN = """
 from kd_methods import KDMethod, register

@@ -1,0 +1,13 @@
+from .core.family import Family as Family, Inputs as Inputs
+from .core.grid import (
+    CLASSES as CLASSES,
+    DetectorError as DetectorError,
+    Grid as Grid,
+    grid_settings as grid_settings,
+    read_grid as read_grid,
+)
+from .core.registry import (
+    get_family as get_family,
+    parse_student as parse_student,
+    student_name as student_name,
+)
