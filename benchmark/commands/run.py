@@ -58,7 +58,7 @@ def _describe_ends(ended: Sequence[Record], cells: int) -> str:
         name = f"{record['student']} {record['method']} seed {record['seed']}"
         lines.append(f"{record['status']}: {name}: {record['reason']}")
     statuses = ",".join(sorted({record["status"] for record in ended}))
-    lines.append(f"`show CELL` tells more; to run them again, add --retry {statuses}")
+    lines.append(f"`show CELL` gives details; to run them again, add --retry {statuses}")
     return "\n".join(lines)
 
 
