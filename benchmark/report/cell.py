@@ -98,7 +98,7 @@ def _checkpoint(results: Path, record: Record) -> str:
 
 
 def _missing_method(record: Record) -> list[str]:
-    """What is needed for a method that does not come along."""
+    """What is needed for a method that is not built in."""
     if record["method"] == store.NONE:
         return []
     names = {part.partition(":")[0] for part in record["method"].split("+")}
@@ -131,7 +131,7 @@ def _profile(record: Record) -> tuple[str, int | None, list[str]]:
 
 @cache
 def _own_recipe(name: str, family: str) -> dict[str, Any]:
-    """What a profile that comes along says of a family, as it is written."""
+    """What a built-in profile says about a family, as written."""
     fields = yaml.safe_load(bundled.text("profiles", name))
     return {**(fields.get("defaults") or {}), **((fields.get("families") or {}).get(family) or {})}
 
