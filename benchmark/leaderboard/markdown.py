@@ -32,13 +32,13 @@ FEW_SEEDS = 5
 
 LEGEND = f"""\
 AP in percent, R40, Moderate; mAP is the mean of Car, Pedestrian and Cyclist. Gain: mean paired
-difference to `none` over seeds with its 95 % interval; "distinguishable" means that the interval
-leaves out 0. Rank: place by 3D mAP among the student's methods and, in brackets, the places that
-are left when every pair is compared with Holm's correction: from 1 + the number of methods
+difference from `none` over seeds with its 95 % interval; "distinguishable" means that the interval
+excludes 0. Rank: place by 3D mAP among the student's methods and, in brackets, the places that
+remain possible when all pairs are compared with Holm's correction: from 1 + the number of methods
 distinguishably better to the number of methods less those distinguishably worse. "2 of 3" seeds:
 the others are missing or ended early, and the row has no rank. † marks hyper-parameters without a
 LiDAR source (extrapolated), \\* an AP bounded by too few valid objects (fewer than
-{ENOUGH_OBJECTS}), which enters no mean. Parameters, GFLOPs (dense layers, as the paper counts) and
+{ENOUGH_OBJECTS}), which is left out of means. Parameters, GFLOPs (dense layers, as the paper counts) and
 latency (median from points to boxes, batch 1, on the machine named) are of the student as
 deployed."""
 
@@ -101,7 +101,7 @@ def caption(table: Table) -> str:
     ]
     text = "; ".join(said) + "."
     if len(table.machines) > 1:
-        text += " Latency and training times of different machines do not compare."
+        text += " Latency and training times are not comparable across machines."
     if len(table.commits) > 1:
         text += f" Rows come from {len(table.commits)} commits: {', '.join(table.commits)}."
     if len(table.seeds) < FEW_SEEDS:
