@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
 
 
 def verify_data(options: argparse.Namespace) -> int:
-    """Read every file of a KITTI folder and list all that is wrong."""
+    """Read every file of a KITTI folder and list all problems."""
     from benchmark.data.kitti import verify
 
     problems = verify(options.data)
@@ -63,7 +63,7 @@ def prepare_data(options: argparse.Namespace) -> int:
 
 
 def compare_data(options: argparse.Namespace) -> int:
-    """Print how alike two folders are, and draw it."""
+    """Print how similar two folders are, and plot it."""
     from benchmark.data import comparison
     from benchmark.data.kitti import KittiDataset
 

@@ -1,4 +1,4 @@
-"""``doctor``: what works on this machine, and what to do about the rest."""
+"""``doctor``: what works on this machine, and how to fix the rest."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
 
 
 def diagnose(options: argparse.Namespace) -> int:
-    """Print what works on this machine, and what to do about the rest."""
+    """Print what works on this machine, and how to fix the rest."""
     from benchmark.doctor import examine
 
     problems = 0

@@ -1,4 +1,4 @@
-"""Commands about methods and detectors: list them, check a method, begin a new one."""
+"""Commands about methods and detectors: list them, check a method, start a new one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``run``: train what is missing of a matrix and print its leaderboard."""
+"""``run``: train the missing cells of a matrix and print its leaderboard."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train what is missing of a matrix and print its leaderboard."""
+    """Train the missing cells of a matrix and print its leaderboard."""
     from benchmark import leaderboard
     from benchmark.records import store
     from benchmark.running.cohort import Interrupted
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
         print(describe_plan(matrix, workplace, options.shard))
         return DONE
     execute = make_executor(options.executor, options.address, workplace)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # batch systems end runs so
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # batch systems end runs this way
     print(describe_work(matrix, workplace, options.retry, options.shard), flush=True)
     try:
         found = run_matrix(matrix, workplace, execute, options.retry, options.shard)
@@ -74,7 +74,7 @@ def _describe_ends(ended: Sequence[Record], cells: int) -> str:
         name = f"{record['student']} {record['method']} seed {record['seed']}"
         lines.append(f"{record['status']}: {name}: {record['reason']}")
     statuses = ",".join(sorted({record["status"] for record in ended}))
-    lines.append(f"`show CELL` tells more; to run them again, add --retry {statuses}")
+    lines.append(f"`show CELL` gives details; to run them again, add --retry {statuses}")
     return "\n".join(lines)
 
 

@@ -189,7 +189,7 @@ def method_checks(
     students: list[str] | None = None,
     expected_failures: Mapping[str, str] | None = None,
 ) -> Any:
-    """Decorator that gives a pytest function one ``check`` after the other.
+    """Decorator that runs a pytest function once for each ``check``.
 
     Args:
         method: written form of a method.
@@ -267,7 +267,7 @@ def has_finite_losses(bench: Workbench, method: str) -> str:
 
 
 def reaches_the_student_only(bench: Workbench, method: str) -> str:
-    """Gradients arrive at the student's weights and at no weight of the teacher."""
+    """Gradients reach the student's weights and none of the teacher's."""
     learner, losses = bench.distil(method, bench.batch())
     if not losses:
         return "no losses"
@@ -283,7 +283,7 @@ def reaches_the_student_only(bench: Workbench, method: str) -> str:
 
 
 def leaves_all_it_is_given_alone(bench: Workbench, method: str) -> str:
-    """Teacher, outputs and batch are as before."""
+    """Teacher, outputs and batch are unchanged."""
     learner = bench.learner(method)
     shared = bench.share(learner, bench.batch())
     before = state_hash(bench.setup.teacher)  # type: ignore[arg-type]
@@ -395,7 +395,7 @@ def leaves_nothing_in_the_student(bench: Workbench, method: str) -> str:
 
 
 def touches_no_global_state(bench: Workbench, method: str) -> str:
-    """Global generators and the default dtype are as before; no other generator is drawn from."""
+    """Global generators and the default dtype are unchanged; no other generator is used."""
     before = _global_state()
     learner = bench.learner(method)
     shared = bench.share(learner, bench.batch())
