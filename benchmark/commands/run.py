@@ -115,7 +115,7 @@ def _add_fields(command: argparse.ArgumentParser) -> None:
     add("--students", help="e.g. pointpillars@4,second@4; default pointpillars@4")
     add("--methods", help="e.g. none,fitnet:weight=3,logit_kd+fitnet; default all")
     add("--seeds", help="e.g. 0,1,2; default 0")
-    add("--epochs", type=int, help="override the profile's")
+    add("--epochs", type=int, help="of students and teacher, override the profile's")
     add("--results", metavar="DIR", help="default results/run, or results/MATRIX")
     add("--precision", help="auto (default: bf16 where it is fast), fp32, bf16, fp16")
     add("--weighting", help="source: the methods' own weights (default); balanced: losses scaled "

@@ -158,7 +158,7 @@ class FrameStatistics:
                     for name in SCORED_CLASSES
                 }
                 return cls(classes, int(file["frames"]))
-        except (KeyError, BadZipFile) as error:
+        except (KeyError, ValueError, BadZipFile) as error:
             raise DataError(f"{path}: no frame statistics ({error}); evaluate again") from error
 
 
