@@ -78,7 +78,7 @@ def test_a_matrix_from_the_built_in_data_to_a_leaderboard(options, tmp_path, cap
     assert f"records/{cell}.json" in capfd.readouterr().out
     records[0].write_text(before[records[0]].decode().replace('"seed": 0', '"seed": 1', 1))
     assert run_bench.main(["verify-records", results[1]]) == BAD_INPUT
-    assert f"{cell}.json: seed is 1, in settings 0" in capfd.readouterr().out
+    assert f"{cell}.json: seed is 1, but 0 in settings" in capfd.readouterr().out
     records[0].write_bytes(before[records[0]])
 
     page = tmp_path / "results" / "leaderboard.md"
