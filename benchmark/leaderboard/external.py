@@ -1,4 +1,4 @@
-"""Results of other code: KITTI result files and a card that says whose they are."""
+"""Results of other code: KITTI result files and a card that describes them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Problems = list[str]
 
 
 class CardError(PointKDError):
-    """A card, or a stored external result, that cannot be used; lists all that is wrong."""
+    """A card, or a stored external result, that cannot be used; lists all problems."""
 
 
 def _costs(value: Any, path: str, problems: Problems) -> Mapping[str, Any]:
@@ -52,7 +52,7 @@ def _name(value: Any, path: str, problems: Problems) -> str:
 
 @dataclass(frozen=True)
 class Card:
-    """What the authors of results say of them, read from YAML.
+    """What the authors of results state about them, read from YAML.
 
     Attributes:
         name: of the row; also the file's.
@@ -61,7 +61,7 @@ class Card:
         data: data set, e.g. KITTI.
         split: e.g. val.
         detector: e.g. ``SECOND with half the channels``.
-        detections: folder of the KITTI result files, as seen from the card.
+        detections: folder of the KITTI result files, relative to the card.
         notes: what a reader must know.
         costs: as the authors state them, e.g. ``params (M): 1.3``.
     """
@@ -82,13 +82,13 @@ def add(card_file: Path, results: Path, labels: Path, split: Path | None) -> tup
 
     Args:
         labels: folder of the ground truth's label files.
-        split: file that lists the frames; all label files without it.
+        split: file that lists the frames; default: all label files.
 
     Returns:
         The file written, and the table of the evaluation.
 
     Raises:
-        CardError: lists all that is wrong with the card.
+        CardError: lists all problems of the card.
         LabelError, DataError: as ``evaluate``.
     """
     from benchmark.evaluation.command import evaluate_command
@@ -117,7 +117,7 @@ def read_card(path: Path) -> Card:
     """A card from YAML.
 
     Raises:
-        CardError: lists all that is wrong with it.
+        CardError: lists all problems.
     """
     from benchmark.config.reading import read_dataclass
 

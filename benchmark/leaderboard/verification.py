@@ -1,4 +1,4 @@
-"""Is a set of records what a run leaves? For sets that others contribute."""
+"""Checks that a set of records is what a run produces, for contributed sets."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from benchmark.records.record import Record
 SHOWN = 120
 """Characters of a schema's message that are shown."""
 TOLERANCE = 1e-6
-"""Percent that a mean of classes may be off."""
+"""Largest deviation of a mean of classes, percent."""
 
 
 def verify_records(results: Path) -> list[str]:
-    """All that is wrong with a results folder, each as "FILE: what"; empty if it is sound.
+    """All problems of a results folder, each as "FILE: what"; empty if it is sound.
 
     Checked are each record by ``record.schema.json``, its identity against its settings, its means
     against its classes, its checkpoint where there is one; that all are of one set of versions
-    and every student's teacher is there; external results; and that the leaderboard files are
-    those that the records give.
+    and every student's teacher is there; external results; and that the leaderboard files
+    match the records.
     """
     found, problems = {}, []
     for path in ResultsFolder(results).find_records(""):
@@ -92,7 +92,7 @@ def _said_twice(record: Record) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _wrong_means(ap: Mapping[str, Any]) -> list[str]:
-    """Means that are not over three unbounded classes, or not their mean."""
+    """Means that are not over three unbounded classes, or do not equal their mean."""
     problems = []
     for metric in METRICS:
         for recalls in RECALLS:
@@ -151,7 +151,7 @@ def _has(record: Mapping[str, Any], outer: str, inner: str) -> bool:
 
 
 def _stale(results: Path, found: Sequence[Record]) -> Iterator[str]:
-    """Leaderboard files that are missing or not what the records give."""
+    """Leaderboard files that are missing or do not match the records."""
     _, contents = pages(results, found)
     for path, text in contents.items():
         if not path.exists() or path.read_bytes() != text.encode():

@@ -249,7 +249,7 @@ def _plot(section: Section, draw: Callable[[Any], None], told: str) -> Figure:
         axes = figure.add_axes((0, 0, 1, 1))
         draw(axes)
         handles, labels = axes.get_legend_handles_labels()
-        shown = dict(zip(labels, handles, strict=True))  # a method once, however many students
+        shown = dict(zip(labels, handles, strict=True))  # each method once, however many students
         axes.legend(shown.values(), shown, bbox_to_anchor=(1.02, 1), loc="upper left",
                     frameon=False, fontsize=7)  # fmt: skip
         caption = "\n".join([_caption(section), *textwrap.wrap(told, LINE)])
@@ -274,7 +274,7 @@ def _save(path: Path, figure: Figure) -> list[Path]:
 
 
 def _caption(section: Section) -> str:
-    """What the data are, within the picture, so that it cannot be shown without."""
+    """A description of the data inside the picture, so that it cannot be shown without it."""
     parts = [f"{section['family']} on {section['data']['name']}"]
     parts += ["synthetic data"] if section["synthetic"] else []
     parts += ["wiring check, numbers rank nothing"] if section["wiring"] else []
