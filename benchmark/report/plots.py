@@ -126,7 +126,9 @@ def pareto(
     figures = {row["id"]: row["figures"] for row in rows}
     steps = [[figures[name][key] for name in front] for key in (cost, f"{metric} mAP")]
     axes.step(*steps, where="post", color=GREY, linewidth=0.7, linestyle=":")
-    axes.margins(y=0.14)
+    ends = [end for row in rows for end in _bar(row, metric)]
+    pad = 0.14 * (max(ends) - min(ends)) or 1
+    axes.set_ylim(min(ends) - pad, max(ends) + pad)
     _students(axes, rows, cost)
     axes.grid(visible=False, axis="x")
     axes.set(xlabel=cost, ylabel=f"{metric} mAP (%)")
@@ -173,20 +175,27 @@ def _range(row: Row, cost: str) -> tuple[float, float]:
     return max(value - iqr / 2, value / 10), value + iqr / 2
 
 
+def _bar(row: Row, metric: str) -> tuple[float, float]:
+    """A row's mAP less and plus the half-width of its gain's interval, where it has one."""
+    figures = row["figures"]
+    low, high = (figures[f"{metric} gain {end}"] for end in ("low", "high"))
+    half = 0 if low is None else (high - low) / 2
+    return figures[f"{metric} mAP"] - half, figures[f"{metric} mAP"] + half
+
+
 def _point(
     axes: Any, row: Row, shift: float, cost: str, metric: str, methods: Sequence[str]
 ) -> None:
     """A row's mark, its bar, and the line to its cost."""
-    figures = row["figures"]
-    place = figures[cost], figures[f"{metric} mAP"]
-    low, high = (figures[f"{metric} gain {end}"] for end in ("low", "high"))
+    place = row["figures"][cost], row["figures"][f"{metric} mAP"]
+    low, high = _bar(row, metric)
     moved = offset_copy(axes.transData, axes.figure, shift, 0, "points")
     if shift:
         line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.4, "shrinkA": 0, "shrinkB": 0}
         axes.annotate("", place, (shift, 0), textcoords="offset points", arrowprops=line)
     axes.errorbar(
         *place,
-        yerr=None if low is None else (high - low) / 2,
+        yerr=(high - low) / 2 if low < high else None,
         transform=moved,
         linestyle="none",
         markersize=4,

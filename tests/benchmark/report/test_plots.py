@@ -59,6 +59,28 @@ def test_marks_are_drawn_at_the_cost_that_was_measured(axes):
     assert order[1] == pytest.approx(axes.transData.transform((7.0, 50))[0])
 
 
+def test_every_mark_and_its_bar_is_in_the_picture(tmp_path):
+    found = [
+        record(method, mean=mean + seed + wobble, seed=seed)
+        for seed, wobble in enumerate((0.0, 0.9, 0.2))
+        for method, mean in (("none", 50), ("fitnet", 60 - 2 * wobble), ("crd", 40))
+    ]
+    content = make_content(tmp_path, found)
+    drawn = Figure(figsize=(plots.WIDTH, plots.HEIGHT)).add_axes((0, 0, 1, 1))
+    plots.pareto(drawn, content["sections"][0]["rows"], [], COST, "3D", content["methods"])
+    bars = [
+        y
+        for container in drawn.containers
+        for collection in container.lines[2]
+        for y in collection.get_segments()[0][:, 1]
+    ]
+    heights = [container.lines[0].get_ydata()[0] for container in drawn.containers]
+    low, high = drawn.get_ylim()
+    assert len(heights) == 3
+    assert len(bars) == 4
+    assert low < min(bars + heights) < max(bars + heights) < high
+
+
 def test_a_line_leads_from_each_moved_mark_to_its_cost(axes):
     lines = [text for text in axes.texts if not text.get_text()]
     assert sorted(line.xy for line in lines) == [(7.0, 50.0), (7.0, 52.0)]
