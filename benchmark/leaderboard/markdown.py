@@ -32,8 +32,9 @@ FEW_SEEDS = 5
 
 LEGEND = f"""\
 AP in percent, R40, Moderate; mAP is the mean of Car, Pedestrian and Cyclist. Gain: mean paired
-difference to `none` over seeds with its 95 % interval; "distinguishable" means that the interval
-leaves out 0. Rank: place by 3D mAP among the student's methods and, in brackets, the places that
+difference to `none` over seeds with its 95 % interval, from the variance of paired differences
+pooled over a student's methods, so that gains over equally many seeds have equally wide intervals
+(docs/protocol.md); "distinguishable" means that the interval leaves out 0. Rank: place by 3D mAP among the student's methods and, in brackets, the places that
 are left when every pair is compared with Holm's correction: from 1 + the number of methods
 distinguishably better to the number of methods less those distinguishably worse. "2 of 3" seeds:
 the others are missing or ended early, and the row has no rank. † marks hyper-parameters without a

@@ -191,6 +191,12 @@ def test_the_page_is_one_file_that_may_load_nothing(tmp_path):
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", page)
 
 
+def test_the_footer_says_why_intervals_are_equally_wide(tmp_path):
+    footer = render(make_content(tmp_path, [trained()])).partition("<footer>")[2]
+    assert "pooled over a student's methods" in footer
+    assert "docs/protocol.md" in footer
+
+
 def test_nothing_in_a_record_becomes_markup(tmp_path):
     hostile = trained(HOSTILE, status="failed", reason=HOSTILE, cell=HOSTILE)
     hostile["provenance"]["machine"] = HOSTILE
