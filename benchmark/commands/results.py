@@ -64,9 +64,12 @@ def verify_records(options: argparse.Namespace) -> int:
     """Check a set of records, for instance one to be contributed."""
     from benchmark.leaderboard.verification import verify_records
 
-    problems = verify_records(options.results)
-    print("\n".join(problems) or f"{options.results}: no problems found")
-    return BAD_INPUT if problems else DONE
+    found = verify_records(options.results)
+    lines = [*found.problems, *(f"NOTE: {note}" for note in found.notes)]
+    if not found.problems:
+        lines.append(f"{options.results}: no problems found")
+    print("\n".join(lines))
+    return BAD_INPUT if found.problems else DONE
 
 
 def export_model(options: argparse.Namespace) -> int:

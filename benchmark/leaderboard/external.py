@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import yaml
 from benchmark.files import write_atomically
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.provenance import TOOLS, tool_version
+from benchmark.records.record import Record
 from kd_methods.core.errors import PointKDError
 
 Problems = list[str]
@@ -27,7 +30,8 @@ class CardError(PointKDError):
 def _costs(value: Any, path: str, problems: Problems) -> Mapping[str, Any]:
     """Numbers by name."""
     if not isinstance(value, Mapping) or not all(
-        isinstance(name, str) and type(number) in (int, float) for name, number in value.items()
+        isinstance(name, str) and type(number) in (int, float) and math.isfinite(number)
+        for name, number in value.items()
     ):
         problems.append(f"{path} is {value!r}; it must be 'name: number' pairs")
         return {}
@@ -119,17 +123,60 @@ def read_card(path: Path) -> Card:
     Raises:
         CardError: lists all that is wrong with it.
     """
-    from benchmark.config.reading import read_dataclass
-
     try:
         fields = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise CardError(f"{path}: {error}") from None
     problems: Problems = []
-    card = read_dataclass(Card, fields, "", problems)
+    card = _card(fields, "", problems)
     if problems:
         raise CardError(f"{path}: {'; '.join(problems)}")
     return card
+
+
+def _card(fields: Any, path: str, problems: Problems) -> Card:
+    from benchmark.config.reading import read_dataclass
+
+    return read_dataclass(Card, fields, path, problems)
+
+
+def unfit(stored: Mapping[str, Any], records: Sequence[Record]) -> Problems:
+    """Why an external result does not belong beside these records; empty if it does."""
+    card = stored["card"]
+    return [*_other_frames(card, stored["frames"]), *_other_data(card, records)]
+
+
+def _other_frames(card: Mapping[str, Any], frames: int) -> Iterator[str]:
+    said = _said_frames(card["split"])
+    if said is not None and said != frames:
+        yield f"split is {card['split']!r}, but {frames} frames are scored; correct the card"
+
+
+def _other_data(card: Mapping[str, Any], records: Sequence[Record]) -> Iterator[str]:
+    """Names are compared without case; a folder without records takes any."""
+    names = sorted({record["dataset"]["name"] for record in records})
+    if names and card["data"].casefold() not in map(str.casefold, names):
+        yield (
+            f"data is {card['data']!r}, but the folder's records are of {', '.join(names)}; use "
+            "another results folder, or correct the card"
+        )
+
+
+def _said_frames(split: str) -> int | None:
+    """The number of frames that the text of a split names."""
+    found = re.search(r"(\d[\d,]*) frames?\b", split)
+    return int(found[1].replace(",", "")) if found else None
+
+
+def split_text(stored: Mapping[str, Any]) -> str:
+    """The split with its number of frames."""
+    split = stored["card"]["split"]
+    return split if _said_frames(split) is not None else f"{split} ({stored['frames']} frames)"
+
+
+def paths(results: Path) -> list[Path]:
+    """The files of a folder's external results, by name."""
+    return sorted(ResultsFolder(results).external.glob("*.json"))
 
 
 def read_all(results: Path) -> list[dict[str, Any]]:
@@ -138,7 +185,7 @@ def read_all(results: Path) -> list[dict[str, Any]]:
     Raises:
         CardError: a file is damaged.
     """
-    return [read(path) for path in sorted(ResultsFolder(results).external.glob("*.json"))]
+    return [read(path) for path in paths(results)]
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -151,14 +198,18 @@ def read(path: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CardError(f"{path}: {error}; add the external result again") from None
-    try:
-        Card(**record["card"])
-        missing = {"frames", "ap"} - record.keys()
-    except (KeyError, TypeError) as error:
-        missing = {str(error)}
-    if missing:
-        raise CardError(f"{path}: {', '.join(missing)}; add the external result again")
-    return record
+    problems: Problems = []
+    if not isinstance(record, Mapping):
+        problems.append("it must be 'field: value' pairs")
+    else:
+        problems += [
+            f"{name} is missing" for name in ("card", "frames", "ap") if name not in record
+        ]
+        if "card" in record:
+            _card(record["card"], "card", problems)
+    if problems:
+        raise CardError(f"{path}: {'; '.join(problems)}; add the external result again")
+    return dict(record)
 
 
 def _hash(folder: Path, frames: list[str]) -> str:

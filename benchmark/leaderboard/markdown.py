@@ -25,6 +25,7 @@ from benchmark.leaderboard.columns import (
     columns,
     number,
 )
+from benchmark.leaderboard.external import split_text
 from benchmark.leaderboard.tables import Table
 
 FEW_SEEDS = 5
@@ -34,14 +35,14 @@ LEGEND = f"""\
 AP in percent, R40, Moderate; mAP is the mean of Car, Pedestrian and Cyclist. Gain: mean paired
 difference to `none` over seeds with its 95 % interval, from the variance of paired differences
 pooled over a student's methods, so that gains over equally many seeds have equally wide intervals
-(docs/protocol.md); "distinguishable" means that the interval leaves out 0. Rank: place by 3D mAP among the student's methods and, in brackets, the places that
-are left when every pair is compared with Holm's correction: from 1 + the number of methods
-distinguishably better to the number of methods less those distinguishably worse. "2 of 3" seeds:
-the others are missing or ended early, and the row has no rank. † marks hyper-parameters without a
-LiDAR source (extrapolated), \\* an AP bounded by too few valid objects (fewer than
-{ENOUGH_OBJECTS}), which enters no mean. Parameters, GFLOPs (dense layers, as the paper counts) and
-latency (median from points to boxes, batch 1, on the machine named) are of the student as
-deployed."""
+(docs/protocol.md); "distinguishable" means that the interval leaves out 0. Rank: place by 3D mAP
+among the student's methods and, in brackets, the places that are left when every pair is compared
+with Holm's correction: from 1 + the number of methods distinguishably better to the number of
+methods less those distinguishably worse. "2 of 3" seeds: the others are missing or ended early, and
+the row has no rank. † marks hyper-parameters without a LiDAR source (extrapolated), \\* an AP
+bounded by too few valid objects (fewer than {ENOUGH_OBJECTS}), which enters no mean. Parameters,
+GFLOPs (dense layers, as the paper counts) and latency (median from points to boxes, batch 1, on the
+machine named) are of the student as deployed."""
 
 
 MARKUP = re.compile(r"[\\|*`]|](?=[(\[:])")
@@ -275,7 +276,7 @@ def _external_rows(found: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
             ),
             "paper": card["paper"],
             "detector": card["detector"],
-            "data, split": f"{card['data']}, {card['split']} ({record['frames']} frames)",
+            "data, split": f"{card['data']}, {split_text(record)}",
         }
         for metric, label in HEADLINE_METRICS.items():
             shown[f"{label} mAP"] = _text(number(ap["mAP"][metric]["R40"][MODERATE]), 2)
