@@ -303,6 +303,7 @@ def _provenance(record: Record, found: Mapping[str, Record]) -> dict[str, Any]:
         "extrapolated": bool(training.get("extrapolated")),
         "balance": _plain(training.get("balance")),
         "machine": made["machine"],
+        "threads": made["threads"],
         "versions": made["versions"],
         "commit": made["commit"],
         "clean": made["clean"],

@@ -18,7 +18,7 @@ SYNTHETIC = {
     "train_frames": 10, "val_frames": 5,
 }  # fmt: skip
 
-RECIPE = load_profile("smoke", 3).recipe("pointpillars").settings()
+RECIPE = json.loads(json.dumps(load_profile("smoke", 3).recipe("pointpillars").as_json()))
 
 
 def trained(method="none", seed=0, mean=50.0, cell="", **changes):
@@ -32,7 +32,7 @@ def trained(method="none", seed=0, mean=50.0, cell="", **changes):
         **changes,
     }
     found = make_record(method, seed, mean, **values)
-    found["settings"] |= {"recipe": RECIPE}
+    found["profile"] = {**found["profile"], "recipe": RECIPE}
     if found["status"] == "done":
         losses = [{"loss_cls": 1.0 / (e + 1), "loss_bbox": 2.0 / (e + 1)} for e in range(3)]
         found["training"] = {
@@ -134,7 +134,8 @@ def test_every_row_leads_to_its_records(tmp_path):
     assert cell["link"] == "records/fitnet-1.json"
     assert cell["hyperparameters"] == {"weight": "2.5"}
     assert "--epochs 3 --students pointpillars@4 --methods fitnet --seeds 1" in cell["command"]
-    assert "hyper-parameters that differ" in cell["needs"][0]
+    assert cell["needs"] == [f"needs the code of commit {'c' * 40}"]
+    assert cell["threads"] == 1
 
 
 def test_what_has_no_record_is_named(tmp_path):
@@ -380,6 +381,23 @@ def test_provenance_is_two_clicks_away(shown):
     assert shown.execute_script(links) == [f"records/fitnet-{seed}.json" for seed in (0, 1, 2)]
     assert "--methods fitnet" in texts(shown, "dialog pre")[0]
     assert "mmdet3d 1.4.0" in texts(shown, "dialog details")[0]
+    assert "Threads1" in texts(shown, "dialog .facts div")
+    assert "Commit" + "c" * 40 in texts(shown, "dialog .facts div")
+
+
+def test_hashes_are_whole_and_selected_by_a_click(shown):
+    click(shown, "#table .open", "fitnet")
+    assert texts(shown, "dialog .hash")[:3] == ["c" * 40, "a" * 64, "b" * 64]
+    shown.execute_script("document.querySelectorAll('dialog details')[0].open = true")
+    shown.find_elements("css selector", "dialog .hash")[1].click()
+    assert shown.execute_script("return getSelection().toString()") == "a" * 64
+
+
+def test_the_command_holds_the_threads_of_a_processor(tmp_path):
+    found = trained()
+    found["provenance"] |= {"machine": "AMD EPYC (96 cores)", "threads": 24}
+    (cell,) = make_content(tmp_path, [found])["cells"].values()
+    assert cell["command"].startswith("OMP_NUM_THREADS=24 python run_bench.py run ")
 
 
 def test_the_theme_follows_the_system_until_it_is_chosen(browser, page):
