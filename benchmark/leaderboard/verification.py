@@ -86,7 +86,7 @@ def _external_problems(results: Path, records: Sequence[Record]) -> list[str]:
             wrong = [*_wrong_means(stored["ap"]), *external.unfit(stored, records)]
         if path.stem != stored["card"]["name"]:
             wrong.append(f"the file's name is not that of its card, {stored['card']['name']}")
-        problems += [f"{path}: {told}; add the external result again" for told in wrong]
+        problems += [f"{path}: {told}; {external.AGAIN}" for told in wrong]
     return problems
 
 

@@ -260,7 +260,7 @@ def test_mistakes_of_external_results_are_named(results, external_result, fields
     found = verify_records(results).problems
     assert any(message in problem for problem in found), found
     assert found[0].startswith(f"{external_result}: ")
-    assert found[0].endswith("add the external result again")
+    assert found[0].endswith("add the external result again with --replace")
 
 
 def test_a_damaged_external_result_is_named(results):
