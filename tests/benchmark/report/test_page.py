@@ -6,7 +6,7 @@ import shutil
 from html.parser import HTMLParser
 
 import pytest
-from made_records import make_record
+from made_records import make_ap, make_record
 
 from benchmark.config.profile import load_profile
 from benchmark.report import plots
@@ -66,6 +66,18 @@ def save_views(folder, found, frame="000003"):
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content))
+
+
+def save_external(folder, name="other-net", **card):
+    """An external result as `add-external` leaves it."""
+    values = {
+        "name": name, "paper": "Doe et al.", "url": "https://example.org/net", "data": "KITTI",
+        "split": "val", "detector": "a net of their own", "detections": ".", "notes": "",
+        "costs": {"GFLOPs": 1.5}, **card,
+    }  # fmt: skip
+    path = folder / "external" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"card": values, "frames": 50, "ap": make_ap(12.345)}))
 
 
 def matrix():
@@ -164,6 +176,17 @@ def test_views_are_optional_and_a_mean_needs_them_of_every_seed(tmp_path):
 def test_the_page_does_not_depend_on_the_order_of_records(tmp_path):
     found = matrix()
     assert render(make_content(tmp_path, found)) == render(make_content(tmp_path, found[::-1]))
+
+
+def test_external_results_are_there(tmp_path):
+    assert make_content(tmp_path, [trained()])["external"] == []
+    save_external(tmp_path)
+    (row,) = make_content(tmp_path, [trained()])["external"]
+    assert row["url"] == "https://example.org/net"
+    assert row["shown"]["external"] == "other-net"
+    assert row["shown"]["data, split"] == "KITTI, val (50 frames)"
+    assert row["shown"]["3D mAP"] == "12.35"
+    assert row["shown"]["stated costs"] == "GFLOPs 1.5"
 
 
 def test_data_and_profile_are_labelled(tmp_path):
@@ -267,6 +290,8 @@ def page(tmp_path_factory):
     for one in [*found, bad]:
         if one["status"] == "done":
             save_views(folder, one)
+    save_external(folder)
+    save_external(folder, "worse-net", **dict.fromkeys(("paper", "detector", "notes"), HOSTILE))
     return write(folder, [*found, bad, failed, long])[0]
 
 
@@ -398,6 +423,35 @@ def test_the_command_holds_the_threads_of_a_processor(tmp_path):
     found["provenance"] |= {"machine": "AMD EPYC (96 cores)", "threads": 24}
     (cell,) = make_content(tmp_path, [found])["cells"].values()
     assert cell["command"].startswith("OMP_NUM_THREADS=24 python run_bench.py run ")
+
+
+def test_external_results_have_a_table_of_their_own_as_text(shown):
+    assert texts(shown, "#external tbody th") == ["other-net", "worse-net"]
+    links = "return [...document.querySelectorAll('#external a')].map((a) => a.href)"
+    assert set(shown.execute_script(links)) == {"https://example.org/net"}
+    assert texts(shown, "#external tbody td").count(HOSTILE) == 3
+    assert "12.35" in texts(shown, "#external tbody td")
+    assert "Gain" not in " ".join(texts(shown, "#external thead th"))
+    above = """
+      const [one, other] = ["results", "external"].map((id) => document.getElementById(id));
+      return Boolean(one.compareDocumentPosition(other) & Node.DOCUMENT_POSITION_FOLLOWING);
+    """
+    assert shown.execute_script(above)
+
+
+def test_a_page_of_external_results_alone(browser, tmp_path):
+    save_external(tmp_path)
+    browser.get_log("browser")
+    show(browser, write(tmp_path, [])[0])
+    assert browser.get_log("browser") == []
+    titles = [title.text for title in browser.find_elements("css selector", "main h2")]
+    assert [title for title in titles if title] == ["External results"]
+    assert texts(browser, "#external tbody th") == ["other-net"]
+
+
+def test_a_page_without_external_results_does_not_mention_them(browser, tmp_path):
+    show(browser, write(tmp_path, [trained()])[0])
+    assert not browser.find_element("id", "external").is_displayed()
 
 
 def test_the_theme_follows_the_system_until_it_is_chosen(browser, page):
