@@ -96,10 +96,10 @@ def _decisive(record: Record) -> dict[str, Any]:
 
 
 def _has_effect(record: Record) -> bool:
-    """Whether a cell has a method whose weight is not 0."""
-    values = record["hyperparameters"].items()
-    weights = [value for name, value in values if name.rpartition(".")[2] == "weight"]
-    return record["method"] != NONE and (any(weights) or not weights)
+    """Whether a cell has a method, or a part of a combined one, whose weight is not 0."""
+    values = record["hyperparameters"]
+    parts = [part for part in values.values() if isinstance(part, Mapping)] or [values]
+    return record["method"] != NONE and any(part.get("weight", 1) for part in parts)
 
 
 def _environments(found: Found) -> Iterator[str]:

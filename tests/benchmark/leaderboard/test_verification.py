@@ -168,9 +168,14 @@ def test_methods_of_weight_0_may_train_alike(results):
     copy_cell(results)
     other.unlink()
     copy_cell(results, method="crd")
+    parts = {"fitnet": {"weight": 0.0}, "crd": {"weight": 0.0}}
+    copy_cell(results, method="fitnet+crd", hyperparameters=parts)
     found = verify_records(results)
     assert found.problems == []
     assert not [note for note in found.notes if "_sha256" in note]
+    parts["crd"]["weight"] = 0.8
+    copy_cell(results, method="crd+fitnet", hyperparameters=parts)
+    assert [note for note in verify_records(results).notes if "_sha256" in note]
 
 
 @pytest.mark.parametrize("name", ["params", "flops_paper", "flops_full", "activations"])
