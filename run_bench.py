@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import os
 import sys
 from collections.abc import Sequence
 
-from benchmark.commands import cost, data, doctor, evaluate, methods, results, run
-from benchmark.commands.common import BAD_INPUT, DONE
-from benchmark.device import quiet_libraries
-from kd_methods import PointKDError
+try:
+    from benchmark.commands import cost, data, doctor, evaluate, methods, results, run
+    from benchmark.commands.common import BAD_INPUT, DONE
+    from benchmark.device import quiet_libraries
+    from kd_methods import PointKDError
+except ModuleNotFoundError as missing:
+    sys.exit(
+        f"error: this Python ({sys.executable}) has no package {missing.name!r}; "
+        "run `make setup` once and `source .venv/bin/activate` in each new shell"
+    )
 
 # Read when PyTorch is loaded: waiting threads spin for a moment only, else they stall each other on
 # a machine that does other work too.
@@ -36,11 +43,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="run_bench.py", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="run_bench.py",
+        description=__doc__,
+        epilog="COMMAND --help shows its options and examples; README.md says where to begin",
+    )
+    parser.add_argument("--version", action="version", version=f"pointkd-bench {_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for group in (run, results, methods, evaluate, cost, data, doctor):
         group.add(commands)
     return parser
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("pointkd-bench")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
 
 
 if __name__ == "__main__":

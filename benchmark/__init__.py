@@ -3,7 +3,7 @@
 The rooms, from the top; each imports only from those below its own line:
 
 - ``commands``: the command line, one file per group of commands
-- ``report``: page, plots, all of one cell; ``running``: cohorts, processes, journal, executors
+- ``report``: page, plots, one cell; ``running``: cohorts, processes, journal, executors
 - ``leaderboard``: tables and their formats; ``costs``: what a network costs
 - ``conformance``: checks for methods; ``evaluation``: AP, intervals, views
 - ``training``: lockstep training; ``doctor``: what works on this machine
@@ -11,5 +11,5 @@ The rooms, from the top; each imports only from those below its own line:
 - ``records``: what is kept of a finished cell; ``data``: frames and batches
 - ``files``, ``device``: safe writing; device and precision
 
-``tests/test_architecture.py`` holds the lines.
+``tests/test_architecture.py`` enforces this.
 """

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 """Names of precisions, and of PyTorch's data types."""
 LIBRARIES = ("mmcv", "mmdet", "mmdet3d", "mmengine", "numba", "spconv", "torch")
-"""Whose warnings are about their own insides."""
+"""Libraries whose warnings concern their own internals."""
 
 
 class SettingError(PointKDError):
@@ -27,7 +27,7 @@ def quiet_libraries() -> None:
 
 
 def make_deterministic(device: torch.device) -> None:
-    """Let PyTorch choose deterministic kernels; on CUDA it warns where there is none."""
+    """Let PyTorch choose deterministic kernels; on CUDA it warns if there is none."""
     import torch
 
     torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
@@ -35,7 +35,7 @@ def make_deterministic(device: torch.device) -> None:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name; ``auto`` takes CUDA where there is some.
+    """The device of that name; ``auto`` chooses CUDA if available.
 
     Raises:
         SettingError: no such device.
@@ -55,7 +55,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """The precision of that name; ``auto`` takes bf16 where the device has units for it.
+    """The precision of that name; ``auto`` chooses bf16 if the device has units for it.
 
     Raises:
         SettingError: no such precision.

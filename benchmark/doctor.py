@@ -44,12 +44,13 @@ class Finding:
         return f"{line}\n{'':9}-> {self.remedy}" if self.remedy else line
 
 
-def examine(data: Path | None, cache: Path) -> Iterator[Finding]:
-    """Check everything that a run needs.
+def examine(data: Path | None, cache: Path, thorough: bool = False) -> Iterator[Finding]:
+    """Check everything that a run needs, one thing after the other.
 
     Args:
         data: folder in KITTI's layout to check too.
         cache: folder whose disk is checked.
+        thorough: also build and run a network of each family, and time precisions.
     """
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("Python", _python),
@@ -58,8 +59,8 @@ def examine(data: Path | None, cache: Path) -> Iterator[Finding]:
         ("PyTorch", _torch),
         ("spconv", _spconv),
         ("operators", _operators),
-        ("precision", _precision),
-        ("detectors", _detectors),
+        ("precision", _timed_precision if thorough else _precision),
+        ("detectors", _networks if thorough else _detectors),
         ("Ray", _ray),
         ("disk", lambda: _disk(cache)),
     ]
@@ -187,6 +188,13 @@ def _operators() -> Iterator[Finding]:
 
 
 def _precision() -> Iterator[Finding]:
+    """What ``--precision auto`` chooses."""
+    from benchmark.device import choose_device, choose_precision
+
+    yield Finding("ok", "precision", f"auto is {choose_precision('auto', choose_device('auto'))}")
+
+
+def _timed_precision() -> Iterator[Finding]:
     """What ``--precision auto`` chooses, and the speed of bf16 relative to fp32."""
     import torch
     from torch.utils.benchmark import Timer
@@ -211,6 +219,14 @@ def _precision() -> Iterator[Finding]:
 
 
 def _detectors() -> Iterator[Finding]:
+    """Whether the libraries of the detectors can be loaded."""
+    import detectors.core.family  # noqa: F401  (the operators, before mmdet3d)
+
+    importlib.import_module("mmdet3d.models")
+    yield Finding("ok", "detectors", "mmdet3d loads; --thorough also runs a network of each family")
+
+
+def _networks() -> Iterator[Finding]:
     """Whether a network of each family can be built and run."""
     from benchmark.config.profile import load_profile
     from detectors import get_family

@@ -14,7 +14,7 @@ from kd_methods.core.errors import PointKDError
 
 
 class DiskFullError(PointKDError):
-    """No space, or no quota, is left for what is to be written."""
+    """No space, or no quota, is left to write a file."""
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def telling_of_full_disk(path: Path) -> Iterator[None]:
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """Let Python's collector rest while millions of plain values are made, which hold no cycles:
+    """Pause Python's collector while millions of plain values are created, which hold no cycles:
     it would walk all of them again and again."""
     enabled = gc.isenabled()
     gc.disable()
@@ -63,7 +63,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def write_once(path: Path, content: bytes) -> None:
-    """Create a file with its whole contents, by one process only however many try.
+    """Create a file with its whole contents, by only one process however many try.
 
     Raises:
         FileExistsError: the file exists.

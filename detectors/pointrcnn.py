@@ -31,9 +31,9 @@ YAW = 6
 COUNTED_POINTS = 40_000
 """Points of the frame on which mmdet3d counts FLOPs (tools/analysis_tools/get_flops.py)."""
 FRESH_BOX_STD = 0.001
-"""Standard deviation of the second stage's fresh box weights, so that it begins by keeping the
-proposals. mmdet3d means to set it, but hands the weights themselves to a function that wants their
-layer and does nothing else with them (point_rcnn_bbox_head.py:211)."""
+"""Standard deviation of the second stage's fresh box weights, so that it initially keeps the
+proposals. mmdet3d intends to set it, but passes the weights to a function that expects their layer
+and then does nothing (point_rcnn_bbox_head.py:211)."""
 NOWHERE = (0.0, 0.0, -1000.0, 1.0, 1.0, 1.0, 0.0)
 """A box that holds no point."""
 
@@ -82,7 +82,7 @@ class PointRCNN(Family):
         return config
 
     def voxelizer(self, grid: Grid, training: bool) -> Callable[[Batch], Inputs]:
-        """What checks that every frame holds the grid's number of points; nothing is voxelised."""
+        """A check that every frame has the grid's number of points; nothing is voxelised."""
 
         def check(batch: Batch) -> Inputs:
             for index, points in enumerate(batch.points):
@@ -233,14 +233,14 @@ class PointHead(PointRPNHead):
 
 
 def _frames(inputs: Inputs) -> Iterator[Inputs]:
-    """Each frame of a batch as a batch of its own."""
+    """Each frame of a batch as its own batch."""
     batch = inputs.batch
     for boxes, labels, points in zip(batch.boxes, batch.labels, batch.points, strict=True):
         yield replace(inputs, batch=replace(batch, boxes=[boxes], labels=[labels], points=[points]))
 
 
 def _refined(model: Model, raw: dict[str, Any], index: int, frame: Inputs) -> Detections:
-    """What the second stage makes of one frame's captured outputs."""
+    """The second stage's output for one frame's captured outputs."""
     codes, logits = (values[index : index + 1].detach() for values in raw["head"])
     samples = frame.samples()
     proposals = model.rpn_head.predict_by_feat(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,7 +78,7 @@ def test_a_matrix_from_the_built_in_data_to_a_leaderboard(options, tmp_path, cap
     assert f"records/{cell}.json" in capfd.readouterr().out
     records[0].write_text(before[records[0]].decode().replace('"seed": 0', '"seed": 1', 1))
     assert run_bench.main(["verify-records", results[1]]) == BAD_INPUT
-    assert f"{cell}.json: seed is 1, in settings 0" in capfd.readouterr().out
+    assert f"{cell}.json: seed is 1, but 0 in settings" in capfd.readouterr().out
     records[0].write_bytes(before[records[0]])
 
     page = tmp_path / "results" / "leaderboard.md"
@@ -253,3 +254,39 @@ def test_help_needs_no_heavy_import():
     check = code + "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", check], check=True, env=environment, capture_output=True)
+
+
+QUICK = """
+import json, sys
+import run_bench
+
+for command in json.loads(sys.argv[1]):
+    try:
+        status = run_bench.main(command)
+    except SystemExit as end:
+        status = end.code
+    assert status == 0, command
+    loaded = {"torch", "mmdet3d", "mmengine", "numba"} & sys.modules.keys()
+    assert not loaded, (command, loaded)
+"""
+
+
+def test_what_needs_no_network_loads_none(tmp_path):
+    shutil.copytree(ROOT / "results" / "contributed" / "smoke", tmp_path / "smoke")
+    folder = ["--results", str(tmp_path / "smoke")]
+    cell = next((tmp_path / "smoke" / "records").iterdir()).stem
+    commands = [
+        ["--help"], ["--version"], ["run", "--help"], ["list", "methods"], ["list", "detectors"],
+        ["status", *folder], ["show", cell, *folder], ["leaderboard", *folder],
+    ]  # fmt: skip
+    command = [sys.executable, "-c", QUICK, json.dumps(commands)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_outside_of_its_environment_the_remedy_is_told(tmp_path):
+    command = [sys.executable, "-S", str(ROOT / "run_bench.py"), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "source .venv/bin/activate" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -3,11 +3,37 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 DONE, CELLS_FAILED, BAD_INPUT = 0, 1, 2
 """Exit codes: all is done; some cells did not finish; bad usage or input."""
+
+
+def add_command(
+    commands: Any,
+    name: str,
+    function: Callable[[argparse.Namespace], int],
+    told: str,
+    examples: Sequence[str] = (),
+) -> argparse.ArgumentParser:
+    """A command with its help.
+
+    Args:
+        told: one line on what it does.
+        examples: what follows ``python run_bench.py NAME`` in a few calls of it.
+    """
+    calls = [f"  python run_bench.py {name} {example}" for example in examples]
+    command = commands.add_parser(
+        name,
+        help=told,
+        description=function.__doc__,
+        epilog="\n".join(["examples:", *calls]) if calls else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(command=function)
+    return command
 
 
 def add_results(command: argparse.ArgumentParser, **changes: Any) -> None:
@@ -16,7 +42,7 @@ def add_results(command: argparse.ArgumentParser, **changes: Any) -> None:
     command.add_argument("--results", **settings)
 
 
-def add_cache(command: argparse.ArgumentParser) -> None:
+def add_cache(command: argparse._ActionsContainer) -> None:
     """``--cache DIR``."""
     command.add_argument(
         "--cache",
@@ -27,7 +53,7 @@ def add_cache(command: argparse.ArgumentParser) -> None:
     )
 
 
-def add_device(command: argparse.ArgumentParser) -> None:
+def add_device(command: argparse._ActionsContainer) -> None:
     """``--device D``."""
     command.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1")
 

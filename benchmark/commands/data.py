@@ -6,37 +6,34 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands.common import BAD_INPUT, DONE, add_cache
+from benchmark.commands.common import BAD_INPUT, DONE, add_cache, add_command
 
 
 def add(commands: Any) -> None:
     """The commands and their options."""
-    data = commands.add_parser("data", help="check, prepare or generate data")
-    kinds = data.add_subparsers(required=True)
-    check = kinds.add_parser("verify", help="read every file of a KITTI folder")
+    data = commands.add_parser("data", help="check, prepare, compare or generate data")
+    kinds = data.add_subparsers(required=True, metavar="verify|prepare|compare|synthesize")
+    check = add_command(kinds, "verify", verify_data, "read every file of a KITTI folder")
     check.add_argument("data", type=Path, metavar="DIR")
-    check.set_defaults(command=verify_data)
-    prepare = kinds.add_parser("prepare", help="collect the objects for object sampling")
+    told = "collect the objects that training pastes"
+    prepare = add_command(kinds, "prepare", prepare_data, told)
     prepare.add_argument("data", type=Path, metavar="DIR")
     add_cache(prepare)
-    prepare.set_defaults(command=prepare_data)
-    compare = kinds.add_parser("compare", help="compare the statistics of two KITTI folders")
+    compare = add_command(kinds, "compare", compare_data, "how alike two KITTI folders are")
     compare.add_argument("data", type=Path, metavar="DIR")
     compare.add_argument("other", type=Path, metavar="OTHER")
     compare.add_argument("--split", default="train", help="default %(default)s")
-    compare.add_argument("--pictures", type=Path, metavar="FOLDER", help="write plots there")
-    compare.set_defaults(command=compare_data)
-    make = kinds.add_parser("synthesize", help="generate a synthetic data set")
+    compare.add_argument("--pictures", type=Path, metavar="FOLDER", help="write pictures there")
+    make = add_command(kinds, "synthesize", synthesize_data, "generate a synthetic data set")
     make.add_argument("data", type=Path, metavar="DIR")
     make.add_argument("--seed", type=int, default=0)
     make.add_argument("--train", type=int, default=256, help="frames (default %(default)s)")
     make.add_argument("--val", type=int, default=128, help="frames (default %(default)s)")
     make.add_argument("--max-range", type=float, default=50.0, help="metres (default %(default)s)")
-    make.set_defaults(command=synthesize_data)
 
 
 def verify_data(options: argparse.Namespace) -> int:
-    """Read every file of a KITTI folder and list all that is wrong."""
+    """Read every file of a KITTI folder and list all problems."""
     from benchmark.data.kitti import verify
 
     problems = verify(options.data)
@@ -66,7 +63,7 @@ def prepare_data(options: argparse.Namespace) -> int:
 
 
 def compare_data(options: argparse.Namespace) -> int:
-    """Print how alike two folders are, and draw it."""
+    """Print how similar two folders are, and plot it."""
     from benchmark.data import comparison
     from benchmark.data.kitti import KittiDataset
 

@@ -1,4 +1,4 @@
-"""``doctor``: what works on this machine, and what to do about the rest."""
+"""``doctor``: what works on this machine, and how to fix the rest."""
 
 from __future__ import annotations
 
@@ -6,21 +6,35 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands.common import CELLS_FAILED, DONE, add_cache
+from benchmark.commands.common import CELLS_FAILED, DONE, add_cache, add_command
 
 
 def add(commands: Any) -> None:
     """The command and its options."""
-    command = commands.add_parser("doctor", help="check what works on this machine")
-    command.add_argument("--data", type=Path, metavar="DIR", help="also check this KITTI folder")
+    command = add_command(
+        commands,
+        "doctor",
+        diagnose,
+        "what works on this machine",
+        [
+            "",
+            "--thorough                # also runs a network of each family",
+            "--data /data/kitti",
+        ],
+    )
+    command.add_argument("--data", type=Path, metavar="DIR", help="a KITTI folder to look at")
+    command.add_argument(
+        "--thorough", action="store_true", help="run a network of each family, time precisions"
+    )
     add_cache(command)
-    command.set_defaults(command=diagnose)
 
 
 def diagnose(options: argparse.Namespace) -> int:
-    """Print what works on this machine, and what to do about the rest."""
+    """Print what works on this machine, and how to fix the rest."""
     from benchmark.doctor import examine
 
-    findings = list(examine(options.data, options.cache))
-    print("\n".join(map(str, findings)))
-    return CELLS_FAILED if any(f.level == "problem" for f in findings) else DONE
+    problems = 0
+    for finding in examine(options.data, options.cache, options.thorough):
+        print(finding, flush=True)
+        problems += finding.level == "problem"
+    return CELLS_FAILED if problems else DONE

@@ -6,13 +6,22 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands.common import DONE, add_scored_frames
+from benchmark.commands.common import DONE, add_command, add_scored_frames
 
 
 def add(commands: Any) -> None:
     """The command and its options."""
-    command = commands.add_parser("evaluate", help="score KITTI result files of any detector")
-    command.set_defaults(command=evaluate)
+    command = add_command(
+        commands,
+        "evaluate",
+        evaluate,
+        "score KITTI result files of any detector",
+        [
+            "--labels kitti/training/label_2 --detections found/ --split kitti/ImageSets/val.txt",
+            "--labels label_2 --detections found/ --by-distance --json ap.json",
+            "--labels label_2 --detections found/ --curves out/curves",
+        ],
+    )
     add_scored_frames(command)
     add = command.add_argument
     add("--detections", type=Path, required=True, metavar="DIR", help="folder of result files")

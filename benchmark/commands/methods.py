@@ -1,4 +1,4 @@
-"""Commands about methods and detectors: list them, check a method, begin a new one."""
+"""Commands about methods and detectors: list them, check a method, start a new one."""
 
 from __future__ import annotations
 
@@ -8,27 +8,31 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands.common import CELLS_FAILED, DONE
+from benchmark.commands.common import CELLS_FAILED, DONE, add_command
 
 
 def add(commands: Any) -> None:
     """The commands and their options."""
-    listing = commands.add_parser("list", help="list methods or detectors").add_subparsers(
-        required=True
-    )
-    methods = listing.add_parser("methods")
+    listing = commands.add_parser("list", help="list methods or list detectors")
+    kinds = listing.add_subparsers(required=True, metavar="methods|detectors")
+    methods = add_command(kinds, "methods", list_methods, "methods, their papers, what they read")
     methods.add_argument("--plugin", type=Path, action="append", default=[], metavar="FILE")
-    methods.set_defaults(command=list_methods)
-    listing.add_parser("detectors").set_defaults(command=list_detectors)
-    check = commands.add_parser("check-method", help="check a method against the interface")
+    add_command(kinds, "detectors", list_detectors, "detectors and their students")
+    check = add_command(
+        commands,
+        "check-method",
+        check_method,
+        "does a method keep to the interface?",
+        ["my_kd.py", "fitnet:weight=3 --students second@4", "my_kd.py --pdb"],
+    )
     check.add_argument("method", metavar="NAME|FILE")
     check.add_argument("--students", help="default: one of each family")
-    check.add_argument("--pdb", action="store_true", help="debug where the method raises an error")
-    check.set_defaults(command=check_method)
-    new = commands.add_parser("new-method", help="write a plugin file and its test to edit")
+    check.add_argument("--pdb", action="store_true", help="stop where the method raises an error")
+    new = add_command(
+        commands, "new-method", new_method, "a plugin file and its test, ready to edit", ["my_kd"]
+    )
     new.add_argument("name", metavar="NAME")
-    new.add_argument("--folder", type=Path, default=Path(), help="default: the current folder")
-    new.set_defaults(command=new_method)
+    new.add_argument("--folder", type=Path, default=Path(), help="default: the current one")
 
 
 def list_methods(options: argparse.Namespace) -> int:
@@ -78,7 +82,7 @@ def check_method(options: argparse.Namespace) -> int:
     for name in names:
         create(name, "pointpillars@4")
         for outcome in run_checks(name, students, on_failure):
-            line = f"{outcome.status:8}{name} {outcome.student} {outcome.check}"
+            line = f"{outcome.status:9}{name} {outcome.student} {outcome.check}"
             print(f"{line}: {outcome.remark}" if outcome.remark else line, flush=True)
             failed += outcome.status == "failed"
     return CELLS_FAILED if failed else DONE
@@ -95,5 +99,5 @@ def new_method(options: argparse.Namespace) -> int:
     from benchmark.conformance.scaffold import write_plugin
 
     plugin, test = write_plugin(options.name, options.folder)
-    print(f"wrote {plugin} and {test}; next: run_bench.py check-method {plugin}")
+    print(f"wrote {plugin} and {test}; next: python run_bench.py check-method {plugin}")
     return DONE

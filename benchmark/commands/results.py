@@ -81,9 +81,16 @@ def verify_records(options: argparse.Namespace) -> int:
 def export_model(options: argparse.Namespace) -> int:
     """Write the network of a finished cell as a checkpoint and config of plain mmdet3d."""
     from benchmark.running.export import export_cell
+    from detectors.core.checkpoints import usage
 
     record = export_cell(options.results, options.cell, options.folder)
-    print(f"wrote {record['student']} {record['method']} seed {record['seed']} to {options.folder}")
+    data, profile = record["dataset"], record["profile"]
+    kind = "synthetic data" if data["synthetic"] else "real frames"
+    print(
+        f"wrote {record['student']} {record['method']} seed {record['seed']}, trained on "
+        f"{data['name']} ({kind}) under profile {profile['name']}, to {options.folder}\n\n"
+        f"in Python:\n\n{usage(options.folder)}"
+    )
     return DONE
 
 
@@ -122,7 +129,7 @@ def _command(commands: Any, name: str, function: Any, told: str) -> argparse.Arg
 
 
 def _add_networks(commands: Any) -> None:
-    """What is done with trained networks."""
+    """Commands on trained networks."""
     command = _command(commands, "export", export_model, "save a network for plain mmdet3d")
     told = "as `status` prints it; its first characters are enough"
     command.add_argument("cell", metavar="CELL", help=told)

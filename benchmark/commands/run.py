@@ -1,4 +1,4 @@
-"""``run``: train what is missing of a matrix and print its leaderboard."""
+"""``run``: train the missing cells of a matrix and print its leaderboard."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from benchmark.commands.common import CELLS_FAILED, DONE, add_cache, add_device
+from benchmark.commands.common import (
+    CELLS_FAILED,
+    DONE,
+    add_cache,
+    add_command,
+    add_device,
+)
 from benchmark.config import bundled
 
 if TYPE_CHECKING:
@@ -17,14 +23,24 @@ if TYPE_CHECKING:
 
 def add(commands: Any) -> None:
     """The command and its options."""
-    command = commands.add_parser("run", help="train a matrix and print its leaderboard")
-    command.set_defaults(command=run)
+    command = add_command(
+        commands,
+        "run",
+        run,
+        "train a matrix and print its leaderboard",
+        [
+            "mini                                    # a matrix that comes along",
+            "--methods none,fitnet:weight=3,logit_kd+fitnet --seeds 0,1,2",
+            "paper-table-3 --data /data/kitti --dry-run",
+            "--plugin my_kd.py --methods none,my_kd --retry failed",
+        ],
+    )
     _add_fields(command)
     _add_execution(command)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train what is missing of a matrix and print its leaderboard."""
+    """Train the missing cells of a matrix and print its leaderboard."""
     from benchmark import leaderboard
     from benchmark.records import store
     from benchmark.running.cohort import Interrupted
@@ -37,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
         print(describe_plan(matrix, workplace, options.shard))
         return DONE
     execute = make_executor(options.executor, options.address, workplace)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # batch systems end runs so
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # batch systems end runs this way
     print(describe_work(matrix, workplace, options.retry, options.shard), flush=True)
     try:
         found = run_matrix(matrix, workplace, execute, options.retry, options.shard)
@@ -58,7 +74,7 @@ def _describe_ends(ended: Sequence[Record], cells: int) -> str:
         name = f"{record['student']} {record['method']} seed {record['seed']}"
         lines.append(f"{record['status']}: {name}: {record['reason']}")
     statuses = ",".join(sorted({record["status"] for record in ended}))
-    lines.append(f"`show CELL` tells more; to run them again, add --retry {statuses}")
+    lines.append(f"`show CELL` gives details; to run them again, add --retry {statuses}")
     return "\n".join(lines)
 
 
@@ -85,7 +101,7 @@ def _prepare(options: argparse.Namespace) -> tuple[Any, Any]:
 
 def _add_fields(command: argparse.ArgumentParser) -> None:
     """The fields of a matrix file."""
-    add = command.add_argument
+    add = command.add_argument_group("what to run (the fields of a matrix file)").add_argument
     add(
         "matrix",
         nargs="?",
@@ -99,7 +115,7 @@ def _add_fields(command: argparse.ArgumentParser) -> None:
     add("--students", help="e.g. pointpillars@4,second@4; default pointpillars@4")
     add("--methods", help="e.g. none,fitnet:weight=3,logit_kd+fitnet; default all")
     add("--seeds", help="e.g. 0,1,2; default 0")
-    add("--epochs", type=int, help="override the profile's")
+    add("--epochs", type=int, help="of students and teacher, override the profile's")
     add("--results", metavar="DIR", help="default results/run, or results/MATRIX")
     add("--precision", help="auto (default: bf16 where it is fast), fp32, bf16, fp16")
     add("--weighting", help="source: the methods' own weights (default); balanced: losses scaled "
@@ -123,9 +139,10 @@ def _add_fields(command: argparse.ArgumentParser) -> None:
 
 def _add_execution(command: argparse.ArgumentParser) -> None:
     """Where and how the cells run; nothing here changes a result."""
-    add = command.add_argument
-    add_cache(command)
-    add_device(command)
+    group = command.add_argument_group("where and how to run it")
+    add = group.add_argument
+    add_cache(group)
+    add_device(group)
     add(
         "--retry",
         type=_statuses,

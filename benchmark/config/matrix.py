@@ -26,12 +26,12 @@ DEFAULTS: dict[str, Any] = {
     "checkpoint": "",
     "source": "",
 }
-"""Settings of a cell that stay out of its identity at these values."""
+"""Settings of a cell that are left out of its identity at these values."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """A data set as far as it determines results.
+    """The properties of a data set that determine results.
 
     Attributes:
         name: ``KITTI`` layout folder's name or ``synthetic``.
@@ -56,8 +56,8 @@ class Cell:
         method: written form, ``none`` for the student alone.
         seed: of initial weights, order and augmentation.
         precision: ``fp32``, ``bf16`` or ``fp16``.
-        teacher: identity of the teacher's cell, empty where there is none.
-        checkpoint: hash of the file whose weights it takes, empty where it is trained.
+        teacher: identity of the teacher's cell, empty if there is none.
+        checkpoint: hash of the file whose weights it uses, empty if it is trained.
         source: hash of the method's plugin, empty for built-in methods.
     """
 
@@ -81,15 +81,15 @@ class Cell:
         return None if self.method == NONE else create(self.method, self.student)
 
     def hyperparameters(self) -> dict[str, Any]:
-        """The method's, resolved; empty where the method cannot be made."""
+        """The method's, resolved; empty if the method cannot be created."""
         method = self._try_method()
         return method.hyperparameters() if method else {}
 
     def settings(self) -> dict[str, Any]:
         """Everything that determines the result, as plain values, without what is at its default.
 
-        A setting that is added later, with the default that stands for how it was before, leaves
-        the identities of older cells as they are.
+        A setting added later, with a default that stands for the earlier behaviour, leaves the
+        identities of older cells unchanged.
         """
         family, ratio = parse_student(self.student)
         method = self._try_method()

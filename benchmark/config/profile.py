@@ -21,7 +21,7 @@ __all__ = ["Profile", "ProfileError", "load_profile"]
 
 
 class ProfileError(PointKDError):
-    """A profile that does not exist or cannot be used; lists all that is wrong with it."""
+    """A profile that does not exist or cannot be used; lists all problems."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Profile:
         name: file name without its ending.
         purpose: what it is good for, printed under every table.
         recipes: how each family is trained; in the file ``defaults`` and, over them, ``families``.
-        synthetic: how many frames the built-in set has (``train``, ``val``), how far its
-            objects stand (``max_range``, metres) and its ``seed``.
+        synthetic: how many frames the built-in set has (``train``, ``val``), how far away
+            its objects are (``max_range``, metres) and its ``seed``.
         max_frames: most frames of a split that are used, from the start of its list.
     """
 
@@ -61,7 +61,7 @@ class Profile:
         return self.recipe(family.name).grid or family.default_grid()
 
     def reduced(self, family: Family) -> bool:
-        """Whether the family sees less than on mmdet3d's own grid."""
+        """Whether the family sees less than mmdet3d's own grid."""
         return self.recipe(family.name).grid is not None
 
 

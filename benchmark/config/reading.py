@@ -1,4 +1,4 @@
-"""Plain values to dataclasses, with every mistake named by its path, and back."""
+"""Plain values to dataclasses and back; every mistake is reported with its path."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from kd_methods.core.errors import suggestion
 
 Problems = list[str]
-"""What is wrong so far, each as "PATH ...": readers append to it."""
+"""The problems so far, each as "PATH ...": readers append to it."""
 
 
 def read_dataclass(kind: type, value: Any, path: str, problems: Problems) -> Any:

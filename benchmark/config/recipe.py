@@ -51,10 +51,10 @@ class OneCycle:
 
     Attributes:
         pct_start: share of the optimization steps in the first phase, 0 to 1.
-        div_factor: the first phase heads for the initial learning rate times this.
-        final_div_factor: the second phase heads for the initial learning rate over this.
-        base_momentum: first beta that the first phase heads for.
-        final_momentum: first beta that the second phase heads for.
+        div_factor: the first phase rises to the initial learning rate times this.
+        final_div_factor: the second phase falls to the initial learning rate divided by this.
+        base_momentum: first beta at the end of the first phase.
+        final_momentum: first beta at the end of the second phase.
     """
 
     pct_start: float = field(default=0.4, metadata={"least": 0, "most": 1})
@@ -66,7 +66,7 @@ class OneCycle:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything about the training of one family but its network.
+    """Everything about the training of one family except its network.
 
     Attributes:
         epochs: passes over the training frames.
@@ -79,7 +79,7 @@ class Recipe:
         weight_decay: AdamW's.
         max_grad_norm: largest gradient norm of the student.
         one_cycle: how learning rate and first beta move.
-        augmentation: the steps that every training frame takes, in order.
+        augmentation: the steps applied to every training frame, in order.
         grid: the detector's; None is mmdet3d's own.
 
     Raises:

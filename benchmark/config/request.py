@@ -1,7 +1,7 @@
 """A request for a matrix: a YAML file, options of the command line, or both.
 
-Fields and options are the same, and an option wins over the file. Everything that is wrong is
-told at once, each with its path in the file.
+Fields and options are the same, and an option wins over the file. All problems are
+reported at once, each with its path in the file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SYNTHETIC = "synthetic"
 
 
 class RequestError(PointKDError):
-    """A request that cannot be run; lists all that is wrong with it."""
+    """A request that cannot be run; lists all problems."""
 
 
 Reader = Callable[[Any, str, list[str]], Any]
@@ -110,7 +110,7 @@ def read_request(matrix: str | None, options: Mapping[str, Any]) -> Request:
 
 
 def _option(name: str) -> str:
-    """The option of a field; those that may be given again are in the singular."""
+    """The option of a field; repeatable ones are in the singular."""
     singular = {"plugins": "plugin", "teachers": "teacher"}
     return "--" + singular.get(name, name).replace("_", "-")
 
@@ -289,7 +289,7 @@ def every_method() -> list[str]:
 
 
 def resolve(request: Request, cache: Path, device: torch.device) -> tuple[Matrix, Path]:
-    """The matrix of a request and the folder of its data, which is generated if need be."""
+    """The matrix of a request and the folder of its data, which is generated if necessary."""
     generated = request.data == SYNTHETIC
     if generated:
         root = synthetic.ensure(cache / "synthetic", **request.profile.synthetic)

@@ -62,7 +62,11 @@ def write_plugin(name: str, folder: Path) -> tuple[Path, Path]:
     Raises:
         MethodError: the name is not an identifier or is taken, or a file already exists.
     """
-    if not name.isidentifier() or name in method_names() or name == "none":
+    if (
+        not name.isidentifier()
+        or name.lower() in {taken.lower() for taken in method_names()}
+        or name == "none"
+    ):
         raise MethodError(
             f"method name {name!r} is taken or invalid; use letters, digits and underscores"
         )

@@ -52,7 +52,7 @@ class Deployed:
         return self.family.voxelizer(self.grid, training=False)
 
     def batches(self, frames: Sequence[Frame]) -> list[Batch]:
-        """Each frame as a batch of its own, on the device."""
+        """Each frame as its own batch, on the device."""
         return [evaluation_batch(frame, self.grid, self.device) for frame in frames]
 
     def detect(self, batch: Batch) -> None:
@@ -159,9 +159,9 @@ def energy(deployed: Deployed, batches: Sequence[Batch]) -> float | None:
 
 
 def peak_memory(deployed: Deployed, batches: Sequence[Batch]) -> float | None:
-    """Megabytes of the weights and of what a forward pass holds at most, by CUDA's allocator.
+    """Peak megabytes of the weights and a forward pass, by CUDA's allocator.
 
-    None on other devices, whose memory cannot be told from that of the rest of the process.
+    None on other devices, where it cannot be separated from the rest of the process.
     """
     if deployed.device.type != "cuda":
         return None

@@ -102,7 +102,7 @@ def _row(cost: dict[str, Any]) -> dict[str, Any]:
 
 
 def _beside(measured: float, published: float | None) -> str | None:
-    """A published figure and how far the measured one is from it."""
+    """A published figure and the measured one's deviation from it."""
     return None if published is None else f"{published} ({100 * (measured / published - 1):+.1f} %)"
 
 
@@ -121,6 +121,6 @@ def _frames(data: str, profile: Profile, cache: Path, count: int) -> list[Frame]
 
 
 def _process_memory() -> float:
-    """Megabytes that this process held at most."""
+    """Peak memory of this process, megabytes."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MEGA

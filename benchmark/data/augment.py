@@ -1,7 +1,7 @@
 """Augmentation of training frames: steps after mmdet3d's transforms, in the order of a recipe.
 
-What is drawn is a function of (seed, epoch, frame id) alone: never of the worker, of the order of
-the frames or of where a run was resumed. Steps return new samples and leave theirs alone.
+Random draws depend on (seed, epoch, frame id) alone: never of the worker, of the order of
+the frames or of where a run was resumed. Steps return new samples and leave their input unchanged.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ def augment(
 
 @dataclass(frozen=True)
 class ObjectSample:
-    """Fill a frame up with objects of other frames where there is room.
+    """Fill up a frame with objects of other frames where there is room.
 
     mmdet3d's ObjectSample with its DataBaseSampler, without ground planes (KITTI's download has
     none), drawn afresh for each frame instead of walking one shuffled list across frames.
 
     Attributes:
-        counts: objects of each class that the frame shall have; drawn are those it lacks.
+        counts: objects of each class that the frame should have; the missing ones are drawn.
         min_points: points that a pasted object of a class must have.
 
     Raises:
@@ -232,7 +232,7 @@ STEPS: Mapping[str, type[Step]] = {step.name: step for step in _ALL}
 def _with_room(candidates: np.ndarray, there: np.ndarray) -> np.ndarray:
     """Which candidates (m, 7) to paste beside boxes (n, 7): bool (m,).
 
-    One after the other, a candidate is dropped if it shares ground with a box, with one accepted
+    In turn, a candidate is dropped if it shares ground with a box, with one accepted
     before it or with one still to come (mmdet3d's DataBaseSampler.sample_class_v2).
     """
     hits = collisions(np.concatenate([there, candidates]))

@@ -65,7 +65,7 @@ class TrainingFrames:
 
     @property
     def updates(self) -> int:
-        """Optimisation steps per epoch."""
+        """Optimization steps per epoch."""
         return len(self.ids) // (self.batch_size * self.batches_per_update)
 
     @property

@@ -72,7 +72,7 @@ def read_calibration(path: Path) -> Calibration:
 
     Raises:
         DataError: names file and line for a missing row, a wrong number of values, a value that is
-            no finite number, and an R0_rect or Tr_velo_to_cam that holds no rotation.
+            not finite, and an R0_rect or Tr_velo_to_cam that is not a rotation.
         OSError: if the file cannot be read.
     """
     rows: dict[str, np.ndarray] = {}

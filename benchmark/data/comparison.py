@@ -1,6 +1,6 @@
 """How alike two data sets in KITTI's layout are, e.g. the built-in synthetic set and real frames.
 
-Every figure is of what the reader gives: points and objects that camera 2 sees.
+All figures are computed from what the reader returns: points and objects that camera 2 sees.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ QUANTILES = (0.1, 0.5, 0.9)
 
 @dataclass(frozen=True)
 class Summary:
-    """A data set in figures.
+    """The statistics of a data set.
 
     Attributes:
-        name: what its columns are headed with.
+        name: heading of its columns.
         objects: one row per object: frame, class, distance (m), points inside, length, width,
             height (m), yaw (rad), occlusion, truncation, median reflectance inside.
         frames: one row per frame: points, reflectance quantiles, share of points above the ground.
@@ -72,7 +72,7 @@ def describe(summaries: Sequence[Summary]) -> str:
 
 
 def draw(summaries: Sequence[Summary], path: Path) -> None:
-    """Curves of points per box, points per pillar, reflectance and distance, as one picture."""
+    """Curves of points per box, points per pillar, reflectance and distance, in one figure."""
     figure = Figure(figsize=(10, 7), layout="constrained")
     axes = figure.subplots(2, 2)
     for summary in summaries:

@@ -3,7 +3,7 @@
     ROOT/ImageSets/{train,val}.txt
     ROOT/training/{velodyne or velodyne_reduced, label_2, calib, image_2 (not needed)}
 
-A KITTI download and a folder prepared by mmdet3d are read as they are.
+A KITTI download and a folder prepared by mmdet3d are read as is.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _POINT_BYTES = 16  # four little-endian float32
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One frame as it lies on disk.
+    """One frame as stored on disk.
 
     Attributes:
         id: its name, as in ImageSets.
@@ -131,7 +131,7 @@ class KittiDataset:
         return self.root / "training" / folder / f"{frame_id}.{suffix}"
 
     def _scan(self, frame_id: str) -> Path:
-        """The cropped scan where there is one, else the full scan."""
+        """The cropped scan if there is one, else the full scan."""
         reduced = self._path("velodyne_reduced", frame_id, "bin")
         return reduced if reduced.exists() else self._path("velodyne", frame_id, "bin")
 

@@ -47,7 +47,7 @@ LABEL_COLUMNS = (
     "score",
 )
 LEAST_HEIGHT = (40.0, 25.0, 25.0)
-"""Pixels that an object of level Easy, Moderate, Hard is higher than in the image."""
+"""Pixels that an object's height in the image exceeds at level Easy, Moderate, Hard."""
 MOST_OCCLUSION = (0, 1, 2)
 MOST_TRUNCATION = (0.15, 0.3, 0.5)
 _NAME_TYPE = f"<U{max(map(len, LABEL_CLASSES))}"
@@ -145,13 +145,13 @@ _SHAPES: dict[str, tuple[int, ...]] = {
 def read_labels(path: str | Path, scored: bool = False) -> Labels:
     """Read one label file or, with `scored`, one result file (whose lines end in a score).
 
-    Classes may be written in small letters, as the development kit allows. Blank lines are
+    Classes may be written in lower case, as the development kit allows. Blank lines are
     skipped; a file without other lines is a frame without objects.
 
     Raises:
         LabelError: names every malformed line of the file: a wrong number of fields, an unknown
-            class, a field that is not a number, NaN or infinity, an occlusion that is no whole
-            number, a missing score.
+            class, a field that is not a number, NaN or infinity, an occlusion that is not a
+            whole number, a missing score.
         OSError: if the file cannot be read.
     """
     path = Path(path)
@@ -210,7 +210,7 @@ def _from_table(names: np.ndarray, table: np.ndarray) -> Labels:
 
 
 def _raise_errors(path: Path, lines: list[str], width: int) -> NoReturn:
-    """Name every line that is wrong; called only when there is one."""
+    """Name every malformed line; called only if there is one."""
     problems = [_problem(line.split(), width) for line in lines]
     raise LabelError(
         "\n".join(f"{path}:{n}: {problem}" for n, problem in enumerate(problems, 1) if problem)

@@ -48,11 +48,11 @@ class Network:
 
     @property
     def sha256(self) -> str | None:
-        """Of the weights that its record speaks of."""
+        """Hash of the weights according to its record."""
         return None if self.record is None else self.record["weights_sha256"]
 
     def setup(self, device: torch.device) -> Setup:
-        """What runs it."""
+        """The setup that runs it."""
         family = parse_student(self.student)[0]
         return Setup(family=family, grid=self.grid, device=device, precision=self.precision)
 
@@ -60,7 +60,7 @@ class Network:
         """The model, frozen and in evaluation mode.
 
         Raises:
-            CheckpointError: the weights do not fit, or are others than its record says.
+            CheckpointError: the weights do not fit, or are not those of its record.
         """
         model = load_network(self.student, self.grid, self.weights, self.sha256)
         return self.setup(device).family.place(model, device)
@@ -72,17 +72,17 @@ class Network:
 
 
 def find_network(checkpoint: str, results: Path | None, student: str | None) -> Network:
-    """The network behind what a user names.
+    """The network that a user names.
 
     Args:
         checkpoint: a file, a folder with ``model.pth``, or with ``results`` the identity of a cell
             or its beginning.
-        student: what a file is the weights of; not needed for one that ``export`` wrote. Such a
-            network is taken to see mmdet3d's own grid.
+        student: architecture of a file; not needed for one that ``export`` wrote. Such a
+            network is assumed to use mmdet3d's own grid.
 
     Raises:
         RecordError: no such cell.
-        CheckpointError: the file is missing or does not say what it is, or the cell's is another.
+        CheckpointError: the file is missing or does not say what it is, or is not the cell's.
         DetectorError: no such student.
     """
     if results is not None:
@@ -107,7 +107,7 @@ def score_network(
 
     Args:
         data: folder in KITTI's layout, or ``synthetic``: the set of the cell's profile.
-        export: folder that gets a KITTI result file for each frame.
+        export: folder for a KITTI result file per frame.
 
     Raises:
         CheckpointError: the weights do not fit.

@@ -37,9 +37,9 @@ def evaluate_command(
     Args:
         labels: folder of label files FRAME.txt.
         detections: folder of result files FRAME.txt; an empty file is a frame without detections.
-        split: file that lists the frames to evaluate, one a line; all label files without it.
+        split: file that lists the frames to evaluate, one per line; default: all label files.
         json_file: where to write the figures.
-        missing_as_empty: take a frame without result file as one without detections.
+        missing_as_empty: treat a frame without a result file as one without detections.
         loose: overlaps of 0.5 (Car) and 0.25 in bev and 3d instead of 0.7 and 0.5.
         by_distance: add AP by distance.
         points: KITTI's training folder with calib and velodyne_reduced or velodyne; adds AP by
@@ -110,7 +110,7 @@ def _frames(labels: Path, split: Path | None) -> list[str]:
 def _result_files(
     detections: Path, frames: Sequence[str], missing_as_empty: bool
 ) -> dict[str, Path | None]:
-    """The result file of every frame, None where there is none and that is allowed."""
+    """The result file of every frame, None if it is missing and that is allowed."""
     if not detections.is_dir():
         raise DataError(f"{detections}: no such folder; give the folder of KITTI result files")
     there = {path.stem for path in detections.glob("*.txt")}

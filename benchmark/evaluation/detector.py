@@ -30,7 +30,7 @@ class ValidationFrames:
     Attributes:
         dataset: the split.
         limit: number of frames used, from the first; all if None.
-        reduced: objects and detections outside the grid count neither for nor against; for
+        reduced: objects and detections outside the grid are ignored; for
             profiles whose grid is smaller than mmdet3d's own.
     """
 
@@ -49,12 +49,12 @@ class ValidationFrames:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What a model found in F validation frames.
+    """A model's detections in F validation frames.
 
     Attributes:
         ids: of the frames.
         ground_truth, detections: their objects and the model's detections.
-        ignored, exempt: per frame masks of both that count neither for nor against.
+        ignored, exempt: per frame masks of those that are ignored.
     """
 
     ids: Sequence[str]
@@ -87,7 +87,7 @@ def evaluate_models(
 def detect_all(
     models: Mapping[str, nn.Module], setup: Setup, frames: ValidationFrames
 ) -> dict[str, Findings | Exception]:
-    """What several models of one family find, by name, or the error that a model ended with."""
+    """What several models of one family detect, by name, or the error that a model ended with."""
     voxelize = setup.family.voxelizer(setup.grid, training=False)
     runs = {name: _Run(name, model.eval(), setup) for name, model in models.items()}
     ground_truth: list[Labels] = []

@@ -29,7 +29,7 @@ def by_distance(
     Distance is that of the box's centre from the camera on the ground, in metres.
 
     Args:
-        ignored, exempt: what counts at no distance, as for `evaluate`.
+        ignored, exempt: what is ignored at any distance, as for `evaluate`.
     """
     return by_value(
         ground_truth,
@@ -71,7 +71,7 @@ def by_value(
 ) -> list[Result]:
     """One Result for each interval edges[i] <= value < edges[i + 1].
 
-    Objects outside the interval are ignored; detections outside it may find an object inside, but
+    Objects outside the interval are ignored; detections outside it may match an object inside, but
     are not false positives.
 
     Args:

@@ -1,6 +1,6 @@
-"""How sure a figure is: gains over seeds, frame resampling, comparisons of methods.
+"""How certain a figure is: gains over seeds, frame resampling, comparisons of methods.
 
-A gain is the mean over seeds of the paired difference to a baseline trained with the same seed.
+A gain is the mean over seeds of the paired difference from a baseline trained with the same seed.
 docs/protocol.md states the models, their approximations and the measured coverage.
 """
 
@@ -25,7 +25,7 @@ class Gain:
         mean: over the seeds that both sides have.
         low, high: of the interval; NaN if the seeds do not allow one.
         n_seeds: the number of such seeds.
-        distinguishable: whether the interval leaves out 0.
+        distinguishable: whether the interval excludes 0.
     """
 
     mean: float
@@ -60,7 +60,7 @@ class Rank:
 
     Attributes:
         place: 1 for the highest mean; equal means share the better place.
-        low, high: best and worst place that the comparisons leave open.
+        low, high: best and worst place that the comparisons leave possible.
     """
 
     place: int
@@ -123,7 +123,7 @@ def rank_intervals(
 
     A method's best place is 1 + the number of methods distinguishably better, its worst the number
     of methods less those distinguishably worse. As Holm's correction bounds the chance of any false
-    distinction, all intervals hold the true places at once with its level.
+    distinction, all intervals contain the true places simultaneously at its level.
 
     Args:
         comparisons: of ``values``, from :func:`compare_methods`.
@@ -163,7 +163,7 @@ def pooled_spread(values: Values) -> Spread:
 
     With every seed present, twice this variance is the mean over all pairs of methods of the
     variance of their paired differences. Methods and seeds with a single figure say nothing. Ten
-    digits are kept: the last ones differ between processors' BLAS, the leaderboard must not.
+    digits are kept: the last ones differ between processors' BLAS, but the leaderboard must not.
     """
     cells = [(m, s, x) for m, seeds in values.items() for s, x in seeds.items() if np.isfinite(x)]
     if not cells:

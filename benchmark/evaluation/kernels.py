@@ -4,7 +4,7 @@ All of them release the interpreter lock, so that threads may run them on disjoi
 live in one file because numba's cache notices a change in a function's own file only.
 
 Metrics are numbered 0 bbox, 1 bev, 2 3d. A role says what an object is to one class at one
-difficulty: VALID, IGNORED (may be matched, counts neither way) or OTHER (not looked at).
+difficulty: VALID, IGNORED (may be matched, counts neither way) or OTHER (not considered).
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def _match_by_overlap(
     """The devkit's second pass: every object takes the free active candidate overlapping most.
 
     candidates: (k,) detections in file order. partner: (k,) becomes the object taken, or -1.
-    Ignored detections are left out: they only turn misses into neither, which no precision sees.
+    Ignored detections are left out: they only make misses ignored, which does not affect precision.
     """
     partner[:] = -1
     for g in range(len(gt_role)):

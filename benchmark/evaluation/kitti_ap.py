@@ -60,7 +60,7 @@ class ClassStatistics:
             orientation similarity for aos) when the threshold falls to this score.
         counted: (3, 3, n) the same for true + false positives.
         objects: (3, F) valid objects by difficulty and frame.
-        measured: (4,) False where the detections hold nothing that the metric could judge.
+        measured: (4,) False if the detections lack what the metric needs.
     """
 
     score: np.ndarray
@@ -146,7 +146,8 @@ class FrameStatistics:
         """Read what `save` wrote; nothing but arrays is read.
 
         Raises:
-            ValueError: if the file is not a statistics file or holds anything but arrays.
+            DataError: the file is not a statistics file.
+            ValueError: it holds anything but arrays.
         """
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -157,7 +158,7 @@ class FrameStatistics:
                     for name in SCORED_CLASSES
                 }
                 return cls(classes, int(file["frames"]))
-        except (KeyError, BadZipFile) as error:
+        except (KeyError, ValueError, BadZipFile) as error:
             raise DataError(f"{path}: no frame statistics ({error}); evaluate again") from error
 
 
@@ -183,7 +184,7 @@ class Result:
     def mean_ap(self, recalls: str = "R40") -> np.ndarray:
         """Mean over the three classes (4 metrics, 3 difficulties) in percent.
 
-        NaN unless every class has an AP that is not bounded: a mean is never over fewer classes.
+        NaN unless every class has an AP that is not bounded: no mean is over fewer classes.
         """
         enough = (self.objects >= ENOUGH_OBJECTS).all(0)
         return np.where(enough, self.ap(recalls).mean(0), np.nan)
@@ -342,7 +343,7 @@ def _geometry(labels: Labels) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _float(array: np.ndarray) -> np.ndarray:
-    """The one kind of array that the compiled loops are compiled for."""
+    """The array type that the compiled loops expect."""
     return np.ascontiguousarray(array, np.float64)
 
 

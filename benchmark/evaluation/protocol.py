@@ -1,4 +1,4 @@
-"""The words and numbers of KITTI's protocol; what only reads records needs no more than these."""
+"""The names and numbers of KITTI's protocol; code that only reads records needs nothing else."""
 
 from __future__ import annotations
 

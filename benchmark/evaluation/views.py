@@ -34,7 +34,7 @@ from kd_methods.core.errors import PointKDError
 SHOWN_FRAMES = 3
 """Frames shown: the first of the validation split that hold an object."""
 POINTS = 2500
-"""Most points of a frame."""
+"""Maximum number of points per frame."""
 RASTER = 0.2
 """Metres; one point is kept for each square of this size."""
 LEAST_SCORE = 0.1
@@ -55,7 +55,7 @@ def save(
     fingerprint: str,
     grid: Grid,
 ) -> None:
-    """Write a cell's file, and those of the shown frames that are not there yet."""
+    """Write a cell's file, and those of the shown frames that do not exist yet."""
     seen = {}
     for index in _shown(findings):
         frame = dataset.frame(findings.ids[index])
@@ -108,7 +108,7 @@ def load(folder: ResultsFolder, cell: str) -> dict[str, Any] | None:
 
 
 def load_frame(folder: ResultsFolder, fingerprint: str, frame: str) -> dict[str, Any] | None:
-    """Points and objects of a shown frame; None where there is no such file.
+    """Points and objects of a shown frame; None if there is no such file.
 
     Raises:
         ViewError: names the file and what is wrong with it.

@@ -1,6 +1,6 @@
 """Leaderboards from records alone: tables, and pages in four formats.
 
-:mod:`.tables` makes tables of records, :mod:`.published` sets printed figures beside them,
+:mod:`.tables` makes tables of records, :mod:`.published` adds printed figures,
 :mod:`.external` scores what other code detected; :mod:`.markdown` and :mod:`.formats` write.
 """
 

@@ -16,7 +16,7 @@ MEGA, GIGA = 1e6, 1e9
 HEADLINE_METRICS = {"bev": "BEV", "3d": "3D"}
 """The metrics that tables show, by their name in records."""
 MODERATE = 1
-"""Index of the difficulty that means are over."""
+"""Index of the difficulty used for means."""
 
 Place = Literal["headline", "paper", "overview", "costs", "axis"]
 Kind = Literal["text", "seeds", "number", "interval", "rank", "percent", "spread"]
@@ -27,7 +27,7 @@ class Column:
     """A column.
 
     Attributes:
-        name: what it is called wherever it is shown.
+        name: its name wherever it is shown.
         shown: ``headline``, the first table of a leaderboard; ``paper``, LaTeX; ``overview`` and
             ``costs``, the page's views, and the costs of a leaderboard; ``axis``, plots of
             accuracy against it.
@@ -36,9 +36,9 @@ class Column:
         digits: decimals.
         unit: of the figure.
         figure: of a finished cell, NaN where it was not measured; a row has the mean over its
-            seeds. None where rows get it otherwise.
+            seeds. None if rows get it another way.
         iqr: the interquartile range of a ``spread``.
-        one_machine: whether it means nothing over cells of several machines.
+        one_machine: whether it is meaningless over cells of several machines.
         metric: the metric that it is about, if any.
     """
 
@@ -124,7 +124,7 @@ def columns(place: Place) -> list[Column]:
 
 
 def pareto_front(points: dict[Any, tuple[float, float]]) -> list[Any]:
-    """The points (cost, mAP) that no other beats in both, from the cheapest up, by name."""
+    """The points (cost, mAP) that no other beats in both, cheapest first, by name."""
     front: list[Any] = []
     best = -math.inf
     for name in sorted(points, key=lambda name: (points[name][0], -points[name][1])):

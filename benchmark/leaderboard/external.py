@@ -1,4 +1,4 @@
-"""Results of other code: KITTI result files and a card that says whose they are."""
+"""Results of other code: KITTI result files and a card that describes them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ AGAIN = "add the external result again with --replace"
 
 
 class CardError(PointKDError):
-    """A card, or a stored external result, that cannot be used; lists all that is wrong."""
+    """A card, or a stored external result, that cannot be used; lists all problems."""
 
 
 def _costs(value: Any, path: str, problems: Problems) -> Mapping[str, Any]:
@@ -62,7 +62,7 @@ def _name(value: Any, path: str, problems: Problems) -> str:
 
 @dataclass(frozen=True)
 class Card:
-    """What the authors of results say of them, read from YAML.
+    """What the authors of results state about them, read from YAML.
 
     Attributes:
         name: of the row; also the file's.
@@ -71,7 +71,7 @@ class Card:
         data: data set, e.g. KITTI.
         split: e.g. val.
         detector: e.g. ``SECOND with half the channels``.
-        detections: folder of the KITTI result files, as seen from the card.
+        detections: folder of the KITTI result files, relative to the card.
         notes: what a reader must know.
         costs: as the authors state them, e.g. ``params (M): 1.3``.
     """
@@ -99,7 +99,7 @@ def add(
 
     Args:
         labels: folder of the ground truth's label files.
-        split: file that lists the frames; all label files without it.
+        split: file that lists the frames; default: all label files.
         missing_as_empty: take a frame without result file as one without detections.
         replace: write over another result of the same name.
 
@@ -107,7 +107,7 @@ def add(
         The file written, and the table of the evaluation.
 
     Raises:
-        CardError: lists all that is wrong with the card; its data set is not that of the folder's
+        CardError: lists all problems of the card; its data set is not that of the folder's
             records; its split names another number of frames than are scored; or there is
             another result of its name.
         RecordError: a record of the folder cannot be read.
@@ -164,7 +164,7 @@ def read_card(path: Path) -> Card:
     """A card from YAML.
 
     Raises:
-        CardError: lists all that is wrong with it.
+        CardError: lists all problems.
     """
     try:
         fields = yaml.safe_load(path.read_text(encoding="utf-8"))

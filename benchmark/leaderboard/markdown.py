@@ -1,4 +1,4 @@
-"""Tables to Markdown: headlines first, then what is behind them, down to the records."""
+"""Tables to Markdown: headlines first, then the details behind them, down to the records."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ FEW_SEEDS = 5
 
 LEGEND = f"""\
 AP in percent, R40, Moderate; mAP is the mean of Car, Pedestrian and Cyclist. Gain: mean paired
-difference to `none` over seeds with its 95 % interval, from the variance of paired differences
+difference from `none` over seeds with its 95 % interval, from the variance of paired differences
 pooled over a student's methods, so that gains over equally many seeds have equally wide intervals
-(docs/protocol.md); "distinguishable" means that the interval leaves out 0. Rank: place by 3D mAP
-among the student's methods and, in brackets, the places that are left when every pair is compared
-with Holm's correction: from 1 + the number of methods distinguishably better to the number of
-methods less those distinguishably worse. "2 of 3" seeds: the others are missing or ended early, and
-the row has no rank. † marks hyper-parameters without a LiDAR source (extrapolated), \\* an AP
-bounded by too few valid objects (fewer than {ENOUGH_OBJECTS}), which enters no mean. Parameters,
-GFLOPs (dense layers, as the paper counts) and latency (median from points to boxes, batch 1, on the
-machine named) are of the student as deployed."""
+(docs/protocol.md); "distinguishable" means that the interval excludes 0. Rank: place by 3D mAP
+among the student's methods and, in brackets, the places that remain possible when all pairs are
+compared with Holm's correction: from 1 + the number of methods distinguishably better to the number
+of methods less those distinguishably worse. "2 of 3" seeds: the others are missing or ended early,
+and the row has no rank. † marks hyper-parameters without a LiDAR source (extrapolated), \\* an AP
+bounded by too few valid objects (fewer than {ENOUGH_OBJECTS}), which is left out of means.
+Parameters, GFLOPs (dense layers, as the paper counts) and latency (median from points to boxes,
+batch 1, on the machine named) are of the student as deployed."""
 
 
 MARKUP = re.compile(r"[\\|*`]|](?=[(\[:])")
@@ -84,7 +84,7 @@ class Page:
 
 
 def caption(table: Table) -> str:
-    """What stands behind every row of a table."""
+    """The details behind every row of a table."""
     example = table.example
     data, profile = example["dataset"], example["profile"]
     kind = "synthetic data" if data["synthetic"] else "real frames"
@@ -101,7 +101,7 @@ def caption(table: Table) -> str:
     ]
     text = "; ".join(said) + "."
     if len(table.machines) > 1:
-        text += " Latency and training times of different machines do not compare."
+        text += " Latency and training times are not comparable across machines."
     if len(table.commits) > 1:
         text += f" Rows come from {len(table.commits)} commits: {', '.join(table.commits)}."
     if len(table.seeds) < FEW_SEEDS:
@@ -176,7 +176,7 @@ def _ap_row(row: Mapping[str, Any], label: str) -> dict[str, str]:
 
 
 def _cost_rows(table: Table) -> list[dict[str, str]]:
-    """Costs, and the machine where there are several."""
+    """Costs, and the machine if there are several."""
     rows = as_text(table, "costs")
     if len(table.machines) > 1:
         for shown, row in zip(rows, table.rows, strict=True):
@@ -257,7 +257,7 @@ def _record_rows(table: Table) -> list[dict[str, str]]:
 
 
 def _link(cell: Mapping[str, Any]) -> str:
-    """A seed that leads to its record."""
+    """A seed linked to its record."""
     path = f"records/{quote(cell['cell'], safe='')}.json"
     seed = _escape(str(cell["seed"]))
     return f"[{seed}]({path})" if cell["cell"] else seed
@@ -299,7 +299,7 @@ class _Markup(str):
 
 
 def _layout(rows: Iterable[Mapping[str, str]]) -> str:
-    """A pipe table; what comes from records cannot break it or smuggle in markup."""
+    """A pipe table; values from records cannot break it or inject markup."""
     safe = [
         {name: text if isinstance(text, _Markup) else _escape(text) for name, text in row.items()}
         for row in rows

@@ -1,8 +1,8 @@
 """Figures printed in papers, next to measured ones.
 
 ``results/published.csv`` holds them, one line of a printed table in each row: ``student`` and
-``method`` are our names, empty where there is no equal here; ``map`` is the mean over classes at
-Moderate (KITTI, AP R40) or nuScenes' mAP; ``note`` says what is odd or uncertain.
+``method`` are our names, empty where there is no counterpart here; ``map`` is the mean over classes
+at Moderate (KITTI, AP R40) or nuScenes' mAP; ``note`` says what is odd or uncertain.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PERCENTAGES = [
 ]  # fmt: skip
 PUBLISHED_COLUMNS = [*TEXTS, "year", *PERCENTAGES, "params_m", "gflops"]
 ROUNDING = 0.2
-"""Most that a printed mean may be off the mean of its printed classes."""
+"""Largest deviation of a printed mean from the mean of its printed classes."""
 
 
 class PublishedError(PointKDError):
@@ -95,7 +95,7 @@ def beside(table: Table, printed: pd.DataFrame) -> pd.DataFrame:
 
 
 def comparability(table: Table) -> str:
-    """One sentence on whether a table's figures compare with published ones."""
+    """One sentence on whether a table's figures are comparable with published ones."""
     odd = differences(table)
     if odd:
         return f"Not comparable, so without differences: {'; '.join(odd)}."

@@ -253,7 +253,7 @@ def _cost_columns(done: Sequence[Record]) -> dict[str, Any]:
 
 
 def _verdict(gain: Gain | None, records: Sequence[Record], of: int) -> str:
-    """In words what can be said of the gain, and how many seeds it rests on if some are missing."""
+    """The gain's verdict in words, and the number of seeds behind it if some are missing."""
     if not any(record["status"] == "done" for record in records):
         return ", ".join(sorted({record["status"] for record in records})) or MISSING
     if any(_mean_ap_missing(record) for record in records):

@@ -1,4 +1,4 @@
-"""Is a set of records what a run leaves? For sets that others contribute."""
+"""Checks that a set of records is what a run produces, for contributed sets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHOWN = 120
 HASH = "^[0-9a-f]{64}$"
 """Of SHA-256."""
 TOLERANCE = 1e-6
-"""Percent that a mean of classes may be off."""
+"""Largest deviation of a mean of classes, percent."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Findings:
 
     Attributes:
         problems: for which the set is refused.
-        notes: what a reader must know and the set's ``README.md`` should explain.
+        notes: what a reader of a sound set must know and its ``README.md`` should explain.
     """
 
     problems: list[str]
@@ -42,12 +42,12 @@ class Findings:
 
 
 def verify_records(results: Path) -> Findings:
-    """All that is wrong with a results folder, and what is to be known of it.
+    """All problems of a results folder, and what a reader must know of it.
 
     Checked are each record by ``record.schema.json``, its identity against its settings, its means
     against its classes, its checkpoint where there is one; what the records of a set have in
-    common, by :mod:`.consistency`; external results; and that the leaderboard files are those
-    that the records give.
+    common, by :mod:`.consistency`; external results; and that the leaderboard files match the
+    records.
     """
     found, problems = {}, []
     paths = ResultsFolder(results).find_records("")
@@ -65,11 +65,10 @@ def verify_records(results: Path) -> Findings:
     problems += _external_problems(results, list(found.values()))
     if not paths and not external.paths(results):
         return Findings([f"{results}/records: no records; give the results folder of a run"])
-    if len(found) < len(paths):
-        return Findings(problems)  # what they have in common needs all of them
-    problems += consistency.find_problems(results, found)
-    notes = consistency.find_notes(results, found)
-    return Findings(problems or list(_stale(results, list(found.values()))), notes)
+    if len(found) == len(paths):  # what they have in common needs all of them
+        problems += consistency.find_problems(results, found)
+    problems = problems or list(_stale(results, list(found.values())))
+    return Findings(problems, [] if problems else consistency.find_notes(results, found))
 
 
 def _external_problems(results: Path, records: Sequence[Record]) -> list[str]:
@@ -160,7 +159,7 @@ def _said_twice(record: Record) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _wrong_means(ap: Mapping[str, Any]) -> list[str]:
-    """Means that are not over three unbounded classes, or not their mean."""
+    """Means that are not over three unbounded classes, or do not equal their mean."""
     problems = []
     for metric in METRICS:
         for recalls in RECALLS:
@@ -195,7 +194,7 @@ def _wrong_checkpoint(record: Record, path: Path) -> list[str]:
 
 
 def _stale(results: Path, found: Sequence[Record]) -> Iterator[str]:
-    """Leaderboard files that are missing or not what the records give."""
+    """Leaderboard files that are missing or do not match the records."""
     _, contents = pages(results, found)
     for path, text in contents.items():
         if not path.exists() or path.read_bytes() != text.encode():

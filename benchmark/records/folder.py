@@ -1,4 +1,4 @@
-"""Where everything in a results folder lies."""
+"""The layout of a results folder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ResultsFolder:
         return self.records / f"{cell}.json"
 
     def find_records(self, beginning: str) -> list[Path]:
-        """The records of the cells whose identity begins like this."""
+        """The records of the cells whose identity begins with these characters."""
         return sorted(self.records.glob(f"{glob.escape(beginning)}*.json"))
 
     def checkpoint(self, cell: str) -> Path:
@@ -35,7 +35,7 @@ class ResultsFolder:
         return self.root / "checkpoints" / f"{cell}.pth"
 
     def statistics(self, cell: str) -> Path:
-        """What the resampling of frames needs of a cell."""
+        """What resampling frames needs from a cell."""
         return self.root / "statistics" / f"{cell}.npz"
 
     def view(self, cell: str) -> Path:
@@ -61,7 +61,7 @@ class ResultsFolder:
         return self.root / "work"
 
     def entry(self, cell: str) -> Path:
-        """How far an unfinished cell has come."""
+        """The progress of an unfinished cell."""
         return self.work / f"{cell}.json"
 
     def state(self, cell: str) -> Path:
@@ -73,7 +73,7 @@ class ResultsFolder:
         return self.work / f"{cell}.lock"
 
     def marker(self, process: str) -> Path:
-        """What a cohort's process does now."""
+        """What a cohort's process is doing."""
         return self.work / f"running-{process}"
 
     @property

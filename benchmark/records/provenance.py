@@ -1,4 +1,4 @@
-"""What made a record: versions, machine and threads, and which code when."""
+"""What produced a record: versions, machine and threads, code and time."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 TOOLS = ("pointkd-bench", "torch", "mmdet3d", "mmdet", "mmengine", "spconv", "numpy")
 CODE = ("benchmark", "detectors", "kd_methods", "run_bench.py", "pyproject.toml")
-"""What of a checkout decides over results."""
+"""The parts of a checkout that affect results."""
 
 
 def provenance(device: torch.device) -> Provenance:
-    """What made a record that ends now."""
+    """The provenance of a record that ends now."""
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     commit, clean = code_version()
     return Provenance(**environment(device), commit=commit, clean=clean, ended=now)
 
 
 def environment(device: torch.device) -> Environment:
-    """Versions, machine and threads: what figures of time depend on."""
+    """Versions, machine and threads: what timings depend on."""
     import torch
 
     from detectors.operators import sources

@@ -63,7 +63,7 @@ class Training(TypedDict):
 
 
 class Environment(TypedDict):
-    """What figures of time depend on."""
+    """What timings depend on."""
 
     versions: dict[str, str]
     python: str
@@ -73,7 +73,7 @@ class Environment(TypedDict):
 
 
 class Provenance(Environment):
-    """What made a record.
+    """What produced a record.
 
     ``commit``: of the code, None outside a checkout; ``clean``: whether the code was as
     committed; ``ended``: time in UTC, ISO 8601. None where it is not known.

@@ -1,1 +1,1 @@
-"""Behind the numbers: the report page, plots for papers, and all of one cell."""
+"""The report page, plots for papers, and everything about one cell."""

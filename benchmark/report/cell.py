@@ -1,4 +1,4 @@
-"""Everything behind one number: the record of a cell, how to get it again, where its files are."""
+"""Everything about one cell: its record, how to reproduce it, where its files are."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from benchmark.records.record import Record
 from kd_methods.core.catalogue import BUILT_IN
 
 TRACEBACK = r"^.* traceback of {cell}\n((?:(?!\d{{4}}-).*\n?)*)"
-"""What a cohort's log holds of a cell that failed."""
+"""A failed cell's traceback in its cohort's log."""
 
 
 def describe_cell(results: Path, cell: str) -> str:
     """All that is known of a cell, in sections.
 
     Args:
-        cell: its identity, or the beginning of it.
+        cell: its identity, or its first characters.
 
     Raises:
         RecordError: no record matches, or several do.
@@ -97,7 +97,7 @@ def _threads(record: Record) -> str:
 
 
 def _checkpoint(results: Path, record: Record) -> str:
-    """Hash of the file that the cell's teacher is from; empty if it is trained."""
+    """Hash of the file that the cell's teacher came from; empty if it is trained."""
     teacher = record["settings"].get("teacher", "")
     path = ResultsFolder(results).record(teacher)
     maker = store.read(path) if teacher and path.exists() else record
@@ -105,7 +105,7 @@ def _checkpoint(results: Path, record: Record) -> str:
 
 
 def _missing_method(record: Record) -> list[str]:
-    """What is needed for a method that does not come along."""
+    """What is needed for a method that is not built in."""
     if record["method"] == store.NONE:
         return []
     names = {part.partition(":")[0] for part in record["method"].split("+")}
@@ -138,7 +138,7 @@ def _profile(record: Record) -> tuple[str, int | None, list[str]]:
 
 @cache
 def _own_recipe(name: str, family: str) -> dict[str, Any]:
-    """What a profile that comes along says of a family, as it is written."""
+    """What a built-in profile says about a family, as written."""
     fields = yaml.safe_load(bundled.text("profiles", name))
     return {**(fields.get("defaults") or {}), **((fields.get("families") or {}).get(family) or {})}
 
@@ -190,7 +190,7 @@ def _provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _traceback(results: Path, record: Record) -> str:
-    """The traceback by which the cell failed, from its cohort's log; empty if there is none."""
+    """The traceback of the cell's failure, from its cohort's log; empty if there is none."""
     log = ResultsFolder(results).log(_title(record))
     if record["status"] != "failed" or not log.exists():
         return ""
@@ -200,7 +200,7 @@ def _traceback(results: Path, record: Record) -> str:
 
 
 def _title(record: Record) -> str:
-    """What the cell's cohort is called."""
+    """The title of the cell's cohort."""
     kind = "students" if "@" in record["student"] else "teacher"
     return f"{record['student'].partition('@')[0]} {kind}, seed {record['seed']}"
 

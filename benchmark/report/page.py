@@ -78,7 +78,7 @@ def make_content(folder: Path, records: Iterable[Record]) -> Content:
 
 
 def render(content: Content) -> str:
-    """The page: one file whose policy forbids every request and every script but its own."""
+    """The page: one file whose policy forbids all requests and all scripts but its own."""
     page = files(__package__) / "report_page"
     style = (page / "page.css").read_text(encoding="utf-8")
     parts = [(page / name).read_text(encoding="utf-8") for name in SCRIPTS]
@@ -170,7 +170,7 @@ def _row(
     found: Mapping[str, Record],
     folder: Path,
 ) -> dict[str, Any]:
-    """A row of the leaderboard with what else the page shows of it."""
+    """A row of the leaderboard with everything else the page shows about it."""
     done = [found[cell["cell"]] for cell in cells if cell["status"] == "done"]
     seen = [views.load(ResultsFolder(folder), record["cell"]) for record in done]
     figures = {
@@ -265,7 +265,7 @@ def _distances(seen: Sequence[Mapping[str, Any] | None]) -> list[dict[str, Any]]
 
 
 def _defined(figures: Mapping[str, Any], metric: str) -> float | None:
-    """AP at Moderate; None where no object could be found."""
+    """AP at Moderate; None if there was no object to detect."""
     return figures[metric]["R40"][MODERATE] if figures["objects"][MODERATE] else None
 
 

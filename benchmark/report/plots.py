@@ -34,7 +34,7 @@ STYLE: Any = {
 DASHES = ("-", "--", ":", "-.")
 COLOURS, MARKERS = 6, "os^vP"
 GAP = 1.035
-"""Between the places of two rows of equal cost, as a factor."""
+"""Factor between the positions of two rows of equal cost."""
 INK, GREY = "#222222", "#777777"
 
 Section = Mapping[str, Any]
@@ -137,7 +137,7 @@ def _plot(section: Section, draw: Callable[[Any], None]) -> Figure:
         axes = figure.subplots()
         draw(axes)
         handles, labels = axes.get_legend_handles_labels()
-        shown = dict(zip(labels, handles, strict=True))  # a method once, however many students
+        shown = dict(zip(labels, handles, strict=True))  # each method once, however many students
         axes.legend(shown.values(), shown, bbox_to_anchor=(1.02, 1), loc="upper left",
                     frameon=False, fontsize=7)  # fmt: skip
         axes.set_title(_caption(section), fontsize=7, color=GREY, loc="left")
@@ -158,7 +158,7 @@ def _save(path: Path, figure: Figure) -> list[Path]:
 
 
 def _caption(section: Section) -> str:
-    """What the data are, within the picture, so that it cannot be shown without."""
+    """A description of the data inside the picture, so that it cannot be shown without it."""
     parts = [f"{section['family']} on {section['data']['name']}"]
     parts += ["synthetic data"] if section["synthetic"] else []
     parts += ["wiring check, numbers rank nothing"] if section["wiring"] else []

@@ -37,7 +37,7 @@ States = Mapping[str, Mapping[str, Any]]
 
 
 class Interrupted(PointKDError):
-    """The run was asked to stop, and left a checkpoint."""
+    """The run was asked to stop, and wrote a checkpoint."""
 
 
 def run_cohort(
@@ -48,10 +48,10 @@ def run_cohort(
     """Train cells in lockstep, evaluate those that finish, publish a record for each.
 
     Cells that another process trains are left to it. Cells with a checkpoint resume from it,
-    together where they stand at the same place; a cell's result does not depend on its companions.
+    together if they are at the same position; a cell's result does not depend on the others.
 
     Args:
-        mark: told what is done next, see :class:`~benchmark.training.setup.Setup`.
+        mark: called with what is done next, see :class:`~benchmark.training.setup.Setup`.
         stop: whether to leave a checkpoint and raise.
 
     Raises:
@@ -71,7 +71,7 @@ def run_cohort(
 
 
 def _by_position(cells: Sequence[Cell], states: States) -> list[tuple[Position, list[Cell]]]:
-    """Cells by the place where their checkpoints stand, the furthest first."""
+    """Cells by the position of their checkpoints, the furthest first."""
     places: dict[Position, list[Cell]] = defaultdict(list)
     for cell in cells:
         state = states.get(cell.identity())
@@ -124,7 +124,7 @@ class _Cohort:
         return learners
 
     def _watch(self, position: Position, learners: list[Learner]) -> None:
-        """Show and write down how far it is; stop if asked to."""
+        """Show and record the progress; stop if asked to."""
         self.progress(position, learners)
         if not position.step:
             self.curves.write(learners)
@@ -169,7 +169,7 @@ class _Cohort:
         self.reported = time.monotonic()
 
     def _findings(self) -> dict[str, Findings]:
-        """What the learners that finished detect; ends those that fail now."""
+        """The detections of the learners that finished; ends those that fail now."""
         finished = {lr.identity: lr for lr in self.learners if lr.status == "done"}
         models = {name: learner.model for name, learner in finished.items()}
         found = {}

@@ -22,12 +22,12 @@ def export_cell(results: Path, cell: str, folder: Path) -> Record:
     Args:
         results: folder with the cell's record and checkpoint.
         cell: identity of the cell, or its beginning.
-        folder: gets the files.
+        folder: for the files.
 
     Raises:
         RecordError: no cell matches, or several do.
         ExportError: it did not finish.
-        CheckpointError: its checkpoint is missing, damaged or another than its record says.
+        CheckpointError: its checkpoint is missing, damaged or not that of its record.
     """
     record = store.find(results, cell)
     if record["status"] != "done":

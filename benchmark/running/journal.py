@@ -1,8 +1,8 @@
-"""What the runners of one results folder leave there for each other and for those who watch.
+"""What the runners of one results folder write there for each other and for observers.
 
 In RESULTS/work, until a cell's record is published:
 
-- CELL.json: what the cell is, how far it has come, how often its process died in its step;
+- CELL.json: what the cell is, its progress, how often its process died in its step;
 - CELL.pt: its latest checkpoint;
 - CELL.lock: locked by the process that trains the cell. The lock belongs to the operating
   system, which releases it when that process dies, however it dies.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from benchmark.config.matrix import Cell  # what is left there is read without PyTorch
 
 PATIENCE = 0.2
-"""Seconds to wait for a lock: longer than another takes to see whether it is held."""
+"""Seconds to wait for a lock: longer than another process takes to check it."""
 
 
 class JournalError(PointKDError):
@@ -43,12 +43,12 @@ class Journal:
         self.folder = self._place.work
 
     def request(self, cell: Cell) -> None:
-        """Enter a cell that is to be trained, unless it is entered."""
+        """Enter a cell that is to be trained, unless it has an entry."""
         if not self._place.entry(cell.identity()).exists():
             self._write(cell, {})
 
     def lock(self, cell: Cell) -> FileLock | None:
-        """The lock of a cell, held until released or this process ends; None where another has it.
+        """The lock of a cell, held until released or this process ends; None if another has it.
 
         Held by file descriptor, so it dies with the process.
         """
@@ -61,7 +61,7 @@ class Journal:
 
     @contextmanager
     def holding(self, cell: Cell) -> Iterator[bool]:
-        """Hold the lock of a cell; False where another process has it."""
+        """Hold the lock of a cell; False if another process has it."""
         lock = self.lock(cell)
         try:
             yield lock is not None
@@ -120,7 +120,7 @@ class Journal:
             ) from None
 
     def report(self, cell: Cell, **progress: Any) -> None:
-        """Write how far a cell has come."""
+        """Write a cell's progress."""
         self._write(cell, self.entry(cell) | progress)
 
     def entry(self, cell: Cell) -> dict[str, Any]:
@@ -138,7 +138,7 @@ class Journal:
         """Drop what a published cell no longer needs; the lock stays, as others may check it."""
         for path in (self._place.state(cell.identity()), self._place.entry(cell.identity())):
             path.unlink(missing_ok=True)
-        for part in self.folder.glob(f".{cell.identity()}.pt-*"):  # a write that was killed
+        for part in self.folder.glob(f".{cell.identity()}.pt-*"):  # of a write that was killed
             part.unlink(missing_ok=True)
 
     def entries(self) -> list[dict[str, Any]]:

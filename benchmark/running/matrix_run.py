@@ -1,4 +1,4 @@
-"""Where cohorts run: on this machine one after the other, or as tasks of a Ray cluster."""
+"""Where cohorts run: on this machine one after another, or as tasks of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def make_executor(name: str, address: str | None, workplace: Workplace) -> Execu
     """``local``, ``here`` or ``ray``; the latter at an address, or on this machine.
 
     Raises:
-        CohortError: Ray is not installed or not to be reached.
+        CohortError: Ray is not installed or cannot be reached.
     """
     if name == "local":
         return run_one_by_one
@@ -104,13 +104,13 @@ def make_executor(name: str, address: str | None, workplace: Workplace) -> Execu
 
 
 def run_one_by_one(jobs: Sequence[Job]) -> None:
-    """Each job in a process of its own, one after the other."""
+    """Each job in its own process, one after another."""
     for job in jobs:
         supervise(job)
 
 
 def run_in_this_process(jobs: Sequence[Job]) -> None:
-    """Each job in this process, one after the other, for a debugger."""
+    """Each job in this process, one after another, for a debugger."""
     for job in jobs:
         run_here(job)
 
@@ -142,7 +142,7 @@ def student_jobs(matrix: Matrix, workplace: Workplace, shard: Shard = WHOLE) -> 
 
 
 def publish_teacher(teacher: Cell, workplace: Workplace) -> None:
-    """Put a teacher's record and views beside its students'.
+    """Copy a teacher's record and views to its students' results folder.
 
     Raises:
         TeacherError: it did not finish.
@@ -151,7 +151,7 @@ def publish_teacher(teacher: Cell, workplace: Workplace) -> None:
     record = place.record(teacher)
     if record["status"] != "done":
         raise TeacherError(f"teacher {teacher.student} {record['status']}: {record['reason']}")
-    if not workplace.finished(teacher):  # or another runner does the same now
+    if not workplace.finished(teacher):  # or another runner is doing the same
         views.copy(place.folder, workplace.folder, teacher.identity())
         content = place.record_path(teacher).read_bytes()
         write_atomically(workplace.record_path(teacher), content)
@@ -167,7 +167,7 @@ def _finish(jobs: Sequence[Job], execute: Executor) -> None:
 
 
 def _enter(job: Job) -> None:
-    """Tell the journal what is to be run; drop what a kill right after publishing left there."""
+    """Enter what is to be run in the journal; drop what a kill after publishing left there."""
     journal = Journal(job.workplace.results)
     for cell in job.cells:
         if job.workplace.finished(cell):

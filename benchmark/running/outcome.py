@@ -26,7 +26,7 @@ from kd_methods.core.errors import PointKDError
 
 
 class TeacherError(PointKDError):
-    """A teacher that is not there, or did not stay as it was."""
+    """A teacher that is missing or was changed."""
 
 
 def publish(cell: Cell, workplace: Workplace, status: Status, reason: str, **known: Any) -> None:

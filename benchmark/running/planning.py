@@ -46,7 +46,7 @@ class Rate:
     """What one cell costs.
 
     Attributes:
-        step: seconds per step, without what it shares with its companions.
+        step: seconds per step, without what it shares with other cells.
         frame: seconds per validation frame.
         weights: bytes of its trained network.
         checkpoint: bytes of its checkpoint, which is deleted once it has a record.
@@ -176,7 +176,7 @@ def _company(cell: Cell) -> str:
 
 
 def _left(cell: Cell, job: Job) -> float:
-    """The part of its epochs that a cell has before it."""
+    """The fraction of its epochs that a cell has left."""
     entry = Journal(job.workplace.results).entry(cell)
     return 1 - entry["epoch"] / entry["epochs"] if "epoch" in entry else 1.0
 

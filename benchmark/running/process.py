@@ -2,7 +2,7 @@
 
 The process names the cell whose step it begins before it begins. When it dies, or does nothing
 for longer than the workplace's patience, its parent knows the culprit and resumes from the latest
-checkpoint. A process may die for reasons that are no cell's fault (a spot machine, a neighbour's
+checkpoint. A process may die through no cell's fault (a spot machine that ends, another process's
 memory), so a cell ends as ``failed`` only once a process died twice in its steps, or hung in one.
 """
 
@@ -58,7 +58,7 @@ class CohortError(PointKDError):
 
 
 class Marker:
-    """A small file that says what a process does now, cheap enough to write before every step."""
+    """A small file that says what a process is doing, cheap enough to write before every step."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -105,14 +105,14 @@ def supervise(job: Job) -> None:
 
 
 def _end(culprit: Cell, job: Job, reason: str) -> None:
-    """Publish the failure of a cell, unless another runner tries it by now."""
+    """Publish the failure of a cell, unless another runner is trying it by now."""
     with Journal(job.workplace.results).holding(culprit) as free:
         if free and not job.workplace.finished(culprit):
             publish(culprit, job.workplace, "failed", reason)
 
 
 def _run_once(job: Job) -> Death | None:
-    """One process for the job; None if it ended as it should."""
+    """One process for the job; None if it ended normally."""
     context = multiprocessing.get_context("spawn")
     marker = job.workplace.folder.marker(f"{os.uname().nodename}-{os.getpid()}")
     marker.parent.mkdir(parents=True, exist_ok=True)

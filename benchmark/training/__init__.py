@@ -1,1 +1,1 @@
-"""Training the cells of a cohort in lockstep: one batch, one voxelization, one teacher pass."""
+"""Training the cells of a cohort in lockstep: they share batch, voxelization and teacher."""

@@ -45,10 +45,10 @@ class Learner:
     Attributes:
         status: ``running``, then ``done``, ``failed``, ``diverged`` or ``skipped``.
         reason: why it is neither running nor done.
-        trace: the traceback of the error that it failed by.
+        trace: the traceback of the error that ended it.
         losses: per epoch the mean of every loss.
         latest_loss: sum of the losses of the latest step.
-        balance: factor of the method's losses that the cell's weighting asks for.
+        balance: factor of the method's losses under the cell's weighting.
         clock: seconds of its ``own`` steps, of the ``method`` within them, of the ``data`` and
             ``teacher`` forward passes that it shared, and its ``share`` of the latter two.
     """
@@ -124,15 +124,15 @@ class Learner:
         return self._detector_stream, self._method_stream
 
     def share(self, seconds: Mapping[str, float], companions: int) -> None:
-        """Book the seconds of what this cell shared with others in one step."""
+        """Record the seconds of what this cell shared with others in one step."""
         for kind, spent in seconds.items():
             self.clock.seconds[kind] += spent
         self.clock.seconds["share"] += sum(seconds.values()) / companions
 
     def step(self, inputs: Inputs, teacher: Outputs | None) -> None:
-        """Forward and backward on a batch, which stays as it is.
+        """Forward and backward on a micro-batch, which stays unchanged.
 
-        The weights move once the recipe's number of batches is through, by the mean gradient.
+        The weights are updated with the mean gradient after the recipe's number of micro-batches.
         """
         with self._guard(), self.clock.measure("own"):
             detection, distillation = self.losses_on(inputs, teacher)
@@ -149,7 +149,7 @@ class Learner:
                 self._sums[name] += value
 
     def _update(self) -> None:
-        """Move the weights by the gradients gathered so far."""
+        """Update the weights with the gradients accumulated so far."""
         self.scaler.unscale_(self.optimizer)
         clip = self.setup.recipe.max_grad_norm
         nn.utils.clip_grad_norm_(self.model.parameters(), clip)
@@ -210,7 +210,7 @@ class Learner:
         self.scaler = _scaler(self.setup.device, self.setup.precision == "fp16")
 
     def _build_method(self, method: KDMethod) -> None:
-        """Only here may a method say that it does not suit the student: the cell is skipped."""
+        """Only here may a method reject the student: the cell is skipped."""
         teacher, family = self.setup.teacher, self.setup.family
         assert teacher is not None
         self.needs = checked_needs(method)
@@ -234,10 +234,10 @@ class Learner:
             self.fail(error)
 
     def fail(self, error: Exception) -> None:
-        """End the cell by an error, which is told with its place in the method's own code."""
+        """End the cell with an error, reported with its place in the method's own code."""
         self.trace = "".join(traceback.format_exception(error))
         told = str(error) if isinstance(error, PointKDError) else f"{type(error).__name__}: {error}"
-        self.end("failed", told + _place(error, self.method, "loss" if self.needs else "needs"))
+        self.end("failed", told + place_of(error, self.method, "loss" if self.needs else "needs"))
 
     def end(self, status: Status, reason: str) -> None:
         """Take the cell out of the cohort."""
@@ -263,7 +263,7 @@ def _detection(losses: Mapping[str, float]) -> float:
     return sum(value for name, value in losses.items() if not name.startswith("kd."))
 
 
-def _place(error: Exception, method: KDMethod | None, called: str) -> str:
+def place_of(error: Exception, method: KDMethod | None, called: str) -> str:
     """Where in the method's own file an error arose: its last line there, else the function that
     was called. Without a method, where it arose at all."""
     frames = traceback.extract_tb(error.__traceback__)

@@ -1,4 +1,4 @@
-"""Train the cells of a cohort in lockstep: one batch, one voxelization, one teacher pass."""
+"""Train the cells of a cohort in lockstep: they share batch, voxelization and teacher."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class SharedBatch:
 
     Attributes:
         inputs: the voxelised batch.
-        teacher: the frozen teacher's outputs, None where no method asks for any.
+        teacher: the frozen teacher's outputs, None if no method needs any.
     """
 
     def __init__(self, setup: TrainingSetup, batch: Batch, needs: set[str], clock: Clock) -> None:
@@ -33,7 +33,7 @@ class SharedBatch:
             self._observe()
 
     def changed(self) -> str:
-        """What of it was changed in place or otherwise: a reason, or nothing."""
+        """What was changed, in place or otherwise: a reason, or nothing."""
         current = self._versions()
         return next((f"changed {k} in place" for k, v in current.items() if v != self._was[k]), "")
 
@@ -42,7 +42,7 @@ class SharedBatch:
         return self._captured
 
     def restore(self, weights: Mapping[str, Tensor]) -> None:
-        """Make it again, the teacher's weights included, for the cells that come after."""
+        """Recreate it, including the teacher's weights, for the remaining cells."""
         assert self.setup.teacher is not None
         self.setup.teacher.load_state_dict(weights)
         self.setup.teacher.eval().requires_grad_(False)
@@ -97,7 +97,7 @@ def train_epoch(
     """One epoch in lockstep.
 
     Args:
-        weights: the teacher's, to put back should a method change them.
+        weights: the teacher's, to restore if a method changes them.
         first: the batch to begin with.
     """
     if not first:
@@ -126,7 +126,7 @@ def train_epoch(
 
 @torch.no_grad()
 def observe_teacher(setup: TrainingSetup, inputs: Inputs, needs: set[str]) -> Outputs | None:
-    """The frozen teacher's outputs on a batch; None where no method asks for any."""
+    """The frozen teacher's outputs on a batch; None if no method needs any."""
     if setup.teacher is None or not needs:
         return None
     with setup.family.capture(setup.teacher, needs, setup.grid) as take:

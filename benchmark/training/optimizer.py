@@ -1,4 +1,4 @@
-"""The optimizer of a student and its schedule, after mmdet3d's cyclic KITTI schedules."""
+"""The optimizer of a student and its schedule, after mmdet3d's one-cycle KITTI schedules."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class OneCycleSchedule:
             part.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the cycle is, as plain values."""
+        """The position in the cycle, as plain values."""
         return {str(i): part.state_dict() for i, part in enumerate(self._parts)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a :meth:`state_dict`."""
+        """Resume from a :meth:`state_dict`."""
         for i, part in enumerate(self._parts):
             part.load_state_dict(state[str(i)])

@@ -1,4 +1,4 @@
-"""What one sees of a training: a bar or lines, a log file, TensorBoard curves."""
+"""What a training run shows: a bar or lines, a log file, TensorBoard curves."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Curves:
     """Mean losses per epoch for TensorBoard, one folder per cell.
 
     Args:
-        folder: gets the folders.
+        folder: for the folders.
         start: epoch to resume from; what an interrupted run logged of later ones is hidden.
     """
 
@@ -67,7 +67,7 @@ class Curves:
         self.folder, self.start = folder, start
 
     def write(self, learners: Sequence[Learner]) -> None:
-        """Add the latest epoch of those that run."""
+        """Add the latest epoch of the running cells."""
         from torch.utils.tensorboard import SummaryWriter
 
         for learner in learners:

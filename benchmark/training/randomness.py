@@ -1,4 +1,4 @@
-"""Random streams: every cell draws from its own, so companions never change its numbers."""
+"""Random streams: every cell draws from its own, so other cells never change its numbers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class RandomStream:
         return self
 
     def state(self) -> list[Any] | None:
-        """Where the stream is, as plain values and tensors; None before its first use."""
+        """The stream's state, as plain values and tensors; None before its first use."""
         if self._own is None:
             return None
         python, (kind, keys, *place), cpu, cuda = self._own

@@ -21,7 +21,7 @@ from kd_methods import Batch
 
 
 class Position(NamedTuple):
-    """How far a cohort has come: whole epochs, and batches of the epoch after them."""
+    """A cohort's progress: whole epochs, and batches of the next epoch."""
 
     epoch: int = 0
     step: int = 0
@@ -31,11 +31,11 @@ BEGINNING = Position()
 
 
 def unmarked(name: str) -> None:
-    """Nobody asks what is done next."""
+    """Ignores what is done next."""
 
 
 def unnoticed(error: Exception) -> None:
-    """Nobody looks into an error."""
+    """Ignores an error."""
 
 
 @dataclass(frozen=True, kw_only=True)

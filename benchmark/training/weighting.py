@@ -1,6 +1,6 @@
-"""Equal footing: how strongly a method's losses count.
+"""How strongly a method's losses count.
 
-``source`` takes the method's own weight. ``balanced`` scales its losses so that their gradient
+``source`` uses the method's own weight. ``balanced`` scales its losses so that their gradient
 norm on the student is one fixed share of the detection loss's, for every method alike.
 """
 
@@ -36,7 +36,7 @@ def make_learners(cells: Sequence[Cell], setup: TrainingSetup) -> list[Learner]:
 
     The norms are measured at the weights that the student trained alone has after its first
     epoch, on the same batches, with the method's own layers as built: they depend on the cell
-    alone, not on its companions.
+    alone, not on its cohort.
     """
     learners = []
     alone: dict[str, Learner] = {}

@@ -19,9 +19,9 @@ from detectors.core.registry import parse_student, student_name
 from kd_methods.core.errors import PointKDError
 
 ORIGIN = "pointkd"
-"""Where the meta data of an exported checkpoint say what network it is of."""
+"""The meta data key of an exported checkpoint that names its network."""
 SHOWN = 8
-"""Differences that an error message lists."""
+"""Maximum number of differences listed in an error message."""
 
 
 class CheckpointError(PointKDError):
@@ -29,7 +29,7 @@ class CheckpointError(PointKDError):
 
 
 def read_weights(path: Path, sha256: str | None = None) -> Mapping[str, Tensor]:
-    """The weights in a checkpoint of mmengine, or in a file that holds nothing else.
+    """The weights in an mmengine checkpoint, or in a file that holds only weights.
 
     Nothing but tensors and plain values is unpickled.
 
@@ -37,7 +37,7 @@ def read_weights(path: Path, sha256: str | None = None) -> Mapping[str, Tensor]:
         sha256: :func:`weights_hash` that a record names; None accepts any weights.
 
     Raises:
-        CheckpointError: the file is missing, no checkpoint, holds other objects or other weights.
+        CheckpointError: the file is missing, not a checkpoint, or holds other objects or weights.
     """
     content = _read(path)
     weights = content.get("state_dict", content) if isinstance(content, Mapping) else None
@@ -52,7 +52,7 @@ def read_origin(path: Path) -> tuple[str, Grid] | None:
     """Student and grid of a checkpoint that :func:`export` wrote; None for any other.
 
     Raises:
-        CheckpointError: the file is missing, no checkpoint, or holds other objects.
+        CheckpointError: the file is missing, not a checkpoint, or holds other objects.
     """
     content = _read(path)
     meta = content.get("meta") if isinstance(content, Mapping) else None
@@ -128,6 +128,8 @@ def export(model: Model, family: Family, ratio: float, grid: Grid, folder: Path)
 
     folder.mkdir(parents=True, exist_ok=True)
     config = _with_grid(installed_config(family.config_file), grid)
+    if "point_cloud_range" in config:
+        config["point_cloud_range"] = list(grid.point_cloud_range)
     config |= {"model": family.config(ratio, grid), "default_scope": "mmdet3d"}
     Config(config).dump(folder / "config.py")
     buffer = io.BytesIO()
@@ -135,6 +137,17 @@ def export(model: Model, family: Family, ratio: float, grid: Grid, folder: Path)
     meta = {"dataset_meta": {"classes": CLASSES}, ORIGIN: origin}
     torch.save({"state_dict": model.state_dict(), "meta": meta}, buffer)
     (folder / "model.pth").write_bytes(buffer.getvalue())
+
+
+def usage(folder: Path) -> str:
+    """Python that runs what :func:`export` wrote, in plain mmdet3d."""
+    return f"""\
+import detectors.operators  # only where mmcv is not compiled
+from mmdet3d.apis import inference_detector, init_model
+
+model = init_model({str(folder / "config.py")!r}, {str(folder / "model.pth")!r}, device="cpu")
+result, _ = inference_detector(model, "scan.bin")  # x, y, z, reflectance as float32
+print(result.pred_instances_3d)"""
 
 
 def _with_grid(value: Any, grid: Grid) -> Any:
@@ -152,7 +165,7 @@ def _with_grid(value: Any, grid: Grid) -> Any:
 
 
 class _Ignored:
-    """Stands for an object of mmengine's training log, which nobody reads."""
+    """Stands in for an object of mmengine's training log, which is never read."""
 
     def __init__(self, *arguments: Any) -> None: ...
 
@@ -190,7 +203,7 @@ def _sizes(line: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The telling part of torch.load's error."""
+    """The relevant part of torch.load's error."""
     text = str(error)
     found = re.search(r"Unsupported global: GLOBAL (\S+)", text)
     return f"it holds a {found[1]}" if found else f"{type(error).__name__}: {text.splitlines()[0]}"

@@ -32,7 +32,7 @@ class Inputs:
     Attributes:
         batch: points and ground truth.
         voxels: mmdet3d's voxel dictionary.
-        searches: what depends on points and objects alone, found by the first network that asks.
+        searches: what depends only on points and objects, computed once for all networks.
     """
 
     batch: Batch
@@ -80,7 +80,7 @@ class Family(ABC):
 
     @abstractmethod
     def taps(self, model: Model, needs: set[str]) -> Hooks:
-        """Modules whose outputs :meth:`read` wants, by a name of its own."""
+        """Modules whose outputs :meth:`read` needs, by its own names."""
 
     @abstractmethod
     def read(self, model: Model, inputs: Inputs, raw: dict[str, Any], grid: Grid) -> dict[str, Any]:
@@ -110,7 +110,7 @@ class Family(ABC):
         return model
 
     def buildable(self, config: dict[str, Any]) -> dict[str, Any]:
-        """The config with classes of ours where mmdet3d's fail or waste time."""
+        """The config with our classes where mmdet3d's fail or waste time."""
         return config
 
     def place(self, model: Model, device: torch.device) -> Model:

@@ -1,4 +1,4 @@
-"""How much arithmetic a network does, counted layer by layer while it runs."""
+"""A network's multiply-accumulates and FLOPs, counted layer by layer while it runs."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ KNOWN = (*MULTIPLYING, _BatchNorm)
 
 @dataclass
 class Work:
-    """What the layers of a network did.
+    """The operations of a network's layers.
 
     Attributes:
         multiply_accumulates: of convolutions (dense, transposed, sparse) and linear layers. Left
             out: biases, norms, activations, pooling, and what has no weights.
         activations: elements of these layers' outputs.
-        mmcv_flops: what mmcv's counter makes of it, see :func:`mmcv_flops`.
+        mmcv_flops: FLOPs by mmcv's counter, see :func:`mmcv_flops`.
     """
 
     multiply_accumulates: int = 0
@@ -48,7 +48,7 @@ def count_work(model: nn.Module) -> Iterator[Work]:
 
     Raises:
         DetectorError: the model has a layer with weights that cannot be counted, or one that
-            multiplies was never called (someone else used its weights).
+            multiplies was never called (other code used its weights).
     """
     names = {layer: name for name, layer in model.named_modules()}
     _require_known(names)

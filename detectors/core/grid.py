@@ -28,7 +28,7 @@ class Grid:
         voxel_size: x, y, z, metres; empty for families that read points.
         max_voxels: voxels kept per frame in training and in evaluation.
         num_points: points drawn per frame, in training and in evaluation; 0 takes all.
-        sample_range: points at least so far away, metres, are drawn before nearer ones.
+        sample_range: points at least this far away, metres, are drawn before nearer ones.
         proposals: boxes per frame that the second stage refines in evaluation; it trains on a
             quarter of them.
         roi_points: points that the second stage reads in each.

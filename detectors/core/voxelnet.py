@@ -20,7 +20,7 @@ class VoxelNet(Family):
     """A detector of mmdet3d's VoxelNet class; a family adds what comes before the 2D backbone."""
 
     multiple: int
-    """Cells along x and y that the network's halvings ask for."""
+    """Number of which the cells along x and y must be a multiple."""
 
     @abstractmethod
     def scale_encoder(self, config: dict[str, Any], ratio: float, grid: Grid) -> int:
@@ -152,8 +152,8 @@ def _count_points(inputs: Inputs, cells: Tensor, size: tuple[float, ...], grid: 
 
 @MODELS.register_module()
 class AnchorHead(Anchor3DHead):
-    """mmdet3d's head. Its targets depend on anchors and objects alone, so they are made once for
-    all networks that see a batch."""
+    """mmdet3d's head. Its targets depend on anchors and objects alone, so they are computed once
+    for all networks that see a batch."""
 
     def anchor_target_3d(self, anchors: Any, truth: Any, *others: Any, **settings: Any) -> Any:
         objects = [tensor for one in truth for tensor in (one.bboxes_3d.tensor, one.labels_3d)]

@@ -1,4 +1,4 @@
-"""Functions of ``mmcv.ops`` that ask for CUDA before they compute, on any device.
+"""Functions of ``mmcv.ops`` that require CUDA before they compute, for any device.
 
 Everything else in ``mmcv.ops`` is used as it is. The two searches are replaced inside their
 autograd functions, so that every module sees it that holds their ``apply``.
@@ -92,7 +92,7 @@ def find_neighbours(
 
 
 def replace_cuda_only_functions() -> None:
-    """Put the functions above in the place of mmcv's."""
+    """Replace mmcv's functions with those above."""
     import mmcv.ops
     import mmcv.ops.points_in_boxes as module
     from mmcv.ops.furthest_point_sample import FurthestPointSampling

@@ -2,7 +2,7 @@
 
 They live in one file because numba's cache notices a change in a function's own file only.
 Coordinates come one axis after the other, (3, n), so that the innermost loops vectorise. Sums are
-never reordered or fused: a distance has the bits that PyTorch gives it.
+never reordered or fused: a distance is bit-identical to PyTorch's.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def ball_query(
 ) -> None:
     """Fill ``index`` (m, s) with the first points (3, n) around each centre (3, m).
 
-    A point counts whose squared distance is 0 or in [low, high). Places left over repeat the
+    A point counts whose squared distance is 0 or in [low, high). Unused slots repeat the
     first point found; a row without any is 0.
     """
     samples = index.shape[1]

@@ -28,7 +28,7 @@ def furthest_point_sampling_forward(
 ) -> None:
     """Fill ``idx`` (B, M) with points (B, N, 3), each the furthest from those before.
 
-    The first is point 0. Equally far points are taken in the order of :func:`tie_order`.
+    The first is point 0. Equally distant points are taken in the order of :func:`tie_order`.
 
     Args:
         temp: mmcv's scratch, left alone.
@@ -177,7 +177,7 @@ def roipoint_pool3d_forward(
 
 @lru_cache(maxsize=16)
 def tie_order(n: int) -> Tensor:
-    """(n,) points in the order in which mmcv's CUDA kernel prefers equally far ones.
+    """(n,) points in the order in which mmcv's CUDA kernel prefers equally distant ones.
 
     Its threads, min(1024, the largest power of two up to n), each scan points at a fixed stride
     and keep the first best; they are then compared in halves, so that even ones win over odd

@@ -1,7 +1,7 @@
 """spconv's convolutions on the CPU.
 
 spconv 2.3.8's CPU build finds the pairs of cells correctly, but its sums are wrong with more than
-one thread, each time differently, and its backward asks for a CUDA stream. So the pairs are
+one thread, each time differently, and its backward requires a CUDA stream. So the pairs are
 spconv's and the arithmetic is PyTorch's: per kernel offset a gather, a product and a scatter, in
 a fixed order. CUDA builds give layers implicit GEMM, which the CPU lacks; there they run natively.
 """

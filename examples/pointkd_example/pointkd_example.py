@@ -1,8 +1,10 @@
 """A method in its own package; installing the package adds it to the benchmark."""
 
+import torch
 from torch.nn.functional import normalize
 
 from kd_methods import KDMethod, register
+from kd_methods.core.features import tables
 
 
 @register("channel_mean", paper="an example", year=2026)
@@ -11,7 +13,8 @@ class ChannelMean(KDMethod):
 
         L = mean_b || q(S_b) - q(T_b) ||_2^2,    q(A) = m(A)^exponent / || m(A)^exponent ||_2
 
-    S_b and T_b are the neck features of frame b, m is the mean over channels.
+    S_b and T_b are the neck features of frame b (cells of a map, or points), m is the mean over
+    channels.
 
     Attributes:
         exponent: power of the channel mean.
@@ -25,8 +28,9 @@ class ChannelMean(KDMethod):
         return {"neck"}
 
     def loss(self, teacher, student, batch):
-        patterns = [
-            normalize(outputs.neck.values.mean(1).pow(self.exponent).flatten(1), dim=1)
-            for outputs in (teacher, student)
-        ]
-        return {"pattern": (patterns[0] - patterns[1]).square().sum(1).mean()}
+        frames = zip(tables(teacher.neck), tables(student.neck), strict=True)  # (n, C) each
+        distances = [(self.pattern(t) - self.pattern(s)).square().sum() for t, s in frames]
+        return {"pattern": torch.stack(distances).mean()}
+
+    def pattern(self, features):
+        return normalize(features.mean(1).pow(self.exponent), dim=0)

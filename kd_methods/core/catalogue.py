@@ -65,7 +65,7 @@ def plugins() -> dict[str, EntryPoint]:
 
 
 def describe_installed() -> list[Description]:
-    """Every method that comes along or is of an installed package, by name."""
+    """Every built-in method and those of installed packages, by name."""
     modules = BUILT_IN | {name: point.module for name, point in plugins().items()}
     return [_of_module(name, module) for name, module in sorted(modules.items())]
 

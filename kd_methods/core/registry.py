@@ -123,7 +123,7 @@ def source_hash(text: str) -> str:
 
 
 def _source_files(cls: type[KDMethod]) -> list[Path]:
-    """The files of a method's code; none for a method that comes along or was never in a file."""
+    """The files of a method's code; none for a built-in method or one that was never in a file."""
     top = sys.modules.get(cls.__module__.partition(".")[0])
     if top is sys.modules["kd_methods"]:
         return []

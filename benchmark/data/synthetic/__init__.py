@@ -1,4 +1,4 @@
-"""The built-in synthetic data set: scenes, shapes, a ray-cast sensor, and KITTI's files of them."""
+"""The built-in synthetic data set: scenes, shapes, a ray-cast sensor, and KITTI files of them."""
 
 from benchmark.data.synthetic.generator import VERSION, ensure, generate
 

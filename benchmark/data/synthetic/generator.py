@@ -1,8 +1,8 @@
 """The built-in synthetic set: ray-cast street scenes in KITTI's own folder layout.
 
-A 64-beam sensor like KITTI's is cast into random scenes; what it measures and what camera 2 would
-show of each object becomes points, labels and calibration that the KITTI reader reads. Every frame
-is a function of (seed, frame number) alone, so sets of different sizes share their frames.
+A 64-beam sensor like KITTI's is simulated in random scenes; what it measures and what camera 2
+would show of each object becomes points, labels and calibration that the KITTI reader reads. Every
+frame depends on (seed, frame number) alone, so sets of different sizes share their frames.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from benchmark.data.labels import Labels, write_labels
 from benchmark.data.synthetic.raycast import NOTHING, ROAD, Hits, Parts, cast
 from benchmark.data.synthetic.scenes import Placed, Scene, random_scene
 
-VERSION = 1  # of the generator; a new one for every change of what it writes
+VERSION = 1  # of the generator; a new one for every change of its output
 IMAGE_SIZE = (1242, 375)
 
 _FIRST_VAL = 100_000  # number of the first validation frame
@@ -46,8 +46,8 @@ _OCCLUSION_LEVELS = (0.9, 0.4)  # seen share above which an object is visible, p
 def ensure(cache_dir: Path | str, seed: int, train: int, val: int, max_range: float = 50.0) -> Path:
     """The folder of a set below `cache_dir`, generated if it is not there yet.
 
-    The folder's name holds all that determines its contents. It appears whole or not at all, also
-    if several processes ask for it at once. Arguments and errors as of `generate`.
+    The folder's name holds all that determines its contents. It appears whole or not at all, even
+    if several processes request it at once. Arguments and errors as of `generate`.
     """
     cache_dir = Path(cache_dir)
     root = cache_dir / f"synthetic-v{VERSION}-seed{seed}-{train}+{val}-{float(max_range)}m"

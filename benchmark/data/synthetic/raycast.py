@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 
 HULL, ELLIPSOID, CYLINDER = 0, 1, 2
-NOTHING, ROAD, VERGE = -1, -2, -3  # what a ray hit, where it is no part
+NOTHING, ROAD, VERGE = -1, -2, -3  # what a ray hit, if not a part
 
 _FARTHEST = 110.0  # metres
 

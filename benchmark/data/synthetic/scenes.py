@@ -15,7 +15,7 @@ from benchmark.data.synthetic.shapes import DISTRACTORS, ROAD_USERS, Shape, barr
 SENSOR_HEIGHT = 1.73
 _NEAREST, _SCENERY = 6.0, 85.0  # metres: nearest object, farthest scenery
 _RANGES = (1.5, 2.6)  # of the beta law of an object's distance: more near than far, as in KITTI
-_VIEW = np.radians(43)  # objects stand at most so far off the x axis
+_VIEW = np.radians(43)  # objects' largest angle from the x axis
 _TRIES = 40
 
 

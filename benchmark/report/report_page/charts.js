@@ -288,7 +288,7 @@ function drawDistance() {
   );
   const lines = compared().filter((row) => row.distances);
   if (!lines.length) {
-    figure.replaceChildren(el("p", { class: "note" }, "The records of the chosen runs come without views, which hold AP by distance."));
+    figure.replaceChildren(el("p", { class: "note" }, "The records of the chosen runs have no views, which contain AP by distance."));
     return;
   }
   const ap = (row, i, name) => row.distances[i]?.ap[name][state.distanceMetric];

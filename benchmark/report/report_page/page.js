@@ -8,7 +8,7 @@ function drawNotices() {
   byId("notices").replaceChildren(
     ...(synthetic
       ? [notice("Synthetic data.", real
-          ? "Tables marked so come from generated frames and say nothing about KITTI."
+          ? "Tables with this mark come from generated frames and say nothing about KITTI."
           : "Every figure on this page comes from generated frames and says nothing about KITTI.")]
       : []),
     ...(wiring ? [notice("Wiring check, numbers rank nothing.", "The smoke profile trains a reduced grid for a few epochs to show that everything is connected.")] : []),

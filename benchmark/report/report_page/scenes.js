@@ -7,7 +7,7 @@ function drawScenes() {
   const viewed = students().filter((s) => section().rows.some((r) => r.student === s && seen(r)));
   if (!viewed.length) {
     byId("scenes-controls").replaceChildren();
-    place.replaceChildren(el("p", { class: "note" }, "The records of this table come without views: cells published by an older version, or a folder of records alone."));
+    place.replaceChildren(el("p", { class: "note" }, "The records of this table have no views: cells published by an older version, or a folder of records alone."));
     return;
   }
   if (!viewed.includes(state.sceneStudent)) state.sceneStudent = viewed[0];
@@ -42,7 +42,7 @@ function drawSceneControls(frames, frame, viewed, distilled, chosen) {
     drawScenes();
   };
   const slider = el("input", {
-    type: "range", min: 0.1, max: 0.9, step: 0.05, value: state.score, "aria-label": "Least score shown",
+    type: "range", min: 0.1, max: 0.9, step: 0.05, value: state.score, "aria-label": "Minimum score shown",
     oninput: (event) => {
       state.score = Number(event.target.value);
       drawScenes();

@@ -37,7 +37,7 @@ def test_a_cell_scores_as_its_record_says(trained):
     workplace, record = trained
     network = find_network(record["cell"][:9], workplace.results, None)
     text = score_network(network, str(workplace.data), workplace.cache, CPU, None)
-    assert text.endswith("\n\nas in its record")
+    assert text.endswith("\n\nsame as in its record")
     wrong = {**record, "ap": {**record["ap"], "Car": {}}}
     text = score_network(
         replace(network, record=wrong), str(workplace.data), workplace.cache, CPU, None

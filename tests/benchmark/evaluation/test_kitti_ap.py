@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from kitti_cases import detect, disturb, random_scenes, with_scores
 
+from benchmark.data.errors import DataError
 from benchmark.data.labels import Labels
 from benchmark.evaluation.kitti_ap import LOOSE, STRICT, FrameStatistics, Result, evaluate
 from benchmark.evaluation.protocol import ENOUGH_OBJECTS, METRICS, RECALLS, SCORED_CLASSES
@@ -222,7 +223,7 @@ def test_a_file_without_frame_statistics_is_refused(tmp_path):
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     (tmp_path / "text.npz").write_text("PK")
     for name in ("other.npz", "text.npz"):
-        with pytest.raises(ValueError):
+        with pytest.raises(DataError):
             FrameStatistics.load(tmp_path / name)
 
 

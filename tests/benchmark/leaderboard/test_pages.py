@@ -133,3 +133,11 @@ def test_latex_escapes_names(record):
 def test_no_records_give_an_empty_page(page):
     assert make_tables([]) == []
     assert list(csv.reader(io.StringIO(to_csv([])))) == []
+
+
+def test_rows_of_several_commits_are_told(page, record):
+    made = record()["provenance"]
+    other = {**made, "commit": "d" * 40, "clean": False}
+    text = page([record(), record("fitnet", provenance=other)])
+    assert "Rows come from 2 commits: cccccccccccc, dddddddddddd+." in text
+    assert "Rows come from" not in page([record(), record("fitnet")])

@@ -17,7 +17,7 @@ from benchmark.records.store import read_all
 from benchmark.running import process
 from benchmark.running.cohort import Interrupted, run_cohort
 from benchmark.running.journal import Journal
-from benchmark.running.matrix_run import run_here
+from benchmark.running.matrix_run import run_one_by_one
 from benchmark.running.process import CohortError, Death, supervise
 from benchmark.running.workplace import Job
 from kd_methods import load_plugin
@@ -163,7 +163,7 @@ def test_a_cohort_that_fails_as_a_whole_says_why(harmed):
 
 def test_one_job_after_the_other(harmed, workplace):
     job = harmed(["none", "fitnet"])
-    run_here([replace(job, cells=[cell]) for cell in job.cells])
+    run_one_by_one([replace(job, cells=[cell]) for cell in job.cells])
     assert results(workplace).keys() == {"none", "fitnet"}
 
 

@@ -72,7 +72,7 @@ def test_classes_in_another_order_are_named():
     right = [(CAR, CAR)] * 9 + [(PEDESTRIAN, PEDESTRIAN)] * 6 + [(CYCLIST, None)] * 20
     check_classes([*right, (CAR, PEDESTRIAN)])
     check_classes([(CYCLIST, PEDESTRIAN)] * 4 + right)  # too few to conclude
-    with pytest.raises(TeacherError, match="takes Pedestrian for Car, Car for Cyclist"):
+    with pytest.raises(TeacherError, match="predicts Pedestrian for Car, Car for Cyclist"):
         check_classes([(CAR, CYCLIST)] * 9 + [(PEDESTRIAN, CAR)] * 6)
 
 
@@ -100,7 +100,7 @@ def test_objects_are_matched_to_the_surest_detection_in_reach():
 
 def test_cells_that_cannot_be_exported_are_refused(tmp_path, exported):
     results = exported[0].parents[1] / "results"
-    with pytest.raises(RecordError, match="no finished cell 'xyz'"):
+    with pytest.raises(RecordError, match="no finished cell begins with 'xyz'"):
         export_cell(results, "xyz", tmp_path)
     with pytest.raises(RecordError, match="2 cells begin with ''"):
         export_cell(results, "", tmp_path)

@@ -1,6 +1,7 @@
 """Checkpoints from and for plain mmdet3d."""
 
 import collections
+import re
 
 import numpy as np
 import pytest
@@ -9,7 +10,13 @@ from frames import GRIDS, batch
 from mmengine.logging import HistoryBuffer
 
 from detectors import get_family
-from detectors.core.checkpoints import CheckpointError, export, load_weights, read_weights
+from detectors.core.checkpoints import (
+    CheckpointError,
+    export,
+    load_weights,
+    read_weights,
+    usage,
+)
 
 
 def build(name, ratio=8):
@@ -25,6 +32,9 @@ def test_an_exported_student_runs_in_plain_mmdet3d(name, tmp_path):
     model = build(name)
     export(model, family, 8, grid, tmp_path)
     plain = init_model(str(tmp_path / "config.py"), str(tmp_path / "model.pth"), device="cpu")
+    ranges = re.findall(r"point_cloud_range ?= ?\[(.*?)\]", plain.cfg.pretty_text, re.DOTALL)
+    found = {tuple(float(word) for word in text.replace(",", " ").split()) for text in ranges}
+    assert found == {tuple(map(float, grid.point_cloud_range))}
     assert type(family.head(plain)).__module__.startswith("mmdet3d.")
     for network in (model, plain):
         _keep_everything(network)
@@ -127,3 +137,12 @@ def test_what_does_not_fit_is_named(tmp_path):
         load_weights(build("pointpillars", 4), path, "pointpillars@4")
     assert "bbox_head.conv_cls.bias is missing" in str(error.value)
     assert "bbox_head.extra is not part of the model" in str(error.value)
+
+
+def test_what_export_prints_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    export(build("pointpillars"), get_family("pointpillars"), 8, GRIDS["pointpillars"], tmp_path)
+    batch(1, points=1024).points[0].numpy().tofile("scan.bin")
+    names: dict = {}
+    exec(usage(tmp_path), names)  # noqa: S102
+    assert names["result"].pred_instances_3d.bboxes_3d.tensor.shape[1] == 7
