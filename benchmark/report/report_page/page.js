@@ -125,7 +125,17 @@ function redrawOnResize() {
   });
 }
 
+function drawMeasured() {
+  if (content.sections.length) {
+    choose(0);
+    redrawOnResize();
+  } else {
+    // Nothing was trained here: there are only external results.
+    for (const part of ["summary", "results", "cost", "comparison", "scenes"]) byId(part).hidden = true;
+  }
+}
+
 setUpTheme();
 drawNotices();
-choose(0);
-redrawOnResize();
+drawMeasured();
+drawExternal();
