@@ -161,13 +161,17 @@ def test_cost_prints_a_table_and_writes_json(options, tmp_path, capsys):
     out = tmp_path / "cost.json"
     place = [options[i] for i in (0, 1, 4, 5)]  # profile and cache
     command = ["cost", "pointpillars@4.0", *place, "--frames", "2", "--json", str(out)]
-    assert run_bench.main(command) == DONE
-    assert "| pointpillars@4 " in capsys.readouterr().out
+    assert run_bench.main([*command, "--max-params", "2"]) == DONE
+    printed = capsys.readouterr()
+    assert "| pointpillars@4 " in printed.out
+    assert "params (M) of at most 2: kept by pointpillars@4 (1 of 1 measured)." in printed.out
+    assert "pointpillars@4: counting its work (1 of 1)" in printed.err
+    assert "frame 2 of 2" in printed.err
     cost = json.loads(out.read_text())
     assert cost["name"] == "pointpillars@4"
     assert cost["params"] == 1_217_352
     assert 0 < cost["activations"] < cost["flops_full"] < cost["flops_paper"] * 2
-    assert cost["latency_ms"].keys() == {"median", "iqr"}
+    assert cost["latency_ms"].keys() == {"median", "iqr", "threads", "load"}
     assert cost["peak_memory_mb"] > 0
     assert run_bench.main([*command[:-2], "--no-latency", "--data", str(tmp_path / "nowhere")]) == 2
     assert "nowhere" in capsys.readouterr().err

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchmark.config.budget import Budget
 
 DONE, CELLS_FAILED, BAD_INPUT = 0, 1, 2
 """Exit codes: all is done; some cells did not finish; bad usage or input."""
@@ -64,6 +68,40 @@ def add_scored_frames(command: argparse.ArgumentParser) -> None:
     add("--labels", type=Path, required=True, metavar="DIR", help="ground-truth label_2 folder")
     add("--split", type=Path, metavar="FILE", help="file that lists the frames; default: all")
     add("--missing-as-empty", action="store_true", help="read a missing file as no detections")
+
+
+def add_budget(command: argparse.ArgumentParser) -> None:
+    """``--max-latency MS``, ``--max-params M``, ``--max-gflops G``."""
+    for name, unit, told in (
+        ("latency", "MS", "of at most so many milliseconds"),
+        ("params", "M", "of at most so many million parameters"),
+        ("gflops", "G", "of at most so many GFLOPs (dense layers, as the paper counts)"),
+    ):
+        told = f"show which students are {told}"
+        command.add_argument(f"--max-{name}", type=above_zero, metavar=unit, help=told)
+
+
+def read_budget(options: argparse.Namespace) -> Budget:
+    """What :func:`add_budget` was given."""
+    from benchmark.config.budget import GFLOPS, LATENCY, PARAMS, Budget
+
+    given = {
+        LATENCY: options.max_latency,
+        PARAMS: options.max_params,
+        GFLOPS: options.max_gflops,
+    }
+    return Budget({name: most for name, most in given.items() if most is not None})
+
+
+def above_zero(text: str) -> float:
+    """A number above 0, as an option's type."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number above 0")
+    return value
 
 
 def positive(text: str) -> int:

@@ -4,43 +4,61 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands.common import DONE, add_cache, add_device, positive
+from benchmark.commands.common import (
+    DONE,
+    add_budget,
+    add_cache,
+    add_device,
+    positive,
+    read_budget,
+)
 
 
 def add(commands: Any) -> None:
     """The command and its options."""
-    command = commands.add_parser("cost", help="measure a student's parameters, FLOPs, latency")
+    command = commands.add_parser("cost", help="measure students' parameters, FLOPs, latency")
     command.set_defaults(command=show_cost)
     add = command.add_argument
-    add("student", metavar="STUDENT", help="e.g. second@4, or 'all' of the paper's")
+    told = "e.g. second@4; several separated by commas; or 'all' of the paper's"
+    add("students", metavar="STUDENTS", help=told)
     add("--data", default="synthetic", help="folder in KITTI's layout, or 'synthetic' (default)")
     add("--profile", default="kitti", help="sets the grid (default %(default)s: mmdet3d's)")
     add("--frames", type=positive, default=8, metavar="N", help="to measure (default %(default)s)")
     add("--no-latency", action="store_true", help="skip the timing")
     add("--json", type=Path, metavar="FILE", help="also write all figures to this file")
+    add_budget(command)
     add_device(command)
     add_cache(command)
 
 
 def show_cost(options: argparse.Namespace) -> int:
-    """Print what a student costs, or all of the paper's, next to the paper's figures."""
-    from benchmark.costs.table import ALL, describe_costs, measure_students
+    """Print what students cost, next to the paper's figures, and which keep to a budget."""
+    from benchmark.costs.table import answer_budget, describe_costs, measure_students
     from benchmark.device import choose_device
 
     costs = measure_students(
-        options.student,
+        options.students,
         options.data,
         options.profile,
         options.cache,
         choose_device(options.device),
         options.frames,
         timed=not options.no_latency,
+        tell=_tell,
     )
     print(describe_costs(costs))
+    if budget := read_budget(options):
+        print(f"\n{answer_budget(costs, budget)}")
     if options.json:
-        written = costs if options.student == ALL else costs[0]
+        written = costs if len(costs) > 1 else costs[0]
         options.json.write_text(json.dumps(written, indent=1) + "\n")
     return DONE
+
+
+def _tell(step: str) -> None:
+    """Progress, apart from the table."""
+    print(step, file=sys.stderr, flush=True)

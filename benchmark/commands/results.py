@@ -9,16 +9,20 @@ from typing import Any
 from benchmark.commands.common import (
     BAD_INPUT,
     DONE,
+    add_budget,
     add_cache,
     add_device,
     add_results,
     add_scored_frames,
+    read_budget,
 )
 
 
 def add(commands: Any) -> None:
     """The commands and their options."""
-    add_results(_command(commands, "leaderboard", show_leaderboard, "make tables from the records"))
+    command = _command(commands, "leaderboard", show_leaderboard, "make tables from the records")
+    add_results(command)
+    add_budget(command)
     add_results(
         _command(commands, "report", write_report, "make an interactive page and plots for papers")
     )
@@ -41,10 +45,14 @@ def show_status(options: argparse.Namespace) -> int:
 
 
 def show_leaderboard(options: argparse.Namespace) -> int:
-    """Make the leaderboard of a results folder from its records alone."""
+    """Make the leaderboard of a results folder from its records alone, or show a part of it."""
     from benchmark import leaderboard
 
-    print(leaderboard.write(options.results, leaderboard.read(options.results)))
+    records = leaderboard.read(options.results)
+    if budget := read_budget(options):
+        print(leaderboard.show_within(options.results, records, budget))
+    else:
+        print(leaderboard.write(options.results, records))
     return DONE
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,6 +32,10 @@ MEASURED_FRAMES = 8
 """Frames that a model is measured on, the first of the validation split."""
 ROUNDS = 3
 MEGA = 1e6
+
+
+def _silent(told: str) -> None:
+    """Tells nobody."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ def remembered_cost(
         "data": str(frames.dataset.root.resolve()),
         "frames": ids,
         "environment": environment(setup.device),
-        "figures": sorted(Cost.__annotations__),
+        "figures": sorted([*Cost.__annotations__, *Latency.__annotations__]),
     }
     key = hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:16]
     path = folder / f"{key}.json"
@@ -90,25 +95,51 @@ def remembered_cost(
 
 
 def model_cost(deployed: Deployed, frames: Sequence[Frame], timed: bool = True) -> Cost:
-    """Cost of a student as deployed, without anything that its training added.
+    """:func:`model_costs` of one student."""
+    (cost,) = model_costs({"": deployed}, frames, timed).values()
+    return cost
+
+
+def model_costs(
+    students: Mapping[str, Deployed],
+    frames: Sequence[Frame],
+    timed: bool = True,
+    tell: Callable[[str], None] = _silent,
+) -> dict[str, Cost]:
+    """Costs of students as deployed, without anything that their training added.
 
     Args:
+        students: by name.
         frames: what work, latency and memory are measured on.
         timed: whether to measure latency.
+        tell: is told of each step before it begins.
 
     Returns:
-        ``params``; ``flops_paper``, the convention of PointDistiller's tables: what mmcv's counter
-        finds in a run whose sizes depend on the grid alone; ``flops_full`` and ``activations``,
-        multiply-accumulates and output elements of all convolutions (sparse ones by their index
-        pairs) and linear layers, mean over the frames; ``latency_ms``, median and interquartile
-        range from points to boxes on this machine; ``peak_memory_mb`` (10^6 bytes) of weights and
-        forward pass on CUDA, None elsewhere, and in ``peak_memory_of`` what it is the memory of;
-        ``energy_j``, joules of the device per frame, None where no counter can be read;
-        ``frames``, the ids of the frames.
+        For each ``params``; ``flops_paper``, the convention of PointDistiller's tables: what mmcv's
+        counter finds in a run whose sizes depend on the grid alone; ``flops_full`` and
+        ``activations``, multiply-accumulates and output elements of all convolutions (sparse ones
+        by their index pairs) and linear layers, mean over the frames; ``latency_ms``, see
+        :func:`latencies`; ``peak_memory_mb`` (10^6 bytes) of weights and forward pass on CUDA, None
+        elsewhere, and in ``peak_memory_of`` what it is the memory of; ``energy_j``, joules of the
+        device per frame, None where no counter can be read; ``frames``, the ids of the frames.
 
     Raises:
-        DetectorError: the model has a layer whose work cannot be counted.
+        DetectorError: a model has a layer whose work cannot be counted.
     """
+    costs = {}
+    for number, (name, deployed) in enumerate(students.items(), start=1):
+        tell(f"{name}: counting its work ({number} of {len(students)})")
+        costs[name] = _untimed(deployed, frames)
+    if timed:
+        times = latencies(list(students.values()), frames, tell)
+        for (name, deployed), latency in zip(students.items(), times, strict=True):
+            costs[name]["latency_ms"] = latency
+            costs[name]["energy_j"] = energy(deployed, deployed.batches(frames))
+    return costs
+
+
+def _untimed(deployed: Deployed, frames: Sequence[Frame]) -> Cost:
+    """Everything but latency and energy."""
     batches = deployed.batches(frames)
     with count_work(deployed.model) as dry:
         deployed.family.dry_run(deployed.model, deployed.grid)
@@ -121,27 +152,51 @@ def model_cost(deployed: Deployed, frames: Sequence[Frame], timed: bool = True) 
         "flops_paper": dry.mmcv_flops,
         "flops_full": round(work.multiply_accumulates / len(batches)),
         "activations": round(work.activations / len(batches)),
-        "latency_ms": latency(deployed, batches) if timed else None,
+        "latency_ms": None,
         "peak_memory_mb": memory,
         "peak_memory_of": None if memory is None else "model",
-        "energy_j": energy(deployed, batches) if timed else None,
+        "energy_j": None,
         "frames": [frame.id for frame in frames],
     }
 
 
-def latency(deployed: Deployed, batches: Sequence[Batch]) -> Latency:
-    """Milliseconds from the points of one frame to its boxes: median, interquartile range."""
-    times = []
-    for batch in batches:
-        timer = benchmark.Timer(
-            "detect(batch)",
-            globals={"detect": deployed.detect, "batch": batch},
-            num_threads=torch.get_num_threads(),
-        )
-        timer.timeit(1)  # warm-up
-        times += [1000 * timer.timeit(1).median for _ in range(ROUNDS)]
+def latencies(
+    students: Sequence[Deployed], frames: Sequence[Frame], tell: Callable[[str], None] = _silent
+) -> list[Latency]:
+    """Milliseconds from the points of one frame to its boxes: median, interquartile range.
+
+    Students take turns on each frame, so that whatever else runs on the machine slows all of them
+    alike. With the times come PyTorch's threads and the system's load before the measurement.
+    """
+    threads, load = torch.get_num_threads(), system_load()
+    times: list[list[float]] = [[] for _ in students]
+    for number, frame in enumerate(frames, start=1):
+        tell(f"timing all in turns on frame {number} of {len(frames)}")
+        timers = [_timer(deployed, frame, threads) for deployed in students]
+        for timer in timers:
+            timer.timeit(1)  # warm-up
+        for _ in range(ROUNDS):
+            for timer, mine in zip(timers, times, strict=True):
+                mine.append(1000 * timer.timeit(1).median)
+    return [_summary(mine, threads, load) for mine in times]
+
+
+def _timer(deployed: Deployed, frame: Frame, threads: int) -> benchmark.Timer:
+    known = {"detect": deployed.detect, "batch": deployed.batches([frame])[0]}
+    return benchmark.Timer("detect(batch)", globals=known, num_threads=threads)
+
+
+def _summary(times: Sequence[float], threads: int, load: float | None) -> Latency:
     low, median, high = statistics.quantiles(times, n=4)
-    return {"median": median, "iqr": high - low}
+    return {"median": median, "iqr": high - low, "threads": threads, "load": load}
+
+
+def system_load() -> float | None:
+    """The system's load average of the last minute, None where it has none."""
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (AttributeError, OSError):
+        return None
 
 
 def energy(deployed: Deployed, batches: Sequence[Batch]) -> float | None:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from tabulate import tabulate
 
+from benchmark.config.budget import GFLOPS, LATENCY, PARAMS, Budget
 from benchmark.config.profile import Profile, load_profile
 from benchmark.config.request import SYNTHETIC
-from benchmark.costs.measure import MEASURED_FRAMES, MEGA, Deployed, model_cost
+from benchmark.costs.measure import MEASURED_FRAMES, MEGA, Deployed, model_costs
 from benchmark.data import synthetic
 from benchmark.data.kitti import Frame, KittiDataset
-from detectors import Family, get_family, parse_student, student_name
+from benchmark.records.provenance import machine
+from benchmark.records.spread import NOISY, NOISY_MARK, says_little
+from detectors import Family, Grid, get_family, grid_settings, parse_student, student_name
 from detectors.core.registry import FAMILIES
 
 GIGA = 1e9
+PRECISION = "fp32"
 ALL = "all"
 """Stands for the teacher and the paper's students of every family."""
 PUBLISHED = {
@@ -35,58 +39,147 @@ PUBLISHED = {
 }
 """Millions of parameters and GFLOPs that PointDistiller prints (arXiv 2205.11098, table 1)."""
 
+PRINTED = "printed: in the paper (PointDistiller, table 1), on the full grid"
+NOISE = f"{NOISY_MARK} says little: iqr, the interquartile range, above {100 * NOISY:.0f} % of it"
+
 
 def measure_students(
-    student: str,
+    named: str,
     data: str,
     profile: str,
     cache: Path,
     device: torch.device,
     count: int = MEASURED_FRAMES,
     timed: bool = True,
+    tell: Callable[[str], None] = print,
 ) -> list[dict[str, Any]]:
-    """Cost of a student by name, or of ``all`` that the paper has, in float32.
+    """Costs of students in float32, their latencies measured in turns.
 
     Args:
+        named: students by name, separated by commas; ``all`` are those that the paper has.
         data: folder in KITTI's layout, or ``synthetic``.
         profile: name or file; its grid is used.
         count: number of validation frames, the first of the split.
         timed: whether to measure latency.
+        tell: is told of each step before it begins.
 
     Returns:
-        :func:`~benchmark.costs.measure.model_cost` of each after its ``name`` and ``data``. For a
-        single student without CUDA ``peak_memory_mb`` is that of the process.
+        :func:`~benchmark.costs.measure.model_costs` of each after its ``name`` and what the figures
+        depend on: ``data``, ``profile``, ``reduced`` (its grid is smaller than the paper's),
+        ``grid``, ``precision``, ``machine``, ``threads``. For a single student without CUDA
+        ``peak_memory_mb`` is that of the process.
 
     Raises:
         DetectorError, ProfileError, DataError: no such student, profile or data.
     """
-    students = _paper_students() if student == ALL else [parse_student(student)]
-    loaded = load_profile(profile)
+    students, loaded = _students(named), load_profile(profile)
     frames = _frames(data, loaded, cache, count)
-    costs = []
-    for family, ratio in students:
-        grid = loaded.grid(family)
-        torch.manual_seed(0)
-        model = family.place(family.build(ratio, grid), device).eval()
-        cost = model_cost(Deployed(model, family, grid, device), frames, timed)
-        costs.append({"name": student_name(family.name, ratio), "data": data, **cost})
-    if student != ALL and costs[0]["peak_memory_mb"] is None:
+    deployed = {
+        student_name(family.name, ratio): _fresh(family, ratio, loaded.grid(family), device)
+        for family, ratio in students
+    }
+    measured = model_costs(deployed, frames, timed, tell)
+    shared = {
+        "data": data,
+        "profile": loaded.name,
+        "precision": PRECISION,
+        "machine": machine(device),
+        "threads": torch.get_num_threads(),
+    }
+    costs: list[dict[str, Any]] = [
+        {
+            "name": name,
+            **shared,
+            "reduced": loaded.reduced(deployed[name].family),
+            "grid": grid_settings(deployed[name].grid),
+            **cost,
+        }
+        for name, cost in measured.items()
+    ]
+    if len(costs) == 1 and costs[0]["peak_memory_mb"] is None:
         costs[0].update(peak_memory_mb=_process_memory(), peak_memory_of="process")
     return costs
 
 
-def describe_costs(costs: Sequence[dict[str, Any]]) -> str:
-    """A table of costs next to the paper's figures, and what they were measured on."""
+def _fresh(family: Family, ratio: float, grid: Grid, device: torch.device) -> Deployed:
+    """A student that is not trained."""
+    torch.manual_seed(0)
+    model = family.place(family.build(ratio, grid), device).eval()
+    return Deployed(model, family, grid, device)
+
+
+def describe_costs(costs: Sequence[Mapping[str, Any]]) -> str:
+    """A table of costs, next to the paper's figures where the grid is the paper's, and what they
+    were measured on."""
     rows = [_row(cost) for cost in costs]
+    compared = not all(cost["reduced"] for cost in costs)
+    if not compared:
+        rows = [{k: v for k, v in row.items() if not k.startswith("printed")} for row in rows]
     table = tabulate(rows, "keys", "github", missingval="-", disable_numparse=True)
     frames = costs[0]["frames"]
-    return f"{table}\n\n{len(frames)} frames of {costs[0]['data']}: {', '.join(frames)}"
+    notes = [_setting(costs), f"{len(frames)} frames of {costs[0]['data']}: {', '.join(frames)}"]
+    notes += [PRINTED] if compared else []
+    notes += [NOISE] if NOISY_MARK in table else []
+    return "\n".join([table, "", *notes])
 
 
-def _row(cost: dict[str, Any]) -> dict[str, Any]:
+def answer_budget(costs: Sequence[Mapping[str, Any]], budget: Budget) -> str:
+    """In words which of the measured students keep to a budget."""
+    figures = {cost["name"]: _limited(cost) for cost in costs}
+    kept = [name for name, known in figures.items() if budget.keeps(known)]
+    if not kept:
+        return budget.unanswered(figures)
+    marked = {cost["name"] for cost in costs if _noisy(cost)} if LATENCY in budget.limits else ()
+    names = [name + (f" {NOISY_MARK}" if name in marked else "") for name in kept]
+    return f"{budget}: kept by {', '.join(names)} ({len(kept)} of {len(costs)} measured)."
+
+
+def _limited(cost: Mapping[str, Any]) -> dict[str, float | None]:
+    """The figures that a budget limits."""
+    time = cost["latency_ms"]
+    return {
+        LATENCY: time and time["median"],
+        PARAMS: cost["params"] / MEGA,
+        GFLOPS: cost["flops_paper"] / GIGA,
+    }
+
+
+def _noisy(cost: Mapping[str, Any]) -> bool:
+    time = cost["latency_ms"]
+    return bool(time) and says_little(time["median"], time["iqr"])
+
+
+def _setting(costs: Sequence[Mapping[str, Any]]) -> str:
+    """What the figures depend on."""
+    first = costs[0]
+    time = first["latency_ms"] or {}
+    sized = "reduced" if all(cost["reduced"] for cost in costs) else "full"
+    load = time.get("load")
+    parts = [
+        f"profile {first['profile']} ({sized} grid)",
+        *dict.fromkeys(_described_grid(cost) for cost in costs),
+        first["precision"],
+        first["machine"],
+        f"{first['threads']} thread{'' if first['threads'] == 1 else 's'}",
+        *([] if load is None else [f"load before timing {load}"]),
+    ]
+    return "; ".join(parts)
+
+
+def _described_grid(cost: Mapping[str, Any]) -> str:
+    grid, family = cost["grid"], cost["name"].partition("@")[0]
+    low, high = grid["point_cloud_range"][:3], grid["point_cloud_range"][3:]
+    sides = [f"{axis} {a:g} to {b:g}" for axis, a, b in zip("xyz", low, high, strict=True)]
+    voxels = " x ".join(f"{size:g}" for size in grid["voxel_size"])
+    read = f"voxels {voxels} m" if voxels else f"{grid['num_points']} points"
+    return f"{family}: {', '.join(sides)} m, {read}"
+
+
+def _row(cost: Mapping[str, Any]) -> dict[str, Any]:
     params, flops = cost["params"] / MEGA, cost["flops_paper"] / GIGA
-    published = PUBLISHED.get(cost["name"], (None, None))
+    published = (None, None) if cost["reduced"] else PUBLISHED.get(cost["name"], (None, None))
     time, memory = cost["latency_ms"], cost["peak_memory_mb"]
+    mark = f" {NOISY_MARK}" if _noisy(cost) else ""
     return {
         "model": cost["name"],
         "params (M)": f"{params:.3f}",
@@ -95,7 +188,7 @@ def _row(cost: dict[str, Any]) -> dict[str, Any]:
         "printed (G)": _beside(flops, published[1]),
         "GMACs, all layers": f"{cost['flops_full'] / GIGA:.3f}",
         "activations (M)": f"{cost['activations'] / MEGA:.1f}",
-        "latency (ms)": time and f"{time['median']:.1f} (iqr {time['iqr']:.1f})",
+        "latency (ms)": time and f"{time['median']:.1f} (iqr {time['iqr']:.1f}){mark}",
         "peak memory (MB)": memory and f"{memory:.0f} ({cost['peak_memory_of']})",
         "energy (J a frame)": cost["energy_j"] and f"{cost['energy_j']:.2f}",
     }
@@ -104,6 +197,18 @@ def _row(cost: dict[str, Any]) -> dict[str, Any]:
 def _beside(measured: float, published: float | None) -> str | None:
     """A published figure and the measured one's deviation from it."""
     return None if published is None else f"{published} ({100 * (measured / published - 1):+.1f} %)"
+
+
+def _students(named: str) -> list[tuple[Family, float]]:
+    """Each student once, in the order in which they are named."""
+    parsed = [
+        found
+        for name in named.split(",")
+        for found in (_paper_students() if name.strip() == ALL else [parse_student(name.strip())])
+    ]
+    return list(
+        {student_name(family.name, ratio): (family, ratio) for family, ratio in parsed}.values()
+    )
 
 
 def _paper_students() -> list[tuple[Family, float]]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmark.config.budget import Budget
 from benchmark.files import without_collection, write_atomically
 from benchmark.leaderboard import external, published
+from benchmark.leaderboard.budget import within
 from benchmark.leaderboard.formats import to_csv, to_json, to_latex
 from benchmark.leaderboard.markdown import Page
 from benchmark.leaderboard.tables import Table, make_tables
@@ -23,6 +25,7 @@ __all__ = [
     "Table",
     "make_tables",
     "pages",
+    "show_within",
     "to_csv",
     "to_json",
     "to_latex",
@@ -51,6 +54,16 @@ def write(folder: Path, records: Sequence[Record]) -> str:
         write_atomically(path, text.encode())
     written = ResultsFolder(folder).leaderboard("md")
     return f"{page.headline}\n\nDetails: {written}, and beside it .csv .tex .json"
+
+
+def show_within(folder: Path, records: Sequence[Record], budget: Budget) -> str:
+    """The headline tables of the students that keep to a budget, in Markdown; nothing is written.
+
+    Tables without such a student, and limits that no measured figure answers, are said in words.
+    """
+    kept, told = within(make_tables(records), budget)
+    page = Page(f"{folder.resolve().name}: {budget}", kept, [], published.read())
+    return "\n\n".join([*([page.headline] if kept else []), *told])
 
 
 def pages(folder: Path, records: Sequence[Record]) -> tuple[Page, dict[Path, str]]:

@@ -18,7 +18,7 @@ HEADLINE_METRICS = {"bev": "BEV", "3d": "3D"}
 MODERATE = 1
 """Index of the difficulty used for means."""
 
-Place = Literal["headline", "paper", "overview", "costs", "axis"]
+Place = Literal["headline", "paper", "overview", "narrow", "costs", "axis"]
 Kind = Literal["text", "seeds", "number", "interval", "rank", "percent", "spread"]
 
 
@@ -29,8 +29,8 @@ class Column:
     Attributes:
         name: its name wherever it is shown.
         shown: ``headline``, the first table of a leaderboard; ``paper``, LaTeX; ``overview`` and
-            ``costs``, the page's views, and the costs of a leaderboard; ``axis``, plots of
-            accuracy against it.
+            ``costs``, the page's views, and the costs of a leaderboard; ``narrow``, the overview
+            on a narrow screen; ``axis``, plots of accuracy against it.
         kind: how it reads. Further keys of a row belong to it: an ``interval`` or ``rank`` has
             KEY low and KEY high, a ``spread`` KEY iqr, ``seeds`` has "of seeds".
         digits: decimals.
@@ -39,6 +39,7 @@ class Column:
             seeds. None if rows get it another way.
         iqr: the interquartile range of a ``spread``.
         one_machine: whether it is meaningless over cells of several machines.
+        optional: whether tables of costs in which no row has it leave it out.
         metric: the metric that it is about, if any.
     """
 
@@ -50,6 +51,7 @@ class Column:
     figure: Callable[[Record], float] | None = None
     iqr: Callable[[Record], float] | None = None
     one_machine: bool = False
+    optional: bool = False
     metric: str = ""
 
     @property
@@ -89,16 +91,17 @@ def _shown(text: str) -> frozenset[Any]:
 
 _NAMES = _shown("headline paper overview costs")
 _SCORES = _shown("headline paper overview")
+_ALWAYS = _SCORES | _shown("narrow")
 
 COLUMNS: tuple[Column, ...] = (
     Column("student", _NAMES),
-    Column("method", _NAMES),
+    Column("method", _NAMES | _shown("narrow")),
     Column("seeds", _NAMES, "seeds"),
-    Column("BEV mAP", _SCORES, "number", 2, metric="BEV"),
-    Column("BEV gain", _SCORES, "interval", 2, metric="BEV"),
-    Column("3D mAP", _SCORES, "number", 2, metric="3D"),
-    Column("3D gain", _SCORES, "interval", 2, metric="3D"),
-    Column("verdict", _shown("headline overview"), unit="3D"),
+    Column("BEV mAP", _ALWAYS, "number", 2, metric="BEV"),
+    Column("BEV gain", _ALWAYS, "interval", 2, metric="BEV"),
+    Column("3D mAP", _ALWAYS, "number", 2, metric="3D"),
+    Column("3D gain", _ALWAYS, "interval", 2, metric="3D"),
+    Column("verdict", _shown("headline overview narrow"), unit="3D"),
     Column("rank", _SCORES, "rank", unit="3D"),
     Column("params", _shown("headline paper costs axis"), "number", 3, "M",
            _cost("params", unit=MEGA)),
@@ -108,6 +111,10 @@ COLUMNS: tuple[Column, ...] = (
     Column("activations", _shown("costs"), "number", 1, "M", _cost("activations", unit=MEGA)),
     Column("latency", _shown("headline costs axis"), "spread", 1, "ms",
            _cost("latency_ms", "median"), _cost("latency_ms", "iqr"), one_machine=True),
+    Column("threads", _shown("costs"), "number", 0, figure=_cost("latency_ms", "threads"),
+           one_machine=True, optional=True),
+    Column("load", _shown("costs"), "number", 1, figure=_cost("latency_ms", "load"),
+           one_machine=True, optional=True),
     Column("peak memory", _shown("costs"), "number", 0, "MB", _cost("peak_memory_mb"),
            one_machine=True),
     Column("extra training params", _shown("costs"), "number", 0,

@@ -25,6 +25,7 @@ from benchmark.leaderboard.columns import (
     columns,
 )
 from benchmark.leaderboard.tables import Table
+from benchmark.records.spread import NOISY, NOISY_MARK, says_little
 
 FEW_SEEDS = 5
 """With fewer seeds a table claims nothing."""
@@ -40,7 +41,8 @@ of methods less those distinguishably worse. "2 of 3" seeds: the others are miss
 and the row has no rank. † marks hyper-parameters without a LiDAR source (extrapolated), \\* an AP
 bounded by too few valid objects (fewer than {ENOUGH_OBJECTS}), which is left out of means.
 Parameters, GFLOPs (dense layers, as the paper counts) and latency (median from points to boxes,
-batch 1, on the machine named) are of the student as deployed."""
+batch 1, on the machine named; "iqr" is its interquartile range) are of the student as deployed.
+{NOISY_MARK} marks a latency that says little: its range is more than {100 * NOISY:.0f} % of it."""
 
 
 MARKUP = re.compile(r"[\\|*`]|](?=[(\[:])")
@@ -133,6 +135,7 @@ def _shown(column: Column, row: Mapping[str, Any]) -> str:
     text = f"{100 * value if column.kind == 'percent' else value:.{column.digits}f}"
     if column.kind == "spread" and not math.isnan(iqr := row[f"{column.key} iqr"]):
         text += f" (iqr {iqr:.{column.digits}f})"
+        text += f" {NOISY_MARK}" if says_little(value, iqr) else ""
     return text
 
 
@@ -155,7 +158,8 @@ def _details(place: int, table: Table, printed: pd.DataFrame) -> list[str]:
 
 COSTS = """\
 Of the student as deployed: parameters, GFLOPs, GMACs (all layers), activations, latency with
-interquartile range, peak memory of weights and forward pass. Of training: parameters that the
+interquartile range, PyTorch's threads and the system's load before it was measured (where records
+hold them), peak memory of weights and forward pass. Of training: parameters that the
 method adds and that are dropped afterwards; seconds the cell would have taken alone, and its share
 as run in lockstep; KD share: the part of the time alone that goes into the method's own loss and
 its gradient. – means not measured."""
@@ -176,8 +180,16 @@ def _ap_row(row: Mapping[str, Any], label: str) -> dict[str, str]:
 
 
 def _cost_rows(table: Table) -> list[dict[str, str]]:
-    """Costs, and the machine if there are several."""
-    rows = as_text(table, "costs")
+    """Costs that any row has or must show, and the machine where there are several."""
+    absent = {
+        column.key
+        for column in columns("costs")
+        if column.optional and all(math.isnan(row[column.key]) for row in table.rows)
+    }
+    rows = [
+        {name: text for name, text in shown.items() if name not in absent}
+        for shown in as_text(table, "costs")
+    ]
     if len(table.machines) > 1:
         for shown, row in zip(rows, table.rows, strict=True):
             shown["machine"] = row["machine"]

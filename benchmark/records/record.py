@@ -29,11 +29,22 @@ class ProfileSummary(TypedDict):
     recipe: dict[str, Any]
 
 
-class Latency(TypedDict):
+class Timing(TypedDict):
     """Milliseconds from the points of one frame to its boxes."""
 
     median: float
     iqr: float
+
+
+class Latency(Timing, total=False):
+    """A timing and what it depends on; absent from records made before these were kept.
+
+    ``threads``: of PyTorch; ``load``: the system's average of the last minute before the
+    measurement, None where it keeps none.
+    """
+
+    threads: int
+    load: float | None
 
 
 class Cost(TypedDict):

@@ -35,6 +35,7 @@ from benchmark.leaderboard.markdown import external_text
 from benchmark.leaderboard.tables import TEACHER
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.record import Record
+from benchmark.records.spread import NOISY, NOISY_MARK
 from benchmark.records.store import NONE
 from benchmark.report import plots
 from benchmark.report.cell import reproduction
@@ -57,9 +58,10 @@ def make_content(folder: Path, records: Iterable[Record]) -> Content:
     """All that the page shows.
 
     Returns:
-        ``title``; ``columns``, those of the tables; ``sections``, one for each leaderboard table,
-        with its rows; ``external``, results of other code; ``cells``, the provenance of each
-        record; ``frames``, the shown frames by data set and name.
+        ``title``; ``columns``, those of the tables; ``noisy``, which spreads are marked;
+        ``methods``, whose order gives colours; ``captions`` of the plots of costs; ``sections``,
+        one for each leaderboard table, with its rows; ``external``, results of other code;
+        ``cells``, the provenance of each record; ``frames``, the shown frames by data set and name.
 
     Raises:
         ViewError: a file of views is malformed.
@@ -70,6 +72,9 @@ def make_content(folder: Path, records: Iterable[Record]) -> Content:
     return {
         "title": folder.resolve().name,
         "columns": [_column(column) for column in COLUMNS],
+        "noisy": {"share": NOISY, "mark": NOISY_MARK},
+        "methods": _methods(sections),
+        "captions": {"marks": plots.MARKS, "ranges": plots.RANGES},
         "sections": sections,
         "external": [_external(stored) for stored in external.read_all(folder)],
         "cells": {cell: _provenance(found[cell], found) for cell in sorted(found)},
@@ -138,6 +143,12 @@ def _external(stored: Mapping[str, Any]) -> dict[str, Any]:
     return {"url": row["url"], "shown": external_text(row)}
 
 
+def _methods(sections: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The methods of all tables in one order, in which page and plots give colours."""
+    rows = (row for section in sections for row in section["rows"])
+    return sorted({row["method"] for row in rows if row["role"] == "method"})
+
+
 def _column(column: Column) -> dict[str, Any]:
     """What the page needs of a column."""
     return {
@@ -145,6 +156,7 @@ def _column(column: Column) -> dict[str, Any]:
         "kind": column.kind,
         "digits": column.digits,
         "metric": column.metric,
+        "optional": column.optional,
         "shown": sorted(column.shown),
     }
 

@@ -49,6 +49,9 @@ const interval = (row, metric) => {
   const [low, high] = [row.figures[`${metric} gain low`], row.figures[`${metric} gain high`]];
   return isNumber(low) ? `[${signed(low, 2)}, ${signed(high, 2)}]` : "";
 };
+// A name that may be broken after its joints, and within words that no narrow column holds.
+const breakable = (text) =>
+  text.split(/(?<=[:_=(,/])/).flatMap((word) => word.match(/.{1,12}/gsu)).flatMap((part, i) => (i ? [el("wbr"), part] : [part]));
 const nameOf = (row) => (row.role === "teacher" ? "teacher" : row.method);
 const titleOf = (row) => (row.role === "teacher" ? `${row.student} (teacher)` : `${row.method} on ${row.student}`);
 const students = () => [...new Set(section().rows.filter((r) => r.role !== "teacher").map((r) => r.student))];

@@ -31,17 +31,28 @@ function logTicks(low, high) {
   for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++) {
     for (const m of [1, 2, 5]) found.push(Number((m * 10 ** power).toPrecision(6)));
   }
-  return found.filter((t) => t >= low && t <= high);
+  const inside = found.filter((t) => t >= low && t <= high);
+  return inside.length < 3 ? ticks(low, high, 5) : inside;
 }
 
-// Slot of a compared row: 0 for the teacher, "none" grey, then six colours; dashes beyond them.
+// Colour and form of a row's mark, from its method's place among all methods of the page: a method
+// looks the same in every table, and in the plots for papers. A dash for each student.
 function slot(row) {
-  if (row.role === "teacher") return { color: 0, dash: 1 };
-  if (row.role === "none") return { color: "none", dash: students().indexOf(row.student) % 3 };
-  const methods = [...state.compared].map((id) => section().rows[id]).filter((r) => r.role === "method");
-  const index = Math.max(0, methods.indexOf(row));
-  return { color: 1 + (index % 6), dash: Math.floor(index / 6) % 3 };
+  const dash = Math.max(0, students().indexOf(row.student)) % 3;
+  if (row.role === "teacher") return { color: 0, dash: 1, form: "diamond" };
+  if (row.role === "none") return { color: "none", dash, form: "circle" };
+  const index = content.methods.indexOf(row.method);
+  return { color: 1 + (index % 6), dash, form: FORMS[Math.floor(index / 6) % FORMS.length] };
 }
+
+const FORMS = ["circle", "square", "up", "down", "plus"];
+const PATHS = {
+  diamond: (d) => `M0 ${-d}L${d} 0L0 ${d}L${-d} 0Z`,
+  square: (d) => `M${-0.8 * d} ${-0.8 * d}H${0.8 * d}V${0.8 * d}H${-0.8 * d}Z`,
+  up: (d) => `M0 ${-d}L${d} ${0.8 * d}H${-d}Z`,
+  down: (d) => `M0 ${d}L${d} ${-0.8 * d}H${-d}Z`,
+  plus: (d) => `M${-0.35 * d} ${-d}h${0.7 * d}v${0.65 * d}h${0.65 * d}v${0.7 * d}h${-0.65 * d}v${0.65 * d}h${-0.7 * d}v${-0.65 * d}h${-0.65 * d}v${-0.7 * d}h${0.65 * d}Z`,
+};
 
 function markClass(row, compared = state.compared.has(row.id)) {
   if (!compared) return "mark";
@@ -50,10 +61,8 @@ function markClass(row, compared = state.compared.has(row.id)) {
 }
 
 function shape(row, x, y, r = 5) {
-  if (row.role === "teacher") {
-    const d = r * 1.25;
-    return svg("path", { class: "shape filled", d: `M${x} ${y - d}L${x + d} ${y}L${x} ${y + d}L${x - d} ${y}Z` });
-  }
+  const { form } = slot(row);
+  if (form !== "circle") return svg("path", { class: "shape filled", d: PATHS[form](1.2 * r), transform: `translate(${x} ${y})` });
   return svg("circle", { class: `shape ${row.role === "none" ? "hollow" : "filled"}`, cx: x, cy: y, r });
 }
 
@@ -77,70 +86,124 @@ function drawCost() {
     toggles("Cost", COSTS.map((column) => column.key), state.cost, (v) => { state.cost = v; drawCost(); }),
     toggles("Accuracy", ["3D", "BEV"], state.costMetric, (v) => { state.costMetric = v; drawCost(); }),
   );
-  const [xKey, metric] = [state.cost, state.costMetric];
-  const points = section()
-    .rows.map((row) => ({ row, cost: row.figures[xKey], map: row.figures[`${metric} mAP`], error: halfWidth(row, metric) }))
-    .filter((p) => isNumber(p.cost) && p.cost > 0 && isNumber(p.map));
+  const [column, metric] = [COSTS.find((c) => c.key === state.cost), state.costMetric];
+  const points = costPoints(column, metric);
   if (!points.length) {
     figure.replaceChildren(el("p", { class: "note" }, "No row has both a mAP and this cost."));
     return;
   }
   const width = widthOf(figure);
-  const height = width < 560 ? 330 : 400;
-  const box = { left: 46, right: width - (width < 560 ? 12 : 150), top: 28, bottom: height - 46 };
-  const costs = points.map((p) => p.cost);
-  const x = logarithmic([Math.min(...costs) / 1.35, Math.max(...costs) * 1.35], [box.left, box.right]);
+  const height = width < 560 ? 350 : 420;
+  const box = { left: 46, right: width - (width < 560 ? 12 : 150), top: 62, bottom: height - 46 };
+  const x = costScale(points, box);
   const low = Math.min(...points.map((p) => p.map - p.error));
   const high = Math.max(...points.map((p) => p.map + p.error));
-  const pad = Math.max(0.06 * (high - low), 0.25);
-  const y = linear([Math.max(0, low - pad), high + pad], [box.bottom, box.top]);
-  dodge(points, x, box);
-  const front = section().fronts[xKey][metric].map((id) => points.find((p) => p.row.id === id)).filter(Boolean);
-  const steps = front.map((p, i) => (i ? `H${p.x}V${y(p.map)}` : `M${p.x} ${y(p.map)}`)).join("");
-  const named = points.filter((p) => state.compared.has(p.row.id));
-  const title = `${metric} mAP against ${xKey} of ${points.length} rows`;
+  const pad = Math.max(0.08 * (high - low), 0.25);
+  const y = linear([Math.max(0, low - 1.5 * pad), high + pad], [box.bottom, box.top]);
+  const front = section().fronts[column.key][metric].map((id) => points.find((p) => p.row.id === id)).filter(Boolean);
+  const steps = front.map((p, i) => (i ? `H${p.at}V${y(p.map)}` : `M${p.at} ${y(p.map)}`)).join("");
+  const beside = width < 560 ? [] : points.filter((p) => state.compared.has(p.row.id));
+  const title = `${metric} mAP against ${column.key} of ${points.length} rows`;
   figure.replaceChildren(
     svg(
       "svg",
       { viewBox: `0 0 ${width} ${height}`, height, role: "group", "aria-label": `${title}. The Results table holds the same figures.` },
       axes(width, height, box, x, logTicks(...x.domain), y, ticks(...y.domain, 6)),
       svg("text", { x: box.left - 38, y: 12 }, `${metric} mAP (%)`),
-      svg("text", { x: box.right, y: height - 8, "text-anchor": "end" }, `${xKey}, logarithmic`),
+      svg("text", { x: box.right, y: height - 8, "text-anchor": "end" }, `${column.key}, logarithmic`),
+      studentLines(points, x, box, column, width),
       svg("path", { class: "front", d: steps }),
-      points.map((p) => point(p, y, metric, xKey, figure)),
-      width < 560 ? null : labels(named, y, box),
+      points.map((p) => point(p, y, metric, column, figure)),
+      nearLabels(points.filter((p) => !beside.includes(p)), points, front, y, box),
+      labels(beside, y, box),
     ),
+    ...(width < 560 ? [costLegend(points)] : []),
     el(
       "figcaption",
       null,
       badge(),
-      " Diamond: teacher; ring: student alone; dot: distilled student. Bars: half-width of the gain’s 95 % interval, where seeds allow one. Dotted: the Pareto front. Points of equal cost are set side by side. Colours are those chosen under Compare runs.",
+      ` ${content.captions.marks} ${column.kind === "spread" ? content.captions.ranges : ""} Colours are those of the runs chosen under Compare runs; the others are grey.`,
     ),
   );
+}
+
+// The rows that have both figures, from the cheapest up; rows of equal cost by name: no slope to misread.
+function costPoints(column, metric) {
+  return section()
+    .rows.map((row) => ({ row, cost: row.figures[column.key], iqr: row.figures[`${column.key} iqr`] || 0, map: row.figures[`${metric} mAP`], error: halfWidth(row, metric) }))
+    .filter((p) => isNumber(p.cost) && p.cost > 0 && isNumber(p.map))
+    .sort((a, b) => a.cost - b.cost || nameOf(a.row).localeCompare(nameOf(b.row)));
 }
 
 const halfWidth = (row, metric) => {
   const [low, high] = [row.figures[`${metric} gain low`], row.figures[`${metric} gain high`]];
   return isNumber(low) ? (high - low) / 2 : 0;
 };
+// Half of the interquartile range on each side of a cost.
+const rangeEnds = (p) => [Math.max(p.cost - p.iqr / 2, p.cost / 10), p.cost + p.iqr / 2];
 
-// Rows of one student cost the same: set them side by side, a few pixels apart.
-function dodge(points, x, box) {
-  const groups = new Map();
-  for (const p of points) {
-    const place = Math.round(x(p.cost) / 3);
-    groups.set(place, [...(groups.get(place) || []), p]);
-  }
-  for (const group of groups.values()) {
-    group.sort((a, b) => nameOf(a.row).localeCompare(nameOf(b.row))); // by name: no slope to misread
-    const gap = Math.min(13, (0.22 * (box.right - box.left)) / group.length);
-    group.forEach((p, i) => (p.x = Number((x(p.cost) + (i - (group.length - 1) / 2) * gap).toFixed(1))));
-  }
+// The axis, with room for marks at its ends. Sets where each cost is (at) and its mark (x).
+function costScale(points, box) {
+  const across = box.right - box.left;
+  const gap = Math.min(13, (0.6 * across) / points.length);
+  const most = Math.max(...points.map((p) => points.filter((other) => other.cost === p.cost).length));
+  const room = Math.min(24 + (most * gap) / 2, 0.38 * across);
+  const ends = points.flatMap(rangeEnds);
+  let [low, high] = [Math.min(...ends), Math.max(...ends)];
+  if (high / low < 1.1) [low, high] = [low / 1.6, high * 1.6];
+  const factor = Math.exp((room * Math.log(high / low)) / (across - 2 * room));
+  const x = logarithmic([low / factor, high * factor], [box.left, box.right]);
+  points.forEach((p) => (p.at = Number(x(p.cost).toFixed(1))));
+  sideBySide(points.map((p) => p.at), points.map(() => gap)).forEach((place, i) => (points[i].x = Number(place.toFixed(1))));
+  return x;
 }
 
-function point(p, y, metric, xKey, figure) {
+// Centres of things of these widths, moved as little as sets them side by side.
+function sideBySide(places, widths) {
+  const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
+  const starts = widths.map(() => 0);
+  for (let i = 1; i < widths.length; i++) starts[i] = starts[i - 1] + (widths[i - 1] + widths[i]) / 2;
+  const blocks = []; // of things that touch, where their first would be
+  places.forEach((place, i) => {
+    blocks.push([place - starts[i]]);
+    while (blocks.length > 1 && mean(blocks.at(-2)) > mean(blocks.at(-1))) blocks.splice(-2, 2, blocks.slice(-2).flat());
+  });
+  return blocks.flatMap((block) => block.map(() => mean(block))).map((first, i) => first + starts[i]);
+}
+
+// A vertical line at each student's cost, its name above, and its interquartile range at the bottom.
+function studentLines(points, x, box, column, width) {
+  const found = points.filter((p, i) => points.findIndex((q) => q.row.student === p.row.student && q.cost === p.cost) === i);
+  const names = found.map((p) => p.row.student + (saysLittle(p.row, column.key) ? ` ${content.noisy.mark}` : ""));
+  const widths = names.map((name) => 6.5 * name.length + 10);
+  const rows = widths.reduce((a, b) => a + b, 0) > width ? 2 : 1;
+  const places = [];
+  for (let row = 0; row < rows; row++) {
+    const mine = found.map((_, i) => i).filter((i) => i % rows === row);
+    const set = sideBySide(mine.map((i) => found[i].at), mine.map((i) => widths[i]));
+    mine.forEach((i, k) => (places[i] = { x: Math.min(Math.max(set[k], widths[i] / 2), width - widths[i] / 2), y: box.top - 14 - 15 * row }));
+  }
+  return found.map((p, i) => [
+    svg("path", { class: "student", d: `M${p.at} ${box.bottom}V${box.top}L${places[i].x} ${places[i].y + 4}` }),
+    svg("text", { class: "halo", x: places[i].x, y: places[i].y, "text-anchor": "middle" }, names[i]),
+    p.iqr ? range(...rangeEnds(p).map(x), box.bottom - 8 - 9 * (i % 2)) : null,
+  ]);
+}
+
+const range = (from, to, y) =>
+  svg("path", { class: "range", d: `M${from.toFixed(1)} ${y - 3}v6m0 -3H${to.toFixed(1)}m0 -3v6` });
+
+// A row's cost in words, with its range and what it depends on.
+function costText(row, column) {
+  const text = `${fixed(row.figures[column.key], column.digits)}${rangeOf(row, column) ? ` (${rangeOf(row, column)})` : ""}`;
+  if (column.kind !== "spread" || !isNumber(row.figures.threads)) return text;
+  const load = isNumber(row.figures.load) ? `, load ${fixed(row.figures.load, 1)}` : "";
+  return `${text}, ${many(row.figures.threads, "thread")}${load}`;
+}
+
+function point(p, y, metric, column, figure) {
   const gainText = p.row.role === "method" ? `gain ${signed(p.row.figures[`${metric} gain`], 2)} ${interval(p.row, metric)}` : "";
-  const lines = [`${metric} mAP ${fixed(p.map, 2)}`, gainText, `${xKey} ${fixed(p.cost, 3)}`, `seeds ${p.row.seeds}`, p.row.verdict].filter(Boolean);
+  const lines = [`${metric} mAP ${fixed(p.map, 2)}`, gainText, `${column.key} ${costText(p.row, column)}`, `seeds ${p.row.seeds}`, p.row.verdict].filter(Boolean);
   const show = () => tip(figure, p.x, y(p.map), titleOf(p.row), lines);
   const hide = () => figure.querySelector(".tip")?.remove();
   const open = () => openDetails(p.row);
@@ -161,9 +224,55 @@ function point(p, y, metric, xKey, figure) {
         if (event.key === "Escape") hide();
       },
     },
+    p.at === p.x ? null : svg("line", { class: "leader", x1: p.at, x2: p.x, y1: y(p.map), y2: y(p.map) }),
     p.error ? svg("line", { class: "error", x1: p.x, x2: p.x, y1: y(p.map - p.error), y2: y(p.map + p.error) }) : null,
     svg("circle", { class: "ring", cx: p.x, cy: y(p.map), r: 11 }),
     shape(p.row, p.x, y(p.map)),
+  );
+}
+
+// Short names beside marks, where they hide no other mark, bar or name.
+function nearLabels(points, all, front, y, box) {
+  const taken = all.flatMap((p) => [
+    { left: p.x - 7, right: p.x + 7, top: y(p.map) - 7, bottom: y(p.map) + 7 },
+    { left: p.x - 2, right: p.x + 2, top: y(p.map + p.error), bottom: y(p.map - p.error) },
+    { left: Math.min(p.at, p.x), right: Math.max(p.at, p.x), top: y(p.map) - 1, bottom: y(p.map) + 1 },
+    { left: p.at - 1, right: p.at + 1, top: box.top, bottom: box.bottom },
+  ]);
+  front.slice(1).forEach((p, i) => taken.push({ left: front[i].at, right: p.at, top: y(front[i].map) - 1, bottom: y(front[i].map) + 1 }));
+  const free = (a) =>
+    a.left >= box.left && a.right <= box.right && !taken.some((b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom);
+  const first = [...points].sort((a, b) => state.compared.has(b.row.id) - state.compared.has(a.row.id));
+  return first.map((p) => {
+    const text = shortened(p.row, 18);
+    const wide = 6.3 * text.length;
+    const around = [
+      { x: p.x + 9, y: y(p.map) + 4, anchor: "start", left: p.x + 9 },
+      { x: p.x - 9, y: y(p.map) + 4, anchor: "end", left: p.x - 9 - wide },
+      ...[y(p.map + p.error) - (p.error ? 4 : 10), y(p.map - p.error) + (p.error ? 12 : 18)].flatMap((base) => [
+        { x: p.x, y: base, anchor: "middle", left: p.x - wide / 2 },
+        { x: p.x - 3, y: base, anchor: "start", left: p.x - 3 },
+        { x: p.x + 3, y: base, anchor: "end", left: p.x + 3 - wide },
+      ]),
+    ].map((place) => ({ ...place, right: place.left + wide, top: place.y - 10, bottom: place.y + 2 }));
+    const place = around.find(free);
+    if (!place) return null;
+    taken.push(place);
+    return svg("text", { class: "near small", x: place.x, y: place.y, "text-anchor": place.anchor, "aria-hidden": "true" }, text);
+  });
+}
+
+// Names the marks where there is no room for names beside them.
+function costLegend(points) {
+  const rows = points.map((p) => p.row);
+  const chosen = rows.filter((row, i) => state.compared.has(row.id) && rows.findIndex((other) => other.method === row.method) === i);
+  const others = rows.some((row) => !state.compared.has(row.id));
+  const key = (mark, text) => el("span", { class: "key" }, svg("svg", { viewBox: "0 0 26 14", "aria-hidden": "true" }, mark), el("span", null, text));
+  return el(
+    "div",
+    { class: "legend" },
+    chosen.map((row) => key(svg("g", { class: markClass(row) }, shape(row, 13, 7)), breakable(nameOf(row)))),
+    others ? key(svg("g", { class: "mark" }, svg("circle", { class: "filled", cx: 13, cy: 7, r: 5 })), "grey: not chosen under Compare runs") : null,
   );
 }
 
@@ -221,8 +330,8 @@ function chip(row) {
   return el(
     "button",
     { type: "button", class: "chip", "aria-pressed": String(on), "data-row": row.id, onclick: toggle },
-    svg("svg", { viewBox: "0 0 26 12", "aria-hidden": "true", class: markClass(row) }, svg("path", { class: "curve", d: "M1 6H25" })),
-    nameOf(row),
+    svg("svg", { viewBox: "0 0 26 12", "aria-hidden": "true", class: markClass(row) }, svg("path", { class: "curve", d: "M1 6H25" }), shape(row, 13, 6, 4)),
+    el("span", null, breakable(nameOf(row))),
   );
 }
 
@@ -268,7 +377,7 @@ function drawCurves() {
           "g",
           { class: markClass(row) },
           svg("path", { class: "curve", d: values.map((v, i) => `${i ? "L" : "M"}${x(i + 1).toFixed(1)} ${y(v).toFixed(1)}`).join("") }),
-          values.length > 30 ? null : values.map((v, i) => svg("circle", { class: "filled", cx: x(i + 1), cy: y(v), r: 2.6 })),
+          values.map((v, i) => (i % Math.max(1, Math.ceil(values.length / 12)) ? null : shape(row, x(i + 1), y(v), 2.8))),
         ),
       ),
     ),

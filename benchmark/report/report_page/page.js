@@ -121,6 +121,7 @@ function redrawOnResize() {
   addEventListener("resize", () => {
     if (window.innerWidth === width) return;
     width = window.innerWidth;
+    markEdge();
     drawComparison();
   });
 }
@@ -136,6 +137,7 @@ function drawMeasured() {
 }
 
 setUpTheme();
+byId("table").addEventListener("scroll", markEdge, { passive: true });
 drawNotices();
 drawMeasured();
 drawExternal();

@@ -10,7 +10,7 @@ const KINDS = {
     number: true,
     show: (row) => [
       fixed(row.figures[column.key], column.digits),
-      bracket(isNumber(row.figures[`${column.key} iqr`]) ? `iqr ${fixed(row.figures[`${column.key} iqr`], column.digits)}` : ""),
+      bracket(rangeOf(row, column)),
     ],
   }),
   interval: (column) => ({
@@ -26,6 +26,13 @@ const KINDS = {
     },
   }),
 };
+// The interquartile range of a figure, and the mark of one that says little.
+function rangeOf(row, column) {
+  const iqr = row.figures[`${column.key} iqr`];
+  if (!isNumber(iqr)) return "";
+  return `iqr ${fixed(iqr, column.digits)}${saysLittle(row, column.key) ? ` ${content.noisy.mark}` : ""}`;
+}
+const saysLittle = (row, key) => row.figures[`${key} iqr`] > content.noisy.share * row.figures[key];
 const percent = (value) => (isNumber(value) ? 100 * value : value);
 const bracket = (text) => [" ", el("span", { class: "interval" }, text)];
 const titled = (text) => text[0].toUpperCase() + text.slice(1);
@@ -45,7 +52,7 @@ const NAMED = {
     head: true,
     value: nameOf,
     show: (row) => [
-      el("button", { type: "button", class: "open", onclick: () => openDetails(row) }, nameOf(row)),
+      el("button", { type: "button", class: "open", onclick: () => openDetails(row) }, breakable(nameOf(row))),
       row.extrapolated ? " †" : null,
       el("small", { class: "narrow" }, row.student), // where there is no room for its column
     ],
@@ -59,12 +66,19 @@ const NAMED = {
     show: (row) => el("span", { class: row.outcome }, { better: "▲ ", worse: "▼ " }[row.outcome] || "", row.verdict),
   },
 };
-const FOREST = { key: "forest", label: "", sortless: true, class: "glyph", show: (row) => forest(row, state.metric) };
+const FOREST = { key: "forest", label: "", sortless: true, class: "glyph wide", show: (row) => forest(row, state.metric) };
+
+const measured = (column) => !column.optional || section().rows.some((row) => isNumber(row.figures[column.key]));
+const narrowed = (column, shown) => (shown.includes("narrow") ? column : { ...column, class: `${classOf(column)} wide` });
+const classOf = (column) => column.class || (column.number ? "number" : "");
 
 const shownIn = (place) =>
   content.columns
-    .filter((column) => column.shown.includes(place) && (!column.metric || column.metric === state.metric))
-    .flatMap((column) => [NAMED[column.key] || figure(column), ...(column.kind === "interval" ? [FOREST] : [])])
+    .filter((column) => column.shown.includes(place) && (!column.metric || column.metric === state.metric) && measured(column))
+    .flatMap((column) => {
+      const one = NAMED[column.key] || figure(column);
+      return [place === "overview" ? narrowed(one, column.shown) : one, ...(column.kind === "interval" ? [FOREST] : [])];
+    })
     .sort((a, b) => Boolean(b.head) - Boolean(a.head)); // the method comes first
 
 const perClass = () =>
@@ -134,7 +148,7 @@ function header(column) {
   const arrow = el("span", { class: "arrow", "aria-hidden": "true" }, active ? (state.sort.descending ? "▼" : "▲") : "");
   return el(
     "th",
-    { scope: "col", class: column.class || (column.number ? "number" : null), "aria-sort": order },
+    { scope: "col", class: classOf(column) || null, "aria-sort": order },
     column.sortless
       ? null
       : el("button", { type: "button", class: "sort", "data-key": column.key, onclick: sort }, column.label, arrow),
@@ -155,7 +169,7 @@ function drawTable() {
   byId("table").replaceChildren(
     el(
       "table",
-      null,
+      { class: state.columns.toLowerCase().replace(" ", "-") },
       el("caption", null, el("div", null, `${section().family} on ${section().data.name} `, badge())),
       el("thead", null, over, el("tr", null, columns.map(header))),
       el(
@@ -168,7 +182,7 @@ function drawTable() {
             columns.map((column) =>
               el(
                 column.head ? "th" : "td",
-                { scope: column.head ? "row" : null, class: column.class || (column.number ? "number" : null) },
+                { scope: column.head ? "row" : null, class: classOf(column) || null },
                 column.show(row),
               ),
             ),
@@ -177,13 +191,27 @@ function drawTable() {
       ),
     ),
   );
+  markEdge();
   byId("shown").textContent = `${rows.length} of ${section().rows.length} rows`;
   const bounded = section().rows.some((row) => row.details && CLASSES.some((c) => row.details[c].bounded.includes(true)));
   byId("table-note").textContent = [
     state.columns === "Costs" ? "Costs are of the student as deployed; training seconds are means over seeds." : "",
+    state.columns === "Costs" && noisyColumns().length
+      ? `${content.noisy.mark} says little: the interquartile range (iqr) is more than ${100 * content.noisy.share} % of the median.`
+      : "",
     section().rows.some((row) => row.extrapolated) ? "† hyper-parameters without a LiDAR source (extrapolated)." : "",
     bounded && state.columns === "Per class" ? "* bounded: fewer than 41 valid objects." : "",
   ].filter(Boolean).join(" ");
+  byId("table-note").append(el("span", { class: "narrow" }, "A method’s name opens its rank, seeds, costs and records."));
+}
+
+const noisyColumns = () =>
+  content.columns.filter((column) => column.kind === "spread" && section().rows.some((row) => saysLittle(row, column.key)));
+
+// Shows at the table's right edge whether there is more of it.
+function markEdge() {
+  const { scrollWidth, clientWidth, scrollLeft } = byId("table");
+  byId("table-edge").classList.toggle("more", scrollWidth - clientWidth - scrollLeft > 1);
 }
 
 function drawTableControls() {
@@ -226,13 +254,16 @@ function openDetails(row) {
     el(
       "div",
       null,
-      el("header", null, el("h2", { id: "details-title" }, titleOf(row)), close),
+      el("header", null, el("h2", { id: "details-title" }, breakable(titleOf(row))), close),
       badge(),
       facts([
         ["3D mAP", fixed(row.figures["3D mAP"], 2)],
         ["BEV mAP", fixed(row.figures["BEV mAP"], 2)],
         ["3D gain", row.role === "method" ? `${signed(row.figures["3D gain"], 2)} ${interval(row, "3D")}` : ""],
         ["Verdict", row.verdict],
+        ["Rank (3D)", isNumber(row.figures["rank (3D)"]) ? String(row.figures["rank (3D)"]) : ""],
+        ["Seeds", String(row.seeds)],
+        ...COSTS.map((column) => [titled(column.key), costText(row, column)]),
       ]),
       el("h3", null, row.cells.length === 1 ? "The record behind this row" : `The ${row.cells.length} records behind this row`),
       row.missing.length ? el("p", null, `No record of seed ${row.missing.join(", ")}.`) : null,

@@ -1,9 +1,18 @@
 """Cost of a model against a hand count."""
 
 import pytest
+import torch
 from torch import nn
 
-from benchmark.costs.measure import MEASURED_FRAMES, Deployed, model_cost, remembered_cost
+from benchmark.costs import measure
+from benchmark.costs.measure import (
+    MEASURED_FRAMES,
+    ROUNDS,
+    Deployed,
+    latencies,
+    model_cost,
+    remembered_cost,
+)
 from benchmark.data.kitti import KittiDataset
 from benchmark.running.setups import make_setup, make_validation
 from detectors import get_family
@@ -73,8 +82,37 @@ def test_cost_describes_the_deployed_model(deployed, parts):
     assert cost["params"] == sum(p.numel() for p in deployed.model.parameters())
     assert cost["latency_ms"]["median"] > 0
     assert cost["latency_ms"]["iqr"] >= 0
+    assert cost["latency_ms"]["threads"] == torch.get_num_threads()
     assert cost["frames"] == [frame.id for frame in frames]
     assert cost["peak_memory_mb"] is cost["peak_memory_of"] is None
+
+
+class Recorded:
+    """Stands for a deployed model; notes when it is run, and on what."""
+
+    def __init__(self, name, log):
+        self.name, self.log = name, log
+
+    def batches(self, frames):
+        return frames
+
+    def detect(self, batch):
+        self.log.append((batch, self.name))
+
+
+def test_students_take_turns_on_each_frame(monkeypatch):
+    log = []
+    monkeypatch.setattr(measure, "system_load", lambda: 1.5)
+    found = latencies([Recorded("a", log), Recorded("b", log)], ["one", "two"])
+    per_call = log.count(("one", "a")) // (1 + ROUNDS)  # the timer may repeat a short statement
+    turns = log[::per_call]
+    assert turns == [(frame, name) for frame in ("one", "two") for name in "ab" * (1 + ROUNDS)]
+    assert [one["load"] for one in found] == [1.5, 1.5]
+
+
+def test_a_system_without_a_load_average_has_none(monkeypatch):
+    monkeypatch.delattr("os.getloadavg")
+    assert measure.system_load() is None
 
 
 def test_cost_is_measured_once_per_student(parts, tmp_path, monkeypatch):

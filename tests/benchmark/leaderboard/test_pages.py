@@ -97,6 +97,24 @@ def test_costs_of_training_are_shown(page, record):
     }.items()  # fmt: skip
 
 
+@pytest.mark.parametrize(("iqr", "mark"), [(1.75, ""), (1.76, " ‡")])
+def test_a_latency_whose_range_is_large_is_marked_as_saying_little(page, record, iqr, mark):
+    cost = {**record()["cost"], "latency_ms": {"median": 7.0, "iqr": iqr}}
+    text = page([record(cost=cost)])
+    assert line(text, "| none").rstrip(" |").endswith(f"7.0 (iqr 1.8){mark}")
+    assert f"7.0 (iqr 1.8){mark} |" in section(text, "Costs")
+    assert "‡ marks a latency that says little" in text
+    assert "more than 25 % of it" in text
+
+
+def test_threads_and_load_are_shown_where_a_record_has_them(page, record):
+    assert "load |" not in page([record()])
+    latency = {"median": 7.0, "iqr": 0.5, "threads": 2, "load": 1.25}
+    text = section(page([record(cost={**record()["cost"], "latency_ms": latency})]), "Costs")
+    assert "load |" in text
+    assert re.search(r"7.0 \(iqr 0.5\) +\| +2 +\| +1.2 ", text)
+
+
 def test_files_do_not_depend_on_the_order_of_records(record, tmp_path):
     records = [record(m, s, 50 + s) for m in ("none", "fitnet", "logit_kd") for s in (0, 1)]
     write(tmp_path, records)

@@ -6,6 +6,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is
 
 import orjson
 import pytest
+from jsonschema import Draft202012Validator
 
 from benchmark.records.record import Record
 
@@ -55,10 +56,19 @@ def allowed(schema):
 )
 def test_fields_and_their_types_are_those_of_the_schema(path, kind, schema):
     hints = get_type_hints(kind)
-    assert set(schema["properties"]) == set(schema["required"])
+    assert kind.__required_keys__ == set(schema["required"]) | set(hints) - set(
+        schema["properties"]
+    )
+    assert kind.__optional_keys__ == set(schema["properties"]) - set(schema["required"])
     for name, hint in hints.items():
         told = schema["properties"].get(name) or schema["additionalProperties"]
         assert told, f"{path}.{name} is not in the schema"
         if hint is not str or "enum" not in told:
             assert allowed(told) >= json_types(hint), f"{path}.{name}"
     assert set(schema["properties"]) <= set(hints)
+
+
+@pytest.mark.parametrize("kept", [{}, {"threads": 2, "load": 0.5}, {"threads": 1, "load": None}])
+def test_what_a_latency_depends_on_may_be_absent(kept):
+    told = SCHEMA["properties"]["cost"]["properties"]["latency_ms"]
+    assert Draft202012Validator(told).is_valid({"median": 7.0, "iqr": 0.5, **kept})

@@ -68,6 +68,10 @@ def save_views(folder, found, frame="000003"):
         path.write_text(json.dumps(content))
 
 
+LONG = "a_method_with_a_name_" + "x" * 60
+HOSTILES = (HOSTILE, HOSTILE + "2")
+
+
 def save_external(folder, name="other-net", **card):
     """An external result as `add-external` leaves it."""
     values = {
@@ -286,7 +290,10 @@ def page(tmp_path_factory):
     bad["training"]["losses"] = [{HOSTILE: 1.0}]
     bad["provenance"] |= {"machine": HOSTILE, "commit": HOSTILE}
     failed = trained(HOSTILE + "2", cell="failed", status="failed", reason=HOSTILE)
-    long = trained("a_method_with_a_name_" + "x" * 60, mean=49, cell="long")
+    long = trained(LONG, mean=49, cell="long")
+    teacher = found[0]
+    latency = {"median": 70.0, "iqr": 30.0, "threads": 2, "load": 1.5}
+    teacher["cost"] = {**teacher["cost"], "latency_ms": latency}
     for one in [*found, bad]:
         if one["status"] == "done":
             save_views(folder, one)
@@ -476,6 +483,122 @@ def test_plots_follow_their_controls(shown):
     assert shown.execute_script(curves) == before + 1
     assert len(texts(shown, ".panel")) == 3
     assert "1 object, 1 detection with" in texts(shown, ".panel figcaption")[0]
+
+
+def test_latency_stands_beside_its_range_wherever_it_is_shown(shown):
+    click(shown, "#table-controls button", "Costs")
+    (row,) = [r for r in texts(shown, "#table tbody tr") if r.startswith("fitnet")]
+    assert "7.0 iqr 0.5" in row
+    (teacher,) = [r for r in texts(shown, "#table tbody tr") if r.startswith("teacher")]
+    assert "70.0 iqr 30.0 ‡" in teacher
+    assert "‡ says little" in texts(shown, "#table-note")[0]
+    click(shown, "#cost-controls button", "latency (ms)")
+    told = "return [...document.querySelectorAll('.point')].map((e) => e.ariaLabel)"
+    labels = shown.execute_script(told)
+    assert any("latency (ms) 70.0 (iqr 30.0 ‡), 2 threads, load 1.5" in label for label in labels)
+    assert any("latency (ms) 7.0 (iqr 0.5)" in label for label in labels)
+    assert "pointpillars ‡" in texts(shown, "#cost-figure text")
+    assert len(texts(shown, "#cost-figure .range")) == 2
+    assert plots.RANGES in texts(shown, "#cost-figure figcaption")[0]
+    click(shown, "#cost-controls button", "params")
+    assert texts(shown, "#cost-figure .range") == []
+
+
+def test_a_line_leads_from_a_mark_to_its_cost(shown):
+    """All lines of one student end at one place, its vertical line."""
+    script = """
+      const at = (selector, name) =>
+        [...document.querySelectorAll(selector)].map((e) => Number(e.getAttribute(name)));
+      const verticals = [...document.querySelectorAll(".student")].map((e) =>
+        Number(e.getAttribute("d").match(/^M([\\d.]+)/)[1]));
+      return [at("#cost-figure .leader", "x1"), verticals, at("#cost-figure .leader", "x2")];
+    """
+    starts, verticals, ends = shown.execute_script(script)
+    assert len(ends) == len(set(ends)) >= 5
+    assert set(starts) <= set(verticals)
+
+
+@pytest.mark.parametrize("chosen", [[], ["crd"]])
+def test_a_method_has_the_colour_of_the_plots_whatever_is_chosen(shown, page, chosen):
+    methods = sorted({"crd", "fitnet", "logit_kd", "rdd", *HOSTILES, LONG})
+    for name in chosen:
+        click(shown, ".chip", name)
+    script = """
+      const mark = document.querySelector(".point[aria-label^='logit_kd'] .shape");
+      return getComputedStyle(mark).fill.match(/\\d+/g).map(Number);
+    """
+    colour = plots.STYLE["axes.prop_cycle"].by_key()["color"][methods.index("logit_kd") % 6]
+    assert shown.execute_script(script) == [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+
+
+def test_marks_that_are_not_chosen_have_names_where_there_is_room(shown):
+    click(shown, ".chip", "crd")
+    click(shown, ".chip", "crd")
+    assert "crd" in texts(shown, "#cost-figure text.near") + texts(shown, "#cost-figure .label")
+    point = shown.find_element("css selector", "#cost-figure .point[aria-label^='crd']")
+    shown.execute_script("arguments[0].focus()", point)
+    assert texts(shown, ".tip b") == ["crd on pointpillars@4"]
+
+
+def test_the_costs_fit_a_laptop_or_show_that_they_scroll(browser, page):
+    show(browser, page)
+    for name in ("Costs", "Per class", "Overview"):
+        click(browser, "#table-controls button", name)
+        assert hidden(browser) == edge(browser)
+    show(browser, page, 390, 844)
+    click(browser, "#table-controls button", "Costs")
+    assert hidden(browser)
+    assert edge(browser)
+    browser.execute_script("document.getElementById('table').scrollLeft = 9999")
+    wait = "setTimeout(arguments[0], 200)"
+    browser.execute_async_script(wait)
+    assert not edge(browser)
+
+
+def hidden(browser):
+    """Whether a part of the table is beyond its right edge."""
+    script = "const t = document.getElementById('table'); return t.scrollWidth - t.clientWidth > 1"
+    return browser.execute_script(script)
+
+
+def edge(browser):
+    script = "return getComputedStyle(document.getElementById('table-edge'), '::after').opacity"
+    return browser.execute_script(script) == "1"
+
+
+def test_a_phone_shows_the_gist_of_a_row_without_scrolling(browser, page):
+    show(browser, page, 390, 844)
+    heads = """
+      return [...document.querySelectorAll("#table thead th")]
+        .filter((e) => e.offsetWidth).map((e) => e.textContent)
+    """
+    assert browser.execute_script(heads) == ["Method", "3D mAP", "3D gain", "Verdict (3D)"]
+    fit = """
+      const row = [...document.querySelectorAll("#table tbody tr")]
+        .find((e) => e.textContent.startsWith("fitnet"));
+      return [...row.children].filter((e) => e.offsetWidth)
+        .map((e) => e.getBoundingClientRect().right);
+    """
+    assert max(browser.execute_script(fit)) <= 390 - 16
+    assert {"fitnet", "none", "teacher"} <= set(texts(browser, "#cost-figure .legend .key"))
+
+
+def test_names_break_after_their_joints_only(tmp_path, browser):
+    found = [trained(), trained("point_distiller:variant=released", mean=51)]
+    show(browser, write(tmp_path, found)[0], 390, 844)
+    lines = """
+      const name = [...document.querySelectorAll("#table .open")]
+        .find((e) => e.textContent.startsWith("point_distiller"));
+      return [name.textContent, [...name.childNodes].filter((n) => n.nodeType === 3)
+        .map((n) => [n.data, new Set([...Array(n.length).keys()].map((i) => {
+          const range = document.createRange();
+          range.setStart(n, i); range.setEnd(n, i + 1);
+          return Math.round(range.getBoundingClientRect().top);
+        })).size])];
+    """
+    text, parts = browser.execute_script(lines)
+    assert text == "point_distiller:variant=released"
+    assert parts == [["point_", 1], ["distiller:", 1], ["variant=", 1], ["released", 1]]
 
 
 def test_a_point_tells_what_it_is_on_focus_and_opens_with_a_key(shown):
