@@ -1,6 +1,7 @@
 """What lies in results/ is sound: contributed records, and published figures."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ CONTRIBUTED = sorted(path for path in (ROOT / "results" / "contributed").glob("*
 
 @pytest.mark.parametrize("folder", CONTRIBUTED, ids=lambda path: path.name)
 def test_a_contributed_set_is_sound(folder):
-    assert verify_records(folder) == []
+    assert verify_records(folder).problems == []
 
 
 @pytest.mark.parametrize("folder", CONTRIBUTED, ids=lambda path: path.name)
@@ -36,6 +37,16 @@ def test_published_students_and_methods_are_ours():
         parse_student(student)
     for method in set(printed["method"]) - {"", "none", "teacher"}:
         create(method, "pointpillars@4")
+
+
+def test_the_commands_that_the_readme_names_are_there():
+    import run_bench
+
+    told = " ".join((ROOT / "results" / "README.md").read_text().split())
+    found = re.findall(r"`run_bench\.py (list[^`]*)`", told)
+    assert found == ["list detectors", "list methods"]
+    for command in found:
+        assert run_bench.main(command.split()) == 0
 
 
 def test_published_costs_are_those_beside_measured_ones():

@@ -62,6 +62,14 @@ def add_device(command: argparse._ActionsContainer) -> None:
     command.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1")
 
 
+def add_scored_frames(command: argparse.ArgumentParser) -> None:
+    """Which frames are scored, and what a missing result file means."""
+    add = command.add_argument
+    add("--labels", type=Path, required=True, metavar="DIR", help="ground-truth label_2 folder")
+    add("--split", type=Path, metavar="FILE", help="file that lists the frames; default: all")
+    add("--missing-as-empty", action="store_true", help="read a missing file as no detections")
+
+
 def add_budget(command: argparse.ArgumentParser) -> None:
     """``--max-latency MS``, ``--max-params M``, ``--max-gflops G``."""
     for name, unit, told in (

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands.common import DONE, add_command
+from benchmark.commands.common import DONE, add_command, add_scored_frames
 
 
 def add(commands: Any) -> None:
@@ -22,12 +22,10 @@ def add(commands: Any) -> None:
             "--labels label_2 --detections found/ --curves out/curves",
         ],
     )
+    add_scored_frames(command)
     add = command.add_argument
-    add("--labels", type=Path, required=True, metavar="DIR", help="ground-truth label_2 folder")
     add("--detections", type=Path, required=True, metavar="DIR", help="folder of result files")
-    add("--split", type=Path, metavar="FILE", help="file that lists the frames; default: all")
     add("--json", type=Path, metavar="FILE", help="also write all figures to this file")
-    add("--missing-as-empty", action="store_true", help="read a missing file as no detections")
     add("--loose", action="store_true", help="the looser set of overlaps")
     add("--by-distance", action="store_true", help="also AP at 0-30, 30-50 and over 50 m")
     add("--points", type=Path, metavar="DIR", help="KITTI training folder: also by point count")

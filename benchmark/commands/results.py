@@ -13,6 +13,7 @@ from benchmark.commands.common import (
     add_cache,
     add_device,
     add_results,
+    add_scored_frames,
     read_budget,
 )
 
@@ -46,9 +47,8 @@ def show_status(options: argparse.Namespace) -> int:
 def show_leaderboard(options: argparse.Namespace) -> int:
     """Make the leaderboard of a results folder from its records alone, or show a part of it."""
     from benchmark import leaderboard
-    from benchmark.records import store
 
-    records = store.read_results(options.results)
+    records = leaderboard.read(options.results)
     if budget := read_budget(options):
         print(leaderboard.show_within(options.results, records, budget))
     else:
@@ -58,10 +58,10 @@ def show_leaderboard(options: argparse.Namespace) -> int:
 
 def write_report(options: argparse.Namespace) -> int:
     """Make the report page and the plots of a results folder from its records and views."""
-    from benchmark.records import store
+    from benchmark import leaderboard
     from benchmark.report.page import write
 
-    page, *plots = write(options.results, store.read_results(options.results))
+    page, *plots = write(options.results, leaderboard.read(options.results))
     print(f"wrote {page}, and {len(plots)} plots for papers beside it in {page.parent / 'plots'}")
     return DONE
 
@@ -78,9 +78,12 @@ def verify_records(options: argparse.Namespace) -> int:
     """Check a set of records, for instance one to be contributed."""
     from benchmark.leaderboard.verification import verify_records
 
-    problems = verify_records(options.results)
-    print("\n".join(problems) or f"{options.results}: no problems found")
-    return BAD_INPUT if problems else DONE
+    found = verify_records(options.results)
+    lines = [*found.problems, *(f"NOTE: {note}" for note in found.notes)]
+    if not found.problems:
+        lines.append(f"{options.results}: no problems found")
+    print("\n".join(lines))
+    return BAD_INPUT if found.problems else DONE
 
 
 def export_model(options: argparse.Namespace) -> int:
@@ -114,8 +117,16 @@ def add_external(options: argparse.Namespace) -> int:
     """Score the results of other code and put them into a leaderboard."""
     from benchmark.leaderboard import external
 
-    path, table = external.add(options.card, options.results, options.labels, options.split)
-    print(f"{table}\n\nwrote {path}; next: run_bench.py leaderboard --results {options.results}")
+    path, table = external.add(
+        options.card,
+        options.results,
+        options.labels,
+        split=options.split,
+        missing_as_empty=options.missing_as_empty,
+        replace=options.replace,
+    )
+    following = f"python run_bench.py leaderboard --results {options.results}"
+    print(f"{table}\n\nwrote {path}; next: {following}")
     return DONE
 
 
@@ -151,5 +162,5 @@ def _add_external(commands: Any) -> None:
     add = command.add_argument
     add("card", type=Path, metavar="CARD", help="a .yaml file; see results/README.md")
     add_results(command)
-    add("--labels", type=Path, required=True, metavar="DIR", help="ground-truth label_2 folder")
-    add("--split", type=Path, metavar="FILE", help="file that lists the frames; default: all")
+    add_scored_frames(command)
+    add("--replace", action="store_true", help="write over another result of the same name")

@@ -16,13 +16,31 @@ from benchmark.leaderboard.budget import within
 from benchmark.leaderboard.formats import to_csv, to_json, to_latex
 from benchmark.leaderboard.markdown import Page
 from benchmark.leaderboard.tables import Table, make_tables
+from benchmark.records import store
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.record import Record
 
 __all__ = [
-    "Page", "Table", "make_tables", "pages", "show_within", "to_csv", "to_json", "to_latex",
+    "Page",
+    "Table",
+    "make_tables",
+    "pages",
+    "show_within",
+    "to_csv",
+    "to_json",
+    "to_latex",
     "write",
-]  # fmt: skip
+    "read",
+]
+
+
+def read(folder: Path) -> list[Record]:
+    """The records of a results folder, which may have none if it has external results.
+
+    Raises:
+        RecordError: it has neither, or a record cannot be read.
+    """
+    return store.read_all(folder) if external.paths(folder) else store.read_results(folder)
 
 
 def write(folder: Path, records: Sequence[Record]) -> str:
@@ -56,7 +74,7 @@ def pages(folder: Path, records: Sequence[Record]) -> tuple[Page, dict[Path, str
         page = Page(folder.resolve().name, tables, found, published.read())
         return page, {
             place.leaderboard("md"): page.text(),
-            place.leaderboard("csv"): to_csv(tables),
-            place.leaderboard("tex"): to_latex(tables),
+            place.leaderboard("csv"): to_csv(tables, found),
+            place.leaderboard("tex"): to_latex(tables, found),
             place.leaderboard("json"): to_json(tables, found),
         }

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from benchmark.evaluation.protocol import DIFFICULTIES, SCORED_CLASSES
 from benchmark.files import write_atomically
+from benchmark.leaderboard.columns import HEADLINE_METRICS, MODERATE, number
+from benchmark.records import store
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.provenance import TOOLS, tool_version
+from benchmark.records.record import Record
 from kd_methods.core.errors import PointKDError
 
 Problems = list[str]
+
+AGAIN = "add the external result again with --replace"
+"""What to do about a stored result that is wrong."""
 
 
 class CardError(PointKDError):
@@ -27,7 +36,8 @@ class CardError(PointKDError):
 def _costs(value: Any, path: str, problems: Problems) -> Mapping[str, Any]:
     """Numbers by name."""
     if not isinstance(value, Mapping) or not all(
-        isinstance(name, str) and type(number) in (int, float) for name, number in value.items()
+        isinstance(name, str) and type(number) in (int, float) and math.isfinite(number)
+        for name, number in value.items()
     ):
         problems.append(f"{path} is {value!r}; it must be 'name: number' pairs")
         return {}
@@ -77,30 +87,69 @@ class Card:
     costs: Mapping[str, float] = field(default_factory=dict, metadata={"read": _costs})
 
 
-def add(card_file: Path, results: Path, labels: Path, split: Path | None) -> tuple[Path, str]:
+def add(
+    card_file: Path,
+    results: Path,
+    labels: Path,
+    split: Path | None = None,
+    missing_as_empty: bool = False,
+    replace: bool = False,
+) -> tuple[Path, str]:
     """Score the detections of a card and store them as ``external/NAME.json`` next to the records.
 
     Args:
         labels: folder of the ground truth's label files.
         split: file that lists the frames; default: all label files.
+        missing_as_empty: take a frame without result file as one without detections.
+        replace: write over another result of the same name.
 
     Returns:
         The file written, and the table of the evaluation.
 
     Raises:
-        CardError: lists all problems of the card.
+        CardError: lists all problems of the card; its data set is not that of the folder's
+            records; its split names another number of frames than are scored; or there is
+            another result of its name.
+        RecordError: a record of the folder cannot be read.
         LabelError, DataError: as ``evaluate``.
+    """
+    card = read_card(card_file)
+    _refuse(card_file, _other_data(asdict(card), store.read_all(results)))
+    stored, text = _score(card, card_file.parent, labels, split, missing_as_empty)
+    _refuse(card_file, _other_frames(stored["card"], stored["frames"]))
+    content = (json.dumps(stored, indent=1, ensure_ascii=False) + "\n").encode()
+    path = ResultsFolder(results).external / f"{card.name}.json"
+    if path.exists() and path.read_bytes() != content and not replace:
+        raise CardError(
+            f"{path}: holds another result of this name; give the card another name, or use "
+            "--replace"
+        )
+    write_atomically(path, content)
+    return path, text
+
+
+def _refuse(card_file: Path, problems: Iterable[str]) -> None:
+    if told := "; ".join(problems):
+        raise CardError(f"{card_file}: {told}")
+
+
+def _score(
+    card: Card, folder: Path, labels: Path, split: Path | None, missing_as_empty: bool
+) -> tuple[dict[str, Any], str]:
+    """What is stored of an external result, and the table of its evaluation.
+
+    Args:
+        folder: of the card.
     """
     from benchmark.evaluation.command import evaluate_command
 
-    card = read_card(card_file)
-    detections = card_file.parent / card.detections
-    with tempfile.TemporaryDirectory() as folder:
-        scored = Path(folder) / "ap.json"
-        text = evaluate_command(labels, detections, split, scored)
+    detections = folder / card.detections
+    with tempfile.TemporaryDirectory() as place:
+        scored = Path(place) / "ap.json"
+        text = evaluate_command(labels, detections, split, scored, missing_as_empty)
         ap = json.loads(scored.read_text())
     frames = split.read_text().split() if split else sorted(p.stem for p in labels.glob("*.txt"))
-    record = {
+    stored = {
         "card": asdict(card),
         "frames": len(frames),
         "labels_sha256": _hash(labels, frames),
@@ -108,9 +157,7 @@ def add(card_file: Path, results: Path, labels: Path, split: Path | None) -> tup
         "evaluator": f"{TOOLS[0]} {tool_version(TOOLS[0])}",
         "ap": ap,
     }
-    path = ResultsFolder(results).external / f"{card.name}.json"
-    write_atomically(path, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
-    return path, text
+    return stored, text
 
 
 def read_card(path: Path) -> Card:
@@ -119,17 +166,78 @@ def read_card(path: Path) -> Card:
     Raises:
         CardError: lists all problems.
     """
-    from benchmark.config.reading import read_dataclass
-
     try:
         fields = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise CardError(f"{path}: {error}") from None
     problems: Problems = []
-    card = read_dataclass(Card, fields, "", problems)
+    card = _card(fields, "", problems)
     if problems:
         raise CardError(f"{path}: {'; '.join(problems)}")
     return card
+
+
+def _card(fields: Any, path: str, problems: Problems) -> Card:
+    from benchmark.config.reading import read_dataclass
+
+    return read_dataclass(Card, fields, path, problems)
+
+
+def unfit(stored: Mapping[str, Any], records: Sequence[Record]) -> Problems:
+    """Why an external result does not belong beside these records; empty if it does."""
+    card = stored["card"]
+    return [*_other_frames(card, stored["frames"]), *_other_data(card, records)]
+
+
+def _other_frames(card: Mapping[str, Any], frames: int) -> Iterator[str]:
+    said = _said_frames(card["split"])
+    if said is not None and said != frames:
+        yield f"split is {card['split']!r}, but {frames} frames are scored; correct the card"
+
+
+def _other_data(card: Mapping[str, Any], records: Sequence[Record]) -> Iterator[str]:
+    """Names are compared without case; a folder without records takes any."""
+    names = sorted({record["dataset"]["name"] for record in records})
+    if names and card["data"].casefold() not in map(str.casefold, names):
+        yield (
+            f"data is {card['data']!r}, but the folder's records are of {', '.join(names)}; use "
+            "another results folder, or correct the card"
+        )
+
+
+def _said_frames(split: str) -> int | None:
+    """The number of frames that the text of a split names."""
+    found = re.search(r"(\d[\d,]*) frames?\b", split)
+    return int(found[1].replace(",", "")) if found else None
+
+
+def row(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """An external result as a row: texts, and figures with full precision, NaN for none."""
+    card, ap = stored["card"], stored["ap"]
+    shown = {name: card[name] for name in ("name", "url", "paper", "detector", "data")}
+    shown["split"] = _split_text(stored)
+    for metric, label in HEADLINE_METRICS.items():
+        shown[f"{label} mAP"] = number(ap["mAP"][metric]["R40"][MODERATE])
+    for name in SCORED_CLASSES:
+        for i, difficulty in enumerate(DIFFICULTIES):
+            for metric, label in HEADLINE_METRICS.items():
+                shown[f"{name} {label} {difficulty}"] = number(ap[name][metric]["R40"][i])
+            shown[f"{name} objects {difficulty}"] = ap[name]["objects"][i]
+    costs = (card.get("costs") or {}).items()
+    shown["stated costs"] = ", ".join(f"{name} {value}" for name, value in costs)
+    shown["notes"] = card.get("notes", "")
+    return shown
+
+
+def _split_text(stored: Mapping[str, Any]) -> str:
+    """The split with its number of frames."""
+    split = stored["card"]["split"]
+    return split if _said_frames(split) is not None else f"{split} ({stored['frames']} frames)"
+
+
+def paths(results: Path) -> list[Path]:
+    """The files of a folder's external results, by name."""
+    return sorted(ResultsFolder(results).external.glob("*.json"))
 
 
 def read_all(results: Path) -> list[dict[str, Any]]:
@@ -138,7 +246,7 @@ def read_all(results: Path) -> list[dict[str, Any]]:
     Raises:
         CardError: a file is damaged.
     """
-    return [read(path) for path in sorted(ResultsFolder(results).external.glob("*.json"))]
+    return [read(path) for path in paths(results)]
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -150,20 +258,25 @@ def read(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CardError(f"{path}: {error}; add the external result again") from None
-    try:
-        Card(**record["card"])
-        missing = {"frames", "ap"} - record.keys()
-    except (KeyError, TypeError) as error:
-        missing = {str(error)}
-    if missing:
-        raise CardError(f"{path}: {', '.join(missing)}; add the external result again")
-    return record
+        raise CardError(f"{path}: {error}; {AGAIN}") from None
+    problems: Problems = []
+    if not isinstance(record, Mapping):
+        problems.append("it must be 'field: value' pairs")
+    else:
+        problems += [
+            f"{name} is missing" for name in ("card", "frames", "ap") if name not in record
+        ]
+        if "card" in record:
+            _card(record["card"], "card", problems)
+    if problems:
+        raise CardError(f"{path}: {'; '.join(problems)}; {AGAIN}")
+    return dict(record)
 
 
 def _hash(folder: Path, frames: list[str]) -> str:
-    """SHA-256 of the files of these frames."""
+    """SHA-256 of the files of these frames; one that is missing is as an empty one."""
     digest = hashlib.sha256()
     for frame in frames:
-        digest.update(f"{frame}\n".encode() + (folder / f"{frame}.txt").read_bytes())
+        path = folder / f"{frame}.txt"
+        digest.update(f"{frame}\n".encode() + (path.read_bytes() if path.exists() else b""))
     return digest.hexdigest()

@@ -9,13 +9,14 @@ import orjson
 import pandas as pd
 from tabulate import LATEX_ESCAPE_RULES, tabulate
 
-from benchmark.leaderboard.markdown import as_text, caption
+from benchmark.leaderboard import external
+from benchmark.leaderboard.markdown import EXTERNAL, as_text, caption, external_text
 from benchmark.leaderboard.tables import Table
 
 
-def to_csv(tables: Sequence[Table]) -> str:
+def to_csv(tables: Sequence[Table], found: Sequence[Mapping[str, Any]] = ()) -> str:
     """All rows with full precision, their cells' identities, and what each table is about; empty
-    where there is no figure."""
+    where there is no figure. External results come last, as the table ``external``."""
     frames = [
         pd.DataFrame(table.rows).assign(
             cells=_cells(table),
@@ -28,24 +29,40 @@ def to_csv(tables: Sequence[Table]) -> str:
         )
         for number, table in enumerate(tables, 1)
     ]
+    if found:
+        rows = pd.DataFrame([_external_row(external.row(stored)) for stored in found])
+        frames = [frame.astype(object) for frame in (*frames, rows)]  # whole numbers stay whole
     return pd.concat(frames).to_csv(index=False, lineterminator="\n") if frames else ""
 
 
-def to_json(tables: Sequence[Table], external: Sequence[Mapping[str, Any]]) -> str:
+def _external_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Under the columns of the tables where these say the same."""
+    names = {"detector": "student", "name": "method", "data": "dataset"}
+    return {"table": "external", **{names.get(key, key): value for key, value in row.items()}}
+
+
+def to_json(tables: Sequence[Table], found: Sequence[Mapping[str, Any]]) -> str:
     """Everything with full precision; null where there is no figure."""
-    content = {"tables": [_plain(table) for table in tables], "external": list(external)}
+    content = {"tables": [_plain(table) for table in tables], "external": list(found)}
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     return orjson.dumps(content, option=options).decode()
 
 
-def to_latex(tables: Sequence[Table]) -> str:
-    """The headline tables, for ``booktabs``."""
+def to_latex(tables: Sequence[Table], found: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The headline tables and one of external results, for ``booktabs``."""
     parts = ["% \\usepackage{booktabs}"]
     for table in tables:
-        body = tabulate(as_text(table, "paper"), "keys", "latex_booktabs", disable_numparse=True)
-        told = _latex(f"{table.family} on {caption(table)}")
-        parts.append(f"\\begin{{table}}\n\\caption{{{told}}}\n{body}\n\\end{{table}}")
+        told = f"{table.family} on {caption(table)}"
+        parts.append(_latex_table(told, as_text(table, "paper")))
+    if found:
+        rows = [external_text(external.row(stored)) for stored in found]
+        parts.append(_latex_table(f"External results. {EXTERNAL}", rows))
     return "\n\n".join(parts) + "\n"
+
+
+def _latex_table(told: str, rows: Sequence[Mapping[str, str]]) -> str:
+    body = tabulate(rows, "keys", "latex_booktabs", disable_numparse=True)
+    return f"\\begin{{table}}\n\\caption{{{_latex(told)}}}\n{body}\n\\end{{table}}"
 
 
 def _cells(table: Table) -> list[str]:

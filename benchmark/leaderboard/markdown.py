@@ -15,7 +15,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from benchmark.evaluation.protocol import DIFFICULTIES, ENOUGH_OBJECTS, SCORED_CLASSES
-from benchmark.leaderboard import published
+from benchmark.leaderboard import external, published
 from benchmark.leaderboard.columns import (
     COLUMNS,
     HEADLINE_METRICS,
@@ -23,7 +23,6 @@ from benchmark.leaderboard.columns import (
     Column,
     Place,
     columns,
-    number,
 )
 from benchmark.leaderboard.tables import Table
 from benchmark.records.spread import NOISY, NOISY_MARK, says_little
@@ -33,16 +32,17 @@ FEW_SEEDS = 5
 
 LEGEND = f"""\
 AP in percent, R40, Moderate; mAP is the mean of Car, Pedestrian and Cyclist. Gain: mean paired
-difference from `none` over seeds with its 95 % interval; "distinguishable" means that the interval
-excludes 0. Rank: place by 3D mAP among the student's methods and, in brackets, the places that
-remain possible when all pairs are compared with Holm's correction: from 1 + the number of methods
-distinguishably better to the number of methods less those distinguishably worse. "2 of 3" seeds:
-the others are missing or ended early, and the row has no rank. † marks hyper-parameters without a
-LiDAR source (extrapolated), \\* an AP bounded by too few valid objects (fewer than
-{ENOUGH_OBJECTS}), which is left out of means. Parameters, GFLOPs (dense layers, as the paper
-counts) and latency (median from points to boxes, batch 1, on the machine named; "iqr" is its
-interquartile range) are of the student as deployed. {NOISY_MARK} marks a latency that says little:
-its range is more than {100 * NOISY:.0f} % of it."""
+difference from `none` over seeds with its 95 % interval, from the variance of paired differences
+pooled over a student's methods, so that gains over equally many seeds have equally wide intervals
+(docs/protocol.md); "distinguishable" means that the interval excludes 0. Rank: place by 3D mAP
+among the student's methods and, in brackets, the places that remain possible when all pairs are
+compared with Holm's correction: from 1 + the number of methods distinguishably better to the number
+of methods less those distinguishably worse. "2 of 3" seeds: the others are missing or ended early,
+and the row has no rank. † marks hyper-parameters without a LiDAR source (extrapolated), \\* an AP
+bounded by too few valid objects (fewer than {ENOUGH_OBJECTS}), which is left out of means.
+Parameters, GFLOPs (dense layers, as the paper counts) and latency (median from points to boxes,
+batch 1, on the machine named; "iqr" is its interquartile range) are of the student as deployed.
+{NOISY_MARK} marks a latency that says little: its range is more than {100 * NOISY:.0f} % of it."""
 
 
 MARKUP = re.compile(r"[\\|*`]|](?=[(\[:])")
@@ -275,28 +275,30 @@ def _link(cell: Mapping[str, Any]) -> str:
     return f"[{seed}]({path})" if cell["cell"] else seed
 
 
+def external_text(row: Mapping[str, Any]) -> dict[str, str]:
+    """A row of :func:`.external.row` as text, AP at Moderate."""
+    shown = {
+        "external": row["name"],
+        "paper": row["paper"],
+        "detector": row["detector"],
+        "data, split": f"{row['data']}, {row['split']}",
+    }
+    for label in HEADLINE_METRICS.values():
+        shown[f"{label} mAP"] = _text(row[f"{label} mAP"], 2)
+    level = DIFFICULTIES[MODERATE]
+    for name in SCORED_CLASSES:
+        bev, box = (_text(row[f"{name} {m} {level}"], 1) for m in HEADLINE_METRICS.values())
+        mark = "*" if row[f"{name} objects {level}"] < ENOUGH_OBJECTS else ""
+        shown[f"{name} BEV / 3D"] = f"{bev} / {box}{mark}"
+    return {**shown, "stated costs": row["stated costs"], "notes": row["notes"]}
+
+
 def _external_rows(found: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """As text, with links to their papers or code."""
     rows = []
-    for record in found:
-        card, ap = record["card"], record["ap"]
-        costs = card.get("costs") or {}
-        shown = {
-            "external": _Markup(
-                f"[{_escape(card['name'])}]({quote(card['url'], safe=':/?&=#%~+')})"
-            ),
-            "paper": card["paper"],
-            "detector": card["detector"],
-            "data, split": f"{card['data']}, {card['split']} ({record['frames']} frames)",
-        }
-        for metric, label in HEADLINE_METRICS.items():
-            shown[f"{label} mAP"] = _text(number(ap["mAP"][metric]["R40"][MODERATE]), 2)
-        for name in SCORED_CLASSES:
-            bev, box = (_text(number(ap[name][m]["R40"][MODERATE]), 1) for m in HEADLINE_METRICS)
-            mark = "*" if ap[name]["objects"][MODERATE] < ENOUGH_OBJECTS else ""
-            shown[f"{name} BEV / 3D"] = f"{bev} / {box}{mark}"
-        shown["stated costs"] = ", ".join(f"{name} {value}" for name, value in costs.items())
-        shown["notes"] = card["notes"]
-        rows.append(shown)
+    for row in map(external.row, found):
+        link = f"[{_escape(row['name'])}]({quote(row['url'], safe=':/?&=#%~+')})"
+        rows.append(external_text(row) | {"external": _Markup(link)})
     return rows
 
 

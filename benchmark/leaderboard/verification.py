@@ -4,61 +4,93 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import orjson
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
 
 from benchmark.config.matrix import WEIGHTINGS
 from benchmark.evaluation.protocol import ENOUGH_OBJECTS, METRICS, RECALLS, SCORED_CLASSES
-from benchmark.leaderboard import external, pages
+from benchmark.leaderboard import consistency, external, pages
 from benchmark.records import store
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.record import Record
 
 SHOWN = 120
 """Characters of a schema's message that are shown."""
+HASH = "^[0-9a-f]{64}$"
+"""Of SHA-256."""
 TOLERANCE = 1e-6
 """Largest deviation of a mean of classes, percent."""
 
 
-def verify_records(results: Path) -> list[str]:
-    """All problems of a results folder, each as "FILE: what"; empty if it is sound.
+@dataclass(frozen=True)
+class Findings:
+    """What was found in a set of records, each as "FILE: what; remedy".
+
+    Attributes:
+        problems: for which the set is refused.
+        notes: what a reader of a sound set must know and its ``README.md`` should explain.
+    """
+
+    problems: list[str]
+    notes: list[str] = field(default_factory=list)
+
+
+def verify_records(results: Path) -> Findings:
+    """All problems of a results folder, and what a reader must know of it.
 
     Checked are each record by ``record.schema.json``, its identity against its settings, its means
-    against its classes, its checkpoint where there is one; that all are of one set of versions
-    and every student's teacher is there; external results; and that the leaderboard files
-    match the records.
+    against its classes, its checkpoint where there is one; what the records of a set have in
+    common, by :mod:`.consistency`; external results; and that the leaderboard files match the
+    records.
     """
     found, problems = {}, []
-    for path in ResultsFolder(results).find_records(""):
+    paths = ResultsFolder(results).find_records("")
+    for path in paths:
         try:
             record = store.read(path)
         except store.RecordError as error:
             problems.append(str(error))
             continue
-        found[path] = record
-        problems += [f"{path}: {problem}" for problem in _problems(record, path)]
-    if not found:
-        return problems or [f"{results}/records: no records; give the results folder of a run"]
-    problems += [f"{results}: {problem}" for problem in _of_the_set(list(found.values()))]
-    try:
-        external.read_all(results)
-    except external.CardError as error:
-        problems.append(str(error))
-    return problems or list(_stale(results, list(found.values())))
+        wrong = [_told(error) for error in _by_place(_schema(), record)]
+        if not wrong:
+            found[path] = record
+            wrong = _problems(record, path)
+        problems += [f"{path}: {told}" for told in wrong]
+    problems += _external_problems(results, list(found.values()))
+    if not paths and not external.paths(results):
+        return Findings([f"{results}/records: no records; give the results folder of a run"])
+    if len(found) == len(paths):  # what they have in common needs all of them
+        problems += consistency.find_problems(results, found)
+    problems = problems or list(_stale(results, list(found.values())))
+    return Findings(problems, [] if problems else consistency.find_notes(results, found))
+
+
+def _external_problems(results: Path, records: Sequence[Record]) -> list[str]:
+    """What is wrong with the external results of a folder with these records."""
+    problems = []
+    for path in external.paths(results):
+        try:
+            stored = external.read(path)
+        except external.CardError as error:
+            problems.append(str(error))
+            continue
+        wrong = [_told(error) for error in _by_place(_external_schema(), stored)]
+        if not wrong:
+            wrong = [*_wrong_means(stored["ap"]), *external.unfit(stored, records)]
+        if path.stem != stored["card"]["name"]:
+            wrong.append(f"the file's name is not that of its card, {stored['card']['name']}")
+        problems += [f"{path}: {told}; {external.AGAIN}" for told in wrong]
+    return problems
 
 
 def _problems(record: Record, path: Path) -> list[str]:
-    """Of one record. The rest is checked only if its form is right."""
-    wrong = sorted(_schema().iter_errors(record), key=lambda error: error.json_path)
-    if wrong:
-        return [
-            f"{error.json_path[2:] or 'the record'}: {error.message[:SHOWN]}" for error in wrong
-        ]
+    """Of one record of the right form."""
     problems = []
     if path.stem != record["cell"]:
         problems.append(f"the file's name is not that of its cell, {record['cell']}")
@@ -74,10 +106,45 @@ def _problems(record: Record, path: Path) -> list[str]:
     return problems + _wrong_checkpoint(record, path)
 
 
+def _by_place(schema: Draft202012Validator, value: Any) -> list[ValidationError]:
+    return sorted(schema.iter_errors(value), key=lambda error: error.json_path)
+
+
+def _told(error: ValidationError) -> str:
+    return f"{error.json_path[2:] or 'the file'}: {error.message[:SHOWN]}"
+
+
 @cache
 def _schema() -> Draft202012Validator:
-    text = files("benchmark.records").joinpath("record.schema.json").read_bytes()
-    return Draft202012Validator(orjson.loads(text))
+    return Draft202012Validator(_written_schema())
+
+
+@cache
+def _external_schema() -> Draft202012Validator:
+    """Of an external result; its AP are as in records, its card is checked where it is read."""
+    written = _written_schema()
+    fields = {
+        "card": {"type": "object"},
+        "frames": {"type": "integer", "minimum": 1},
+        "labels_sha256": {"type": "string", "pattern": HASH},
+        "detections_sha256": {"type": "string", "pattern": HASH},
+        "evaluator": {"type": "string", "minLength": 1},
+        "ap": written["properties"]["ap"] | {"type": "object"},
+    }
+    return Draft202012Validator(
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "required": list(fields),
+            "properties": fields,
+            "$defs": written["$defs"],
+        }
+    )
+
+
+@cache
+def _written_schema() -> dict[str, Any]:
+    return orjson.loads(files("benchmark.records").joinpath("record.schema.json").read_bytes())
 
 
 def _said_twice(record: Record) -> Iterator[tuple[str, Any, Any]]:
@@ -124,30 +191,6 @@ def _wrong_checkpoint(record: Record, path: Path) -> list[str]:
     except CheckpointError as error:
         return [str(error)]
     return []
-
-
-def _of_the_set(found: Sequence[Record]) -> list[str]:
-    """What the records of a folder must have in common."""
-    problems = []
-    versions = {orjson.dumps(r["provenance"]["versions"], option=orjson.OPT_SORT_KEYS)
-                for r in found if _has(r, "provenance", "versions")}  # fmt: skip
-    if len(versions) > 1:
-        told = "; ".join(sorted(version.decode() for version in versions))
-        problems.append(
-            f"records of {len(versions)} sets of versions: {told}; keep one set per folder"
-        )
-    done = {record["cell"] for record in found if record["status"] == "done"}
-    teachers = {r["settings"]["teacher"] for r in found if _has(r, "settings", "teacher")}
-    problems += [
-        f"no record of teacher {teacher}, from which students were distilled"
-        for teacher in sorted(teachers - done - {""})
-    ]
-    return problems
-
-
-def _has(record: Mapping[str, Any], outer: str, inner: str) -> bool:
-    """Whether a record whose form may be wrong has a field."""
-    return isinstance(record[outer], Mapping) and inner in record[outer]
 
 
 def _stale(results: Path, found: Sequence[Record]) -> Iterator[str]:

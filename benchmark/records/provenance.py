@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 from functools import cache
@@ -83,6 +84,11 @@ def machine(device: torch.device) -> str:
 
         return torch.cuda.get_device_name(device)
     return f"{_processor()} ({os.cpu_count()} cores)"
+
+
+def is_processor(name: str) -> bool:
+    """Whether the name that :func:`machine` gave is of a processor, not of an accelerator."""
+    return re.search(r" \(\d+ cores\)$", name) is not None
 
 
 def _processor() -> str:

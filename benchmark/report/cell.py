@@ -15,7 +15,7 @@ from benchmark.config import bundled
 from benchmark.evaluation.table import ap_table
 from benchmark.records import store
 from benchmark.records.folder import ResultsFolder
-from benchmark.records.provenance import code_version
+from benchmark.records.provenance import code_version, is_processor
 from benchmark.records.record import Record
 from kd_methods.core.catalogue import BUILT_IN
 
@@ -86,7 +86,14 @@ def reproduction(record: Record, checkpoint: str = "") -> tuple[str, list[str]]:
         needs.append(f"a FILE whose SHA-256 begins with {checkpoint}")
     if not data["synthetic"]:
         needs.append(f"a FOLDER of data with fingerprint {data['fingerprint']}")
-    return shlex.join(["python", "run_bench.py", "run", *words]), [f"needs {n}" for n in needs]
+    command = shlex.join(["python", "run_bench.py", "run", *words])
+    return _threads(record) + command, [f"needs {n}" for n in needs]
+
+
+def _threads(record: Record) -> str:
+    """The number of threads before a command; on a processor every number rounds differently."""
+    made = record["provenance"]
+    return f"OMP_NUM_THREADS={made['threads']} " if is_processor(made["machine"]) else ""
 
 
 def _checkpoint(results: Path, record: Record) -> str:

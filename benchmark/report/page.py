@@ -22,7 +22,7 @@ from typing import Any
 from benchmark.evaluation import views
 from benchmark.evaluation.protocol import DIFFICULTIES, ENOUGH_OBJECTS, SCORED_CLASSES
 from benchmark.files import write_atomically
-from benchmark.leaderboard import Table, make_tables
+from benchmark.leaderboard import Table, external, make_tables
 from benchmark.leaderboard.columns import (
     COLUMNS,
     HEADLINE_METRICS,
@@ -31,6 +31,7 @@ from benchmark.leaderboard.columns import (
     columns,
     pareto_front,
 )
+from benchmark.leaderboard.markdown import external_text
 from benchmark.leaderboard.tables import TEACHER
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.record import Record
@@ -39,7 +40,7 @@ from benchmark.records.store import NONE
 from benchmark.report import plots
 from benchmark.report.cell import reproduction
 
-SCRIPTS = ("base.js", "table.js", "charts.js", "scenes.js", "page.js")
+SCRIPTS = ("base.js", "table.js", "external.js", "charts.js", "scenes.js", "page.js")
 DIGITS = 4
 """Decimals of a figure on the page; the record has all of them."""
 
@@ -59,11 +60,12 @@ def make_content(folder: Path, records: Iterable[Record]) -> Content:
     Returns:
         ``title``; ``columns``, those of the tables; ``noisy``, which spreads are marked;
         ``methods``, whose order gives colours; ``captions`` of the plots of costs; ``sections``,
-        one for each leaderboard table, with its rows; ``cells``, the provenance of each record;
-        ``frames``, the shown frames by data set and name.
+        one for each leaderboard table, with its rows; ``external``, results of other code;
+        ``cells``, the provenance of each record; ``frames``, the shown frames by data set and name.
 
     Raises:
         ViewError: a file of views is malformed.
+        CardError: a file of an external result is damaged.
     """
     found = {record["cell"]: record for record in records}
     sections = [_section(folder, table, found) for table in make_tables(found.values())]
@@ -74,6 +76,7 @@ def make_content(folder: Path, records: Iterable[Record]) -> Content:
         "methods": _methods(sections),
         "captions": {"marks": plots.MARKS, "ranges": plots.RANGES},
         "sections": sections,
+        "external": [_external(stored) for stored in external.read_all(folder)],
         "cells": {cell: _provenance(found[cell], found) for cell in sorted(found)},
         "frames": _frames(folder, sections),
     }
@@ -132,6 +135,12 @@ def _section(folder: Path, table: Table, found: Mapping[str, Record]) -> dict[st
         "losses": ["total", *sorted({n for row in rows for n in row["losses"]} - {"total"})],
         "rows": rows,
     }
+
+
+def _external(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the table of external results, by heading, and where its name leads."""
+    row = external.row(stored)
+    return {"url": row["url"], "shown": external_text(row)}
 
 
 def _methods(sections: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -315,6 +324,7 @@ def _provenance(record: Record, found: Mapping[str, Record]) -> dict[str, Any]:
         "extrapolated": bool(training.get("extrapolated")),
         "balance": _plain(training.get("balance")),
         "machine": made["machine"],
+        "threads": made["threads"],
         "versions": made["versions"],
         "commit": made["commit"],
         "clean": made["clean"],

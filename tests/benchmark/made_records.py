@@ -57,7 +57,7 @@ def make_record(
             "extra_params": 6272, "extrapolated": False, "losses": [],
         } if done else None,
         "provenance": {
-            "versions": VERSIONS, "machine": "a machine",
+            "versions": VERSIONS, "machine": "a machine", "threads": 1,
             "commit": "c" * 40, "clean": True, "ended": "2026-11-27T06:00:00+00:00",
         },
     }  # fmt: skip

@@ -126,8 +126,18 @@ function redrawOnResize() {
   });
 }
 
+function drawMeasured() {
+  if (content.sections.length) {
+    choose(0);
+    redrawOnResize();
+  } else {
+    // Nothing was trained here: there are only external results.
+    for (const part of ["summary", "results", "cost", "comparison", "scenes"]) byId(part).hidden = true;
+  }
+}
+
 setUpTheme();
 byId("table").addEventListener("scroll", markEdge, { passive: true });
 drawNotices();
-choose(0);
-redrawOnResize();
+drawMeasured();
+drawExternal();

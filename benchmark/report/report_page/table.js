@@ -244,6 +244,9 @@ function drawTableControls() {
 const facts = (pairs) =>
   el("dl", { class: "facts" }, pairs.filter(([, value]) => value !== null && value !== "").map(([name, value]) => el("div", null, el("dt", null, name), el("dd", null, value))));
 
+// All digits, selected by one click.
+const hash = (text) => (text ? el("span", { class: "mono hash" }, text) : "");
+
 function openDetails(row) {
   const dialog = byId("details");
   const close = el("button", { type: "button", class: "quiet", onclick: () => dialog.close() }, "Close");
@@ -287,11 +290,12 @@ function provenance(cell, open) {
       ["Weighting, factor", cell.weighting + (isNumber(cell.balance) ? `, ${cell.balance}` : "")],
       ["Precision", cell.precision],
       ["Machine", cell.machine],
-      ["Code", cell.commit ? `commit ${cell.commit.slice(0, 12)}${cell.clean === false ? ", changed" : ""}` : ""],
+      ["Threads", String(cell.threads)],
+      ["Commit", cell.commit ? [hash(cell.commit), cell.clean === false ? ", changed" : ""] : "unknown"],
       ["Ended", cell.ended],
       ["Versions", versions],
-      ["Weights (SHA-256)", cell.weights_sha256 ? el("span", { class: "mono" }, cell.weights_sha256.slice(0, 16) + "…") : ""],
-      ["Losses (SHA-256)", cell.losses_sha256 ? el("span", { class: "mono" }, cell.losses_sha256.slice(0, 16) + "…") : ""],
+      ["Weights (SHA-256)", hash(cell.weights_sha256)],
+      ["Losses (SHA-256)", hash(cell.losses_sha256)],
     ]),
     el("h3", null, "Run it again"),
     el("pre", null, [cell.command, ...cell.needs].join("\n")),

@@ -2,18 +2,22 @@
 
 import json
 
+import pandas as pd
 import pytest
 import yaml
 
+import run_bench
 from benchmark.data.errors import DataError
 from benchmark.leaderboard import external, write
+from benchmark.leaderboard.verification import verify_records
+from benchmark.records.store import publish
 
 CARD = {
     "name": "other-net",
     "paper": "Doe et al., 2027",
     "url": "https://example.org/other_net",
     "data": "KITTI",
-    "split": "16 frames of val",
+    "split": "val",
     "detector": "a net of their own",
     "detections": "found",
     "notes": "two | notes",
@@ -34,8 +38,12 @@ def place(tmp_path):
     return tmp_path
 
 
-def add(place, split=None):
-    return external.add(place / "card.yaml", place / "results", place / "labels", split)
+def add(place, split=None, **options):
+    return external.add(place / "card.yaml", place / "results", place / "labels", split, **options)
+
+
+def change_card(place, **fields):
+    (place / "card.yaml").write_text(yaml.safe_dump(CARD | fields))
 
 
 def test_detections_are_scored_and_stored(place):
@@ -53,7 +61,7 @@ def test_only_frames_of_the_split_count(place):
     split = place / "split.txt"
     split.write_text("000003\n000007\n")
     whole = json.loads(add(place)[0].read_text())
-    part = json.loads(add(place, split)[0].read_text())
+    part = json.loads(add(place, split, replace=True)[0].read_text())
     assert part["frames"] == 2
     assert part["labels_sha256"] != whole["labels_sha256"]
 
@@ -90,6 +98,89 @@ def test_missing_detections_are_named(place):
     (place / "found" / "000004.txt").unlink()
     with pytest.raises(DataError, match="000004.txt"):
         add(place)
+
+
+def test_they_may_be_read_as_empty(place, capsys):
+    (place / "found" / "000004.txt").unlink()
+    command = ["add-external", str(place / "card.yaml"), "--results", str(place / "results"),
+               "--labels", str(place / "labels")]  # fmt: skip
+    assert run_bench.main(command) == 2
+    assert "--missing-as-empty" in capsys.readouterr().err
+    assert run_bench.main([*command, "--missing-as-empty"]) == 0
+    (one,) = external.read_all(place / "results")
+    (place / "found" / "000004.txt").touch()
+    assert add(place)[0].read_text() == json.dumps(one, indent=1) + "\n"
+
+
+def test_a_folder_without_records_has_a_leaderboard_of_them(place, capsys):
+    add(place)
+    results = place / "results"
+    assert run_bench.main(["leaderboard", "--results", str(results)]) == 0
+    shown = capsys.readouterr().out
+    assert "AP in percent, R40, Moderate" in shown
+    assert "[other-net](https://example.org/other_net)" in shown
+    assert verify_records(results).problems == []
+
+
+def test_another_result_of_the_same_name_is_kept_unless_it_is_replaced(place):
+    path, _ = add(place)
+    before = path.read_bytes()
+    add(place)
+    change_card(place, notes="corrected")
+    with pytest.raises(external.CardError, match="other-net.json: .*--replace"):
+        add(place)
+    assert path.read_bytes() == before
+    add(place, replace=True)
+    assert json.loads(path.read_text())["card"]["notes"] == "corrected"
+
+
+def test_a_card_of_another_data_set_is_refused(place, record):
+    named = {**record()["dataset"], "name": "kitti"}
+    publish(place / "results", record(dataset=named))
+    add(place)  # KITTI, written otherwise
+    change_card(place, data="the built-in set")
+    with pytest.raises(external.CardError, match="records are of kitti; use another results"):
+        add(place)
+
+
+@pytest.mark.parametrize(
+    ("split", "shown"),
+    [
+        ("val", "val (50 frames)"),
+        ("val (50 frames)", "val (50 frames)"),
+        ("50 frames", "50 frames"),
+    ],
+)
+def test_the_number_of_frames_is_said_once(place, split, shown):
+    change_card(place, split=split)
+    add(place)
+    assert f"| KITTI, {shown} |" in write(place / "results", [])
+
+
+@pytest.mark.parametrize("split", ["val (3769 frames)", "3,769 frames of val", "1 frame"])
+def test_another_number_of_frames_is_refused(place, split):
+    change_card(place, split=split)
+    with pytest.raises(external.CardError, match="card.yaml: split is .* 50 frames are scored"):
+        add(place)
+    assert not (place / "results").exists()
+
+
+def test_they_are_in_every_file_of_the_leaderboard(place, record):
+    add(place)
+    write(place / "results", [record(seed=s) for s in (0, 1)])
+    place = place / "results"
+    table = pd.read_csv(place / "leaderboard.csv", dtype=str)
+    ours, theirs = table.iloc[0], table.iloc[-1]
+    assert (ours["seeds"], ours["table"]) == ("2", "1")
+    assert theirs["table"] == "external"
+    assert theirs["method"] == "other-net"
+    assert float(theirs["Car 3D moderate"]) == 100
+    assert theirs["split"] == "val (50 frames)"
+    latex = (place / "leaderboard.tex").read_text().partition("External results")[2]
+    assert "two | notes" in latex
+    assert "other-net" in latex
+    (stored,) = json.loads((place / "leaderboard.json").read_text())["external"]
+    assert stored["card"]["name"] == "other-net"
 
 
 def test_a_damaged_result_is_named(place):

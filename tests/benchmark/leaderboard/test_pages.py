@@ -42,6 +42,12 @@ def test_the_headline_comes_first_and_alone_on_a_terminal(record, tmp_path):
     assert "Fewer than 5 seeds" in shown
 
 
+def test_the_legend_says_why_intervals_are_equally_wide(page, record):
+    legend = page([record()]).partition("## Table 1")[0]
+    assert "pooled over a student's methods" in legend
+    assert "docs/protocol.md" in legend
+
+
 def test_cells_that_did_not_finish_are_listed_with_their_reason(page, record):
     failed = record("fitnet", status="failed", reason="IndexError: a | b <script> [x](http://y)")
     text = page([record(), record(seed=1), failed])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from in_process import run_matrix
 
+import run_bench
 from benchmark import leaderboard
 from benchmark.files import write_atomically
 from benchmark.leaderboard.verification import verify_records
@@ -47,7 +48,7 @@ def change(results, **fields):
 
 
 def test_what_a_run_leaves_is_sound(results):
-    assert verify_records(results) == []
+    assert verify_records(results).problems == []
 
 
 def test_identities_are_the_hash_of_what_the_file_says(results):
@@ -75,7 +76,7 @@ def test_identities_are_the_hash_of_what_the_file_says(results):
 )
 def test_mistakes_are_named(results, fields, message):
     path = change(results, **fields)
-    problems = verify_records(results)
+    problems = verify_records(results).problems
     assert any(message in problem for problem in problems), problems
     assert any(problem.startswith((str(path), str(results))) for problem in problems)
 
@@ -83,7 +84,7 @@ def test_mistakes_are_named(results, fields, message):
 def test_files_are_named_after_their_cells(results):
     path = change(results)
     path.rename(path.with_name("0123456789abcdef.json"))
-    assert "the file's name is not that of its cell" in verify_records(results)[0]
+    assert "the file's name is not that of its cell" in verify_records(results).problems[0]
 
 
 def test_a_missing_teacher_is_named(results):
@@ -92,8 +93,9 @@ def test_a_missing_teacher_is_named(results):
         if record["student"] == "pointpillars":
             path.unlink()
             break
-    assert verify_records(results) == [
-        f"{results}: no record of teacher {record['cell']}, from which students were distilled"
+    assert verify_records(results).problems == [
+        f"{results}: no record of teacher {record['cell']}, from which students were distilled; "
+        "add the record of its cell"
     ]
 
 
@@ -101,7 +103,7 @@ def test_a_stale_or_missing_leaderboard_is_named(results):
     (results / "leaderboard.csv").unlink()
     page = results / "leaderboard.md"
     page.write_text(page.read_text().replace("none", "mine"))
-    named = [problem.partition(":")[0] for problem in verify_records(results)]
+    named = [problem.partition(":")[0] for problem in verify_records(results).problems]
     assert named == [str(page), str(results / "leaderboard.csv")]
 
 
@@ -111,18 +113,165 @@ def test_a_checkpoint_of_other_weights_is_named(trained, results):
     for name in names:
         content = (trained / "checkpoints" / name).read_bytes()
         write_atomically(results / "checkpoints" / name, content)
-    assert verify_records(results) == []
+    assert verify_records(results).problems == []
     other = next(name for name in names if name != f"{record['cell']}.pth")
     content = (trained / "checkpoints" / other).read_bytes()
     (results / "checkpoints" / f"{record['cell']}.pth").write_bytes(content)
-    (problem,) = verify_records(results)
+    (problem,) = verify_records(results).problems
     assert f"its record says {record['weights_sha256']}" in problem
+
+
+def edit(path, **fields):
+    """Change fields of a JSON file, given as path__to__field."""
+    content = json.loads(path.read_text())
+    for name, value in fields.items():
+        *outer, last = name.split("__")
+        place = content
+        for key in outer:
+            place = place[key]
+        place[last] = value
+    path.write_text(json.dumps(content))
+
+
+def copy_cell(results, **settings):
+    """The record of `fitnet` as that of another cell, with the identity of its settings."""
+    record = json.loads(change(results).read_text())
+    record["settings"] |= settings
+    record |= {name: value for name, value in settings.items() if name in record}
+    record["cell"] = store.identity(record["settings"])
+    path = results / "records" / f"{record['cell']}.json"
+    path.write_text(json.dumps(record))
+    leaderboard.write(results, store.read_all(results))
+    return path
+
+
+def test_a_record_copied_as_another_seed_is_refused(results):
+    path = copy_cell(results, seed=3)
+    found = verify_records(results).problems
+    assert len(found) == 1
+    assert "weights_sha256 and losses_sha256 as in " in found[0]
+    assert "another training; remove the copy and train its cell" in found[0]
+    assert path.name in found[0]
+    assert "fitnet seed" in found[0]
+
+
+def test_a_method_that_trains_as_another_is_named(results):
+    copy_cell(results, method="crd", hyperparameters={"weight": 0.8})
+    found = verify_records(results)
+    assert found.problems == []
+    (note,) = [note for note in found.notes if "_sha256" in note]
+    assert "has no effect of its own; say why in README.md" in note
+
+
+def test_methods_of_weight_0_may_train_alike(results):
+    other = change(results, hyperparameters__weight=0.0, settings__hyperparameters={"weight": 0.0})
+    copy_cell(results)
+    other.unlink()
+    copy_cell(results, method="crd")
+    parts = {"fitnet": {"weight": 0.0}, "crd": {"weight": 0.0}}
+    copy_cell(results, method="fitnet+crd", hyperparameters=parts)
+    found = verify_records(results)
+    assert found.problems == []
+    assert not [note for note in found.notes if "_sha256" in note]
+    parts["crd"]["weight"] = 0.8
+    copy_cell(results, method="crd+fitnet", hyperparameters=parts)
+    assert [note for note in verify_records(results).notes if "_sha256" in note]
+
+
+@pytest.mark.parametrize("name", ["params", "flops_paper", "flops_full", "activations"])
+def test_counted_costs_of_a_student_are_the_same_in_all_its_cells(results, name):
+    change(results, **{f"cost__{name}": 17})
+    (problem,) = verify_records(results).problems
+    assert f"cost.{name} is " in problem
+    assert "17" in problem
+    assert problem.endswith("records of pointpillars@4; train the cell again")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "called"),
+    [
+        ("machine", "another", "machines"),
+        ("python", "2.7", "versions of Python"),
+        ("operators", ["theirs"], "sets of operators"),
+    ],
+)
+def test_a_set_is_of_one_environment(results, field, value, called):
+    path = change(results, **{f"provenance__{field}": value})
+    found = verify_records(results).problems
+    assert any(f"records of 2 {called}: " in line and path.name in line for line in found)
+
+
+def test_several_numbers_of_threads_are_named(results):
+    change(results, provenance__threads=64)
+    leaderboard.write(results, store.read_all(results))
+    found = verify_records(results)
+    assert found.problems == []
+    assert "records of 2 numbers of threads" in found.notes[0]
+
+
+def test_seeds_that_a_row_lacks_are_named(results, capsys):
+    path = copy_cell(results, seed=1)
+    edit(path, weights_sha256="1" * 64, losses_sha256="2" * 64)
+    leaderboard.write(results, store.read_all(results))
+    found = verify_records(results)
+    assert found.problems == []
+    (note,) = found.notes
+    assert "pointpillars@4 none has no record of seed 1, which other rows of table 1 have" in note
+    assert run_bench.main(["verify-records", str(results)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == [f"NOTE: {note}", f"{results}: no problems found"]
+
+
+@pytest.fixture
+def external_result(results):
+    """The path of an external result of the records' data set, sound."""
+    record = json.loads(change(results).read_text())
+    card = {
+        "name": "their-net", "paper": "Doe", "url": "https://example.org", "split": "val",
+        "data": record["dataset"]["name"].upper(), "detector": "theirs", "costs": {"GFLOPs": 1.5},
+        "detections": ".", "notes": "",
+    }  # fmt: skip
+    stored = {
+        "card": card, "frames": 8, "labels_sha256": "a" * 64, "detections_sha256": "b" * 64,
+        "evaluator": "pointkd-bench 0.1.0", "ap": record["ap"],
+    }  # fmt: skip
+    path = results / "external" / "their-net.json"
+    write_atomically(path, json.dumps(stored).encode())
+    leaderboard.write(results, store.read_all(results))
+    assert verify_records(results).problems == []
+    return path
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"ap__Car__3d__R40": [0, 0, 101]}, "R40[2]: 101 is greater than the maximum"),
+        ({"ap__mAP__3d__R40": [50, 99.9, 50]}, "ap.mAP.3d.R40[0] is 50, but its classes give"),
+        ({"ap__mAP": None}, "ap.mAP: None is not of type 'object'"),
+        ({"ap": None}, "ap: None is not of type 'object'"),
+        ({"labels_sha256": "abc"}, "labels_sha256: 'abc' does not match"),
+        ({"detections_sha256": None}, "detections_sha256: None is not of type 'string'"),
+        ({"card__costs": {"GFLOPs": "few"}}, "card.costs is {'GFLOPs': 'few'}"),
+        ({"card__url": "javascript:alert(1)"}, "card.url is "),
+        ({"card__name": "other"}, "the file's name is not that of its card, other"),
+        ({"card__data": "Waymo"}, "data is 'Waymo', but the folder's records are of "),
+        ({"card__split": "val (3769 frames)"}, "but 8 frames are scored"),
+        ({"frames": 0}, "frames: 0 is less than the minimum of 1"),
+        ({"mine": 1}, "'mine' was unexpected"),
+    ],
+)
+def test_mistakes_of_external_results_are_named(results, external_result, fields, message):
+    edit(external_result, **fields)
+    found = verify_records(results).problems
+    assert any(message in problem for problem in found), found
+    assert found[0].startswith(f"{external_result}: ")
+    assert found[0].endswith("add the external result again with --replace")
 
 
 def test_a_damaged_external_result_is_named(results):
     write_atomically(results / "external" / "x.json", b"{}")
-    assert "external/x.json" in verify_records(results)[0]
+    assert "external/x.json" in verify_records(results).problems[0]
 
 
 def test_an_empty_folder_is_no_set(tmp_path):
-    assert "no record" in verify_records(tmp_path)[0]
+    assert "no record" in verify_records(tmp_path).problems[0]

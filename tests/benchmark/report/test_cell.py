@@ -1,6 +1,7 @@
 """From a number to all that is behind it, and back."""
 
 import json
+import re
 import shlex
 
 import pytest
@@ -45,7 +46,8 @@ def test_all_that_is_behind_a_number_is_shown(trained, fitnet):
 
 
 def options(command):
-    words = shlex.split(command)
+    """By name."""
+    words = shlex.split(re.sub(r"^OMP_NUM_THREADS=\d+ ", "", command))
     return dict(zip(words[3::2], words[4::2], strict=True))
 
 
@@ -57,6 +59,28 @@ def test_the_command_names_what_makes_the_cell(fitnet):
     assert found["--data"] == "synthetic"
     assert found["--profile"] == "tiny.yaml"
     assert needs == ["needs the profile tiny.yaml with which it was trained"]
+
+
+@pytest.mark.parametrize(
+    ("machine", "threads", "beginning"),
+    [
+        ("AMD EPYC (2 cores)", 1, "OMP_NUM_THREADS=1 python run_bench.py run "),
+        ("AMD EPYC (96 cores)", 24, "OMP_NUM_THREADS=24 python run_bench.py run "),
+        ("NVIDIA H100 80GB HBM3", 24, "python run_bench.py run "),
+    ],
+)
+def test_the_command_holds_the_number_of_threads_on_a_processor(
+    fitnet, machine, threads, beginning
+):
+    made = {**fitnet["provenance"], "machine": machine, "threads": threads}
+    assert reproduction(fitnet | {"provenance": made})[0].startswith(beginning)
+
+
+def test_a_record_made_here_has_it_too(trained, fitnet):
+    threads = fitnet["provenance"]["threads"]
+    command, _ = reproduction(fitnet)
+    assert command.startswith(f"OMP_NUM_THREADS={threads} python run_bench.py run ")
+    assert command in describe_cell(trained.results, fitnet["cell"])
 
 
 def test_the_command_of_a_profile_that_comes_along_gives_the_same_recipe(fitnet):

@@ -6,7 +6,7 @@ import shutil
 from html.parser import HTMLParser
 
 import pytest
-from made_records import make_record
+from made_records import make_ap, make_record
 
 from benchmark.config.profile import load_profile
 from benchmark.report import plots
@@ -18,7 +18,7 @@ SYNTHETIC = {
     "train_frames": 10, "val_frames": 5,
 }  # fmt: skip
 
-RECIPE = load_profile("smoke", 3).recipe("pointpillars").as_json()
+RECIPE = json.loads(json.dumps(load_profile("smoke", 3).recipe("pointpillars").as_json()))
 
 
 def trained(method="none", seed=0, mean=50.0, cell="", **changes):
@@ -70,6 +70,18 @@ def save_views(folder, found, frame="000003"):
 
 LONG = "a_method_with_a_name_" + "x" * 60
 HOSTILES = (HOSTILE, HOSTILE + "2")
+
+
+def save_external(folder, name="other-net", **card):
+    """An external result as `add-external` leaves it."""
+    values = {
+        "name": name, "paper": "Doe et al.", "url": "https://example.org/net", "data": "KITTI",
+        "split": "val", "detector": "a net of their own", "detections": ".", "notes": "",
+        "costs": {"GFLOPs": 1.5}, **card,
+    }  # fmt: skip
+    path = folder / "external" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"card": values, "frames": 50, "ap": make_ap(12.345)}))
 
 
 def matrix():
@@ -139,6 +151,7 @@ def test_every_row_leads_to_its_records(tmp_path):
     assert cell["hyperparameters"] == {"weight": "2.5"}
     assert "--epochs 3 --students pointpillars@4 --methods fitnet --seeds 1" in cell["command"]
     assert cell["needs"] == [f"needs the code of commit {'c' * 40}"]
+    assert cell["threads"] == 1
 
 
 def test_what_has_no_record_is_named(tmp_path):
@@ -169,6 +182,17 @@ def test_the_page_does_not_depend_on_the_order_of_records(tmp_path):
     assert render(make_content(tmp_path, found)) == render(make_content(tmp_path, found[::-1]))
 
 
+def test_external_results_are_there(tmp_path):
+    assert make_content(tmp_path, [trained()])["external"] == []
+    save_external(tmp_path)
+    (row,) = make_content(tmp_path, [trained()])["external"]
+    assert row["url"] == "https://example.org/net"
+    assert row["shown"]["external"] == "other-net"
+    assert row["shown"]["data, split"] == "KITTI, val (50 frames)"
+    assert row["shown"]["3D mAP"] == "12.35"
+    assert row["shown"]["stated costs"] == "GFLOPs 1.5"
+
+
 def test_data_and_profile_are_labelled(tmp_path):
     (section,) = make_content(tmp_path, [trained()])["sections"]
     assert section["synthetic"]
@@ -193,6 +217,12 @@ def test_the_page_is_one_file_that_may_load_nothing(tmp_path):
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
     assert "unsafe" not in policy
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", page)
+
+
+def test_the_footer_says_why_intervals_are_equally_wide(tmp_path):
+    footer = render(make_content(tmp_path, [trained()])).partition("<footer>")[2]
+    assert "pooled over a student's methods" in footer
+    assert "docs/protocol.md" in footer
 
 
 def test_nothing_in_a_record_becomes_markup(tmp_path):
@@ -267,6 +297,8 @@ def page(tmp_path_factory):
     for one in [*found, bad]:
         if one["status"] == "done":
             save_views(folder, one)
+    save_external(folder)
+    save_external(folder, "worse-net", **dict.fromkeys(("paper", "detector", "notes"), HOSTILE))
     return write(folder, [*found, bad, failed, long])[0]
 
 
@@ -381,6 +413,52 @@ def test_provenance_is_two_clicks_away(shown):
     assert shown.execute_script(links) == [f"records/fitnet-{seed}.json" for seed in (0, 1, 2)]
     assert "--methods fitnet" in texts(shown, "dialog pre")[0]
     assert "mmdet3d 1.4.0" in texts(shown, "dialog details")[0]
+    assert "Threads1" in texts(shown, "dialog .facts div")
+    assert "Commit" + "c" * 40 in texts(shown, "dialog .facts div")
+
+
+def test_hashes_are_whole_and_selected_by_a_click(shown):
+    click(shown, "#table .open", "fitnet")
+    assert texts(shown, "dialog .hash")[:3] == ["c" * 40, "a" * 64, "b" * 64]
+    shown.execute_script("document.querySelectorAll('dialog details')[0].open = true")
+    shown.find_elements("css selector", "dialog .hash")[1].click()
+    assert shown.execute_script("return getSelection().toString()") == "a" * 64
+
+
+def test_the_command_holds_the_threads_of_a_processor(tmp_path):
+    found = trained()
+    found["provenance"] |= {"machine": "AMD EPYC (96 cores)", "threads": 24}
+    (cell,) = make_content(tmp_path, [found])["cells"].values()
+    assert cell["command"].startswith("OMP_NUM_THREADS=24 python run_bench.py run ")
+
+
+def test_external_results_have_a_table_of_their_own_as_text(shown):
+    assert texts(shown, "#external tbody th") == ["other-net", "worse-net"]
+    links = "return [...document.querySelectorAll('#external a')].map((a) => a.href)"
+    assert set(shown.execute_script(links)) == {"https://example.org/net"}
+    assert texts(shown, "#external tbody td").count(HOSTILE) == 3
+    assert "12.35" in texts(shown, "#external tbody td")
+    assert "Gain" not in " ".join(texts(shown, "#external thead th"))
+    above = """
+      const [one, other] = ["results", "external"].map((id) => document.getElementById(id));
+      return Boolean(one.compareDocumentPosition(other) & Node.DOCUMENT_POSITION_FOLLOWING);
+    """
+    assert shown.execute_script(above)
+
+
+def test_a_page_of_external_results_alone(browser, tmp_path):
+    save_external(tmp_path)
+    browser.get_log("browser")
+    show(browser, write(tmp_path, [])[0])
+    assert browser.get_log("browser") == []
+    titles = [title.text for title in browser.find_elements("css selector", "main h2")]
+    assert [title for title in titles if title] == ["External results"]
+    assert texts(browser, "#external tbody th") == ["other-net"]
+
+
+def test_a_page_without_external_results_does_not_mention_them(browser, tmp_path):
+    show(browser, write(tmp_path, [trained()])[0])
+    assert not browser.find_element("id", "external").is_displayed()
 
 
 def test_the_theme_follows_the_system_until_it_is_chosen(browser, page):

@@ -1,0 +1,181 @@
+"""What the records of one set have in common, and what a set cannot hold twice."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from benchmark.leaderboard.tables import MISSING, make_tables
+from benchmark.records.record import Record
+from benchmark.records.store import NONE
+
+Found = Mapping[Path, Record]
+"""Records of the right form, by their paths."""
+
+ENVIRONMENT = {
+    "versions": "sets of versions",
+    "machine": "machines",
+    "python": "versions of Python",
+    "operators": "sets of operators",
+}
+"""Fields of provenance that are the same in a whole set, and what several of them are called."""
+HASHES = ("weights_sha256", "losses_sha256")
+COUNTED = ("params", "flops_paper", "flops_full", "activations")
+"""Costs that are counted, not timed: the same in every cell of a student."""
+WITHOUT_EFFECT = ("method", "hyperparameters", "weighting", "source", "teacher", "max_frames")
+"""Settings in which cells may differ and still train alike, e.g. two methods of weight 0."""
+
+
+def find_problems(results: Path, found: Found) -> list[str]:
+    """For what a set is refused, each as "FILE: what; remedy".
+
+    Refused are several environments in one set, students without their teacher's record, copies
+    of a record (see :func:`find_copies`), and counted costs that differ between cells of one
+    student, grid, precision and frames.
+    """
+    return [
+        *(f"{results}: {told}" for told in _environments(found)),
+        *(f"{results}: {told}" for told in _without_teacher(found)),
+        *(line for line, forged in find_copies(found) if forged),
+        *_uneven_costs(found),
+    ]
+
+
+def find_notes(results: Path, found: Found) -> list[str]:
+    """What a reader must know of a sound set, each as "FILE: what; remedy".
+
+    Noted are several numbers of threads, seeds that some rows of a table lack, and methods that
+    train the same weights as another.
+    """
+    return [
+        *(f"{results}: {told}" for told in _threads(found)),
+        *(f"{results}: {told}" for told in _missing_seeds(found)),
+        *(line for line, forged in find_copies(found) if not forged),
+    ]
+
+
+def find_copies(found: Found) -> Iterator[tuple[str, bool]]:
+    """Finished cells with the hash of another's weights or losses: a line, and whether forged.
+
+    Training is deterministic and depends on the seed, so one cell with the hash of another seed,
+    student, recipe or data set is a copy under a new identity. Cells that differ only in
+    ``WITHOUT_EFFECT`` may train alike: two methods of weight 0, or one hyper-parameter that the
+    chosen variant does not read. Such a pair is named, not refused, and only if one of the two is
+    a method whose weight is not 0. Teachers from a checkpoint are left out: one file may serve
+    several profiles.
+    """
+    first: dict[tuple[str, str], Path] = {}
+    for path, record in found.items():
+        if record["status"] != "done" or "checkpoint" in record["settings"]:
+            continue
+        same: dict[Path, list[str]] = defaultdict(list)
+        for name in HASHES:
+            value: str | None = record[name]  # type: ignore[literal-required]
+            if value and (other := first.setdefault((name, value), path)) != path:
+                same[other].append(name)
+        for other, names in same.items():
+            told = f"{path}: {' and '.join(names)} as in {other.name} ({_name(found[other])})"
+            if _decisive(record) != _decisive(found[other]):
+                yield f"{told}, which is another training; remove the copy and train its cell", True
+            elif _has_effect(record) or _has_effect(found[other]):
+                told += f", so {_name(record)} has no effect of its own"
+                yield f"{told}; say why in README.md, or remove the copy", False
+
+
+def _name(record: Record) -> str:
+    return f"{record['student']} {record['method']} seed {record['seed']}"
+
+
+def _decisive(record: Record) -> dict[str, Any]:
+    """Settings that change every training."""
+    return {k: v for k, v in record["settings"].items() if k not in WITHOUT_EFFECT}
+
+
+def _has_effect(record: Record) -> bool:
+    """Whether a cell has a method, or a part of a combined one, whose weight is not 0."""
+    values = record["hyperparameters"]
+    parts = [part for part in values.values() if isinstance(part, Mapping)] or [values]
+    return record["method"] != NONE and any(part.get("weight", 1) for part in parts)
+
+
+def _environments(found: Found) -> Iterator[str]:
+    """All of a set is trained in one environment."""
+    for field, called in ENVIRONMENT.items():
+        values = _by_value(found, field)
+        if len(values) > 1:
+            yield f"records of {len(values)} {called}: {_listed(values)}; keep one per folder"
+
+
+def _threads(found: Found) -> Iterator[str]:
+    values = _by_value(found, "threads")
+    if len(values) > 1:
+        told = f"records of {len(values)} numbers of threads: {_listed(values)}"
+        yield f"{told}; they round differently, say so in README.md"
+
+
+def _by_value(found: Found, field: str) -> dict[str, list[Path]]:
+    """The paths of the records by their value of a field of provenance."""
+    values: dict[str, list[Path]] = defaultdict(list)
+    for path, record in found.items():
+        values[_text(record["provenance"][field])].append(path)  # type: ignore[literal-required]
+    return values
+
+
+def _listed(values: Mapping[str, list[Path]]) -> str:
+    return "; ".join(
+        f"{value} in {len(paths)} records, e.g. {paths[0].name}"
+        for value, paths in sorted(values.items())
+    )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _without_teacher(found: Found) -> Iterator[str]:
+    done = {record["cell"] for record in found.values() if record["status"] == "done"}
+    teachers = {record["settings"].get("teacher", "") for record in found.values()}
+    for teacher in sorted(teachers - done - {""}):
+        yield (
+            f"no record of teacher {teacher}, from which students were distilled; add the record "
+            "of its cell"
+        )
+
+
+def _uneven_costs(found: Found) -> Iterator[str]:
+    """Counted costs other than those of most cells of the same student."""
+    groups: dict[str, list[Path]] = defaultdict(list)
+    for path, record in found.items():
+        if record["cost"]:
+            settings = record["settings"]
+            alike = [settings[name] for name in ("student", "grid", "precision", "data")]
+            groups[_text([*alike, record["cost"]["frames"]])].append(path)
+    for paths in groups.values():
+        for name in COUNTED:
+            values = [found[path]["cost"][name] for path in paths]  # type: ignore
+            usual = max(values, key=values.count)
+            for path, value in zip(paths, values, strict=True):
+                if value != usual:
+                    told = f"cost.{name} is {value}, but {usual} in {values.count(usual)} other"
+                    student = found[path]["student"]
+                    yield f"{path}: {told} records of {student}; train the cell again"
+
+
+def _missing_seeds(found: Found) -> Iterator[str]:
+    """Rows that lack a seed which other rows of their table have."""
+    for number, table in enumerate(make_tables(found.values()), 1):
+        seeds: dict[tuple[str, str], list[str]] = defaultdict(list)
+        for cell in table.cells:
+            if cell["status"] == MISSING:
+                seeds[cell["student"], cell["method"]].append(str(cell["seed"]))
+        for (student, method), lacking in seeds.items():
+            yield (
+                f"{student} {method} has no record of seed {', '.join(lacking)}, which other rows "
+                f"of table {number} have; run it, or say in README.md why it is missing"
+            )
