@@ -48,11 +48,12 @@ def find_problems(results: Path, found: Found) -> list[str]:
 def find_notes(results: Path, found: Found) -> list[str]:
     """What a reader must know of a sound set, each as "FILE: what; remedy".
 
-    Noted are several numbers of threads, seeds that some rows of a table lack, and methods that
-    train the same weights as another.
+    Noted are several numbers of threads or commits, seeds that some rows of a table lack, and
+    methods that train the same weights as another.
     """
     return [
         *(f"{results}: {told}" for told in _threads(found)),
+        *(f"{results}: {told}" for told in _commits(found)),
         *(f"{results}: {told}" for told in _missing_seeds(found)),
         *(line for line, forged in find_copies(found) if not forged),
     ]
@@ -115,6 +116,12 @@ def _threads(found: Found) -> Iterator[str]:
     if len(values) > 1:
         told = f"records of {len(values)} numbers of threads: {_listed(values)}"
         yield f"{told}; they round differently, say so in README.md"
+
+
+def _commits(found: Found) -> Iterator[str]:
+    values = _by_value(found, "commit")
+    if len(values) > 1:
+        yield f"records of {len(values)} commits: {_listed(values)}; say so in README.md"
 
 
 def _by_value(found: Found, field: str) -> dict[str, list[Path]]:

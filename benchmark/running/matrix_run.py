@@ -83,8 +83,9 @@ def describe_work(
     teachers = teacher_jobs(matrix, workplace)
     cached = sum(not job.unfinished() for job in teachers)
     return (
-        f"{workplace.results}: {len(cells) - len(known)} cells to train, {len(known)} from their "
-        f"records; {len(teachers) - cached} teachers to train, {cached} from {workplace.cache}"
+        f"{workplace.results}: cells to train: {len(cells) - len(known)}, from their records: "
+        f"{len(known)}; teachers to train: {len(teachers) - cached}, "
+        f"from {workplace.cache}: {cached}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bdb
 import hashlib
 import inspect
 import json
@@ -25,7 +26,7 @@ from detectors import DetectorError, Inputs, parse_student
 from kd_methods import KDMethod, MethodError, Outputs
 from kd_methods.core.errors import PointKDError
 from kd_methods.core.interface import checked_needs
-from kd_methods.core.registry import Composition
+from kd_methods.core.registry import Composition, source_files
 
 DIVERGENCE = 100.0
 """An epoch whose mean detection loss exceeds the first epoch's by this factor has diverged."""
@@ -237,6 +238,8 @@ class Learner:
         """End the cell with an error, reported with its place in the method's own code."""
         self.trace = "".join(traceback.format_exception(error))
         told = str(error) if isinstance(error, PointKDError) else f"{type(error).__name__}: {error}"
+        if isinstance(error, bdb.BdbQuit):
+            told = "a breakpoint() needs `run --here`"
         self.end("failed", told + place_of(error, self.method, "loss" if self.needs else "needs"))
 
     def end(self, status: Status, reason: str) -> None:
@@ -264,12 +267,14 @@ def _detection(losses: Mapping[str, float]) -> float:
 
 
 def place_of(error: Exception, method: KDMethod | None, called: str) -> str:
-    """Where in the method's own file an error arose: its last line there, else the function that
+    """Where in the method's own code an error arose: its last line there, else the function that
     was called. Without a method, where it arose at all."""
     frames = traceback.extract_tb(error.__traceback__)
     parts = list(method.parts) if isinstance(method, Composition) else [method] if method else []
     functions = [inspect.unwrap(getattr(type(part), called)).__code__ for part in parts]
-    own = [f for f in frames if f.filename in {code.co_filename for code in functions}]
+    files = {code.co_filename for code in functions}
+    files |= {str(file) for part in parts for file in source_files(type(part))}  # type: ignore[arg-type]
+    own = [frame for frame in frames if frame.filename in files]
     if own or len(functions) != 1:
         frame = (own or frames)[-1]
         return f" ({Path(frame.filename).name}:{frame.lineno} in {frame.name})"

@@ -50,9 +50,12 @@ class TrainingProgress:
     def _state(self, done: int, learners: Sequence[Learner]) -> str:
         rate = done * self.setup.frames.batch_size / (time.perf_counter() - self.begun)
         ended = [learner for learner in learners if learner.status not in ("running", "done")]
-        running = next((learner for learner in learners if learner not in ended), learners[0])
-        state = f"loss {running.latest_loss:.3f}, {rate:.1f} frames/s"
-        return state + (f", {len(ended)} of {len(learners)} cells ended early" if ended else "")
+        losses = [lr.latest_loss for lr in learners if lr not in ended]
+        parts = [f"loss {losses[0]:.3f}"] if losses else []
+        parts.append(f"{rate:.1f} frames/s")
+        if ended:
+            parts.append(f"{len(ended)} of {len(learners)} cells ended early")
+        return ", ".join(parts)
 
 
 class Curves:

@@ -116,13 +116,13 @@ def source_hash(text: str) -> str:
     """
     digest = hashlib.sha256()
     classes = [method_class(part.partition(":")[0]) for part in text.split("+")]
-    files = sorted({file for cls in classes for file in _source_files(cls)})
+    files = sorted({file for cls in classes for file in source_files(cls)})
     for file in files:
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16] if files else ""
 
 
-def _source_files(cls: type[KDMethod]) -> list[Path]:
+def source_files(cls: type[KDMethod]) -> list[Path]:
     """The files of a method's code; none for a built-in method or one that was never in a file."""
     top = sys.modules.get(cls.__module__.partition(".")[0])
     if top is sys.modules["kd_methods"]:

@@ -209,6 +209,14 @@ def test_several_numbers_of_threads_are_named(results):
     assert "records of 2 numbers of threads" in found.notes[0]
 
 
+def test_several_commits_are_named(results):
+    change(results, provenance__commit="d" * 40)
+    leaderboard.write(results, store.read_all(results))
+    found = verify_records(results)
+    assert found.problems == []
+    assert "records of 2 commits" in found.notes[0]
+
+
 def test_seeds_that_a_row_lacks_are_named(results, capsys):
     path = copy_cell(results, seed=1)
     edit(path, weights_sha256="1" * 64, losses_sha256="2" * 64)
