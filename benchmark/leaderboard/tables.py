@@ -159,15 +159,21 @@ def _by_hyperparameters(records: Sequence[Record]) -> Iterator[tuple[str, list[R
     """Records of equal values; where there are several sets, with the values that differ."""
     sets: dict[bytes, list[Record]] = defaultdict(list)
     for record in records:
-        sets[_key(record["hyperparameters"])].append(record)
+        sets[_key(_values(record))].append(record)
     for group in sets.values():
-        others = [other[0]["hyperparameters"] for other in sets.values()]
+        others = [_values(other[0]) for other in sets.values()]
         told = [
             f"{name}={value}"
-            for name, value in group[0]["hyperparameters"].items()
+            for name, value in _values(group[0]).items()
             if any(other.get(name) != value for other in others)
         ]
         yield (f" ({', '.join(told)})" if len(sets) > 1 else ""), group
+
+
+def _values(record: Record) -> dict[str, Any]:
+    """The hyper-parameters, and the source of a plugin: edited code makes another row."""
+    source = record["settings"].get("source")
+    return {**record["hyperparameters"], **({"source": source} if source else {})}
 
 
 def _students(rows: Rows) -> list[str]:
