@@ -54,12 +54,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         DiskFullError: the old contents stay.
     """
-    temporary = _write_beside(path, content)
-    try:
-        with telling_of_full_disk(path):
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _written_beside(path, content) as temporary:
+        os.replace(temporary, path)
 
 
 def write_once(path: Path, content: bytes) -> None:
@@ -69,26 +65,23 @@ def write_once(path: Path, content: bytes) -> None:
         FileExistsError: the file exists.
         DiskFullError: nothing is written.
     """
-    temporary = _write_beside(path, content)
-    try:
-        with telling_of_full_disk(path):
-            os.link(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _written_beside(path, content) as temporary:
+        os.link(temporary, path)
 
 
-def _write_beside(path: Path, content: bytes) -> Path:
-    """The new contents of a file as a hidden file next to it; none if they cannot be written."""
+@contextmanager
+def _written_beside(path: Path, content: bytes) -> Iterator[Path]:
+    """The new contents of a file as a hidden file next to it, which is gone afterwards."""
     with telling_of_full_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
+        temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(name, 0o644)
-        except OSError:
-            os.unlink(name)
-            raise
-    return Path(name)
+            temporary.chmod(0o644)
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
