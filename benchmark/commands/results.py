@@ -88,15 +88,14 @@ def verify_records(options: argparse.Namespace) -> int:
 
 def export_model(options: argparse.Namespace) -> int:
     """Write the network of a finished cell as a checkpoint and config of plain mmdet3d."""
+    from benchmark.records.record import describe_training
     from benchmark.running.export import export_cell
     from detectors.core.checkpoints import usage
 
     record = export_cell(options.results, options.cell, options.folder)
-    data, profile = record["dataset"], record["profile"]
-    kind = "synthetic data" if data["synthetic"] else "real frames"
     print(
-        f"wrote {record['student']} {record['method']} seed {record['seed']}, trained on "
-        f"{data['name']} ({kind}) under profile {profile['name']}, to {options.folder}\n\n"
+        f"wrote {record['student']} {record['method']} seed {record['seed']}, "
+        f"{describe_training(record)}, to {options.folder}\n\n"
         f"in Python:\n\n{usage(options.folder)}"
     )
     return DONE

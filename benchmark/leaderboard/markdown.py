@@ -25,6 +25,7 @@ from benchmark.leaderboard.columns import (
     columns,
 )
 from benchmark.leaderboard.tables import Table
+from benchmark.records.record import kind_of_data
 from benchmark.records.spread import NOISY, NOISY_MARK, says_little
 
 FEW_SEEDS = 5
@@ -89,12 +90,11 @@ def caption(table: Table) -> str:
     """The details behind every row of a table."""
     example = table.example
     data, profile = example["dataset"], example["profile"]
-    kind = "synthetic data" if data["synthetic"] else "real frames"
     versions = example["provenance"]["versions"]
     region = "reduced grid, objects outside it ignored" if profile["reduced"] else "full grid"
     said = [
-        f"{data['name']} ({kind}, {data['train_frames']} training and {data['val_frames']} "
-        f"validation frames, fingerprint {data['fingerprint']})",
+        f"{data['name']} ({kind_of_data(data)}, {data['train_frames']} training and "
+        f"{data['val_frames']} validation frames, fingerprint {data['fingerprint']})",
         f"profile {profile['name']}: {profile['purpose']} ({region})",
         example["precision"],
         f"teacher {example['settings'].get('teacher') or example['cell']}",

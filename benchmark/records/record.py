@@ -124,3 +124,14 @@ class Record(TypedDict):
 
 FIELDS = tuple(Record.__annotations__)
 """The fields of every record, in the order in which they are written."""
+
+
+def kind_of_data(dataset: Dataset) -> str:
+    """What the frames of a data set are, said wherever a figure of it is shown."""
+    return "synthetic data" if dataset["synthetic"] else "real frames"
+
+
+def describe_training(record: Record) -> str:
+    """The data set and profile that a network was trained under."""
+    dataset, profile = record["dataset"], record["profile"]
+    return f"trained on {dataset['name']} ({kind_of_data(dataset)}) under profile {profile['name']}"
