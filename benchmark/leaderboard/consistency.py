@@ -26,6 +26,11 @@ ENVIRONMENT = {
 HASHES = ("weights_sha256", "losses_sha256")
 COUNTED = ("params", "flops_paper", "flops_full", "activations")
 """Costs that are counted, not timed: the same in every cell of a student."""
+NOTED = (
+    ("threads", "numbers of threads", "they round differently, say so in README.md"),
+    ("commit", "commits", "say so in README.md"),
+)
+"""Fields of provenance in which a sound set may differ: field, what it is called, remedy."""
 WITHOUT_EFFECT = ("method", "hyperparameters", "weighting", "source", "teacher", "max_frames")
 """Settings in which cells may differ and still train alike, e.g. two methods of weight 0."""
 
@@ -38,7 +43,11 @@ def find_problems(results: Path, found: Found) -> list[str]:
     student, grid, precision and frames.
     """
     return [
-        *(f"{results}: {told}" for told in _environments(found)),
+        *(
+            f"{results}: {told}; keep one per folder"
+            for field, called in ENVIRONMENT.items()
+            for told in _several(found, field, called)
+        ),
         *(f"{results}: {told}" for told in _without_teacher(found)),
         *(line for line, forged in find_copies(found) if forged),
         *_uneven_costs(found),
@@ -52,8 +61,11 @@ def find_notes(results: Path, found: Found) -> list[str]:
     methods that train the same weights as another.
     """
     return [
-        *(f"{results}: {told}" for told in _threads(found)),
-        *(f"{results}: {told}" for told in _commits(found)),
+        *(
+            f"{results}: {told}; {remedy}"
+            for field, called, remedy in NOTED
+            for told in _several(found, field, called)
+        ),
         *(f"{results}: {told}" for told in _missing_seeds(found)),
         *(line for line, forged in find_copies(found) if not forged),
     ]
@@ -103,25 +115,11 @@ def _has_effect(record: Record) -> bool:
     return record["method"] != NONE and any(part.get("weight", 1) for part in parts)
 
 
-def _environments(found: Found) -> Iterator[str]:
-    """All of a set is trained in one environment."""
-    for field, called in ENVIRONMENT.items():
-        values = _by_value(found, field)
-        if len(values) > 1:
-            yield f"records of {len(values)} {called}: {_listed(values)}; keep one per folder"
-
-
-def _threads(found: Found) -> Iterator[str]:
-    values = _by_value(found, "threads")
+def _several(found: Found, field: str, called: str) -> Iterator[str]:
+    """The values of a field of provenance, if it has several."""
+    values = _by_value(found, field)
     if len(values) > 1:
-        told = f"records of {len(values)} numbers of threads: {_listed(values)}"
-        yield f"{told}; they round differently, say so in README.md"
-
-
-def _commits(found: Found) -> Iterator[str]:
-    values = _by_value(found, "commit")
-    if len(values) > 1:
-        yield f"records of {len(values)} commits: {_listed(values)}; say so in README.md"
+        yield f"records of {len(values)} {called}: {_listed(values)}"
 
 
 def _by_value(found: Found, field: str) -> dict[str, list[Path]]:

@@ -237,9 +237,12 @@ class Learner:
     def fail(self, error: Exception) -> None:
         """End the cell with an error, reported with its place in the method's own code."""
         self.trace = "".join(traceback.format_exception(error))
-        told = str(error) if isinstance(error, PointKDError) else f"{type(error).__name__}: {error}"
         if isinstance(error, bdb.BdbQuit):
             told = "a breakpoint() needs `run --here`"
+        elif isinstance(error, PointKDError):
+            told = str(error)
+        else:
+            told = f"{type(error).__name__}: {error}"
         self.end("failed", told + place_of(error, self.method, "loss" if self.needs else "needs"))
 
     def end(self, status: Status, reason: str) -> None:
