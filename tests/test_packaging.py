@@ -1,5 +1,6 @@
 """The wheel holds what an installation needs, and nothing else."""
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -40,3 +41,12 @@ def test_packages_and_their_data_are_in(names):
 def test_tests_results_and_documents_are_not(names):
     rooms = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert rooms == {"kd_methods", "detectors", "benchmark", "run_bench.py"}
+
+
+def test_the_tests_that_the_readme_names_are_found():
+    """By `pytest` itself; as a module of Python it would have the repository on its path."""
+    named = re.findall(r"`pytest (\S+)`", (ROOT / "README.md").read_text())
+    assert len(named) >= 2
+    command = [Path(sys.executable).with_name("pytest"), "--collect-only", "-q", *named]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout[-2000:]

@@ -62,7 +62,8 @@ def write_report(options: argparse.Namespace) -> int:
     from benchmark.report.page import write
 
     page, *plots = write(options.results, leaderboard.read(options.results))
-    print(f"wrote {page}, and {len(plots)} plots for papers beside it in {page.parent / 'plots'}")
+    beside = f", and {len(plots)} plots for papers in {plots[0].parent}" if plots else ""
+    print(f"wrote {page}{beside}")
     return DONE
 
 
@@ -90,12 +91,14 @@ def export_model(options: argparse.Namespace) -> int:
     """Write the network of a finished cell as a checkpoint and config of plain mmdet3d."""
     from benchmark.records.record import describe_training
     from benchmark.running.export import export_cell
+    from detectors import read_grid
     from detectors.core.checkpoints import usage
 
     record = export_cell(options.results, options.cell, options.folder)
     print(
         f"wrote {record['student']} {record['method']} seed {record['seed']}, "
-        f"{describe_training(record)}, to {options.folder}\n\n"
+        f"{describe_training(record)}, to {options.folder}\n"
+        f"grid: {read_grid(record['settings']['grid']).described}\n\n"
         f"in Python:\n\n{usage(options.folder)}"
     )
     return DONE

@@ -132,7 +132,6 @@ def score_network(
 def describe_evaluation(network: Network, frames: ValidationFrames, root: Path) -> str:
     """Behind every AP: the network and its weights, the frames, the grid and the rule."""
     record, dataset = network.record, frames.dataset
-    x0, y0, _, x1, y1, _ = network.grid.point_cloud_range
     rule = "objects and detections outside it count neither way" if frames.reduced else "all count"
     if record is None:
         weights = f"weights of {network.weights}"
@@ -142,7 +141,7 @@ def describe_evaluation(network: Network, frames: ValidationFrames, root: Path) 
         [
             f"{network.student}: {weights}",
             f"frames: {len(frames.ids)} of {len(dataset)}, {root}/ImageSets/{dataset.split}.txt",
-            f"grid: x {x0:g} to {x1:g} m, y {y0:g} to {y1:g} m; {rule}",
+            f"grid: {network.grid.described}; {rule}",
             f"rule: KITTI's AP (R40, R11), overlap {describe_overlap()}",
         ]
     )

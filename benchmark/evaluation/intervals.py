@@ -128,12 +128,17 @@ def rank_intervals(
     Args:
         comparisons: of ``values``, from :func:`compare_methods`.
         seeds: that a method must have to be given a place.
+
+    Returns:
+        Nothing where every figure is 0: networks that detect nothing cannot be ranked.
     """
     means = {
         method: float(np.mean([figures[seed] for seed in seeds]))
         for method, figures in values.items()
         if seeds and all(np.isfinite(figures.get(seed, np.nan)) for seed in seeds)
     }
+    if not any(means.values()):
+        return {}
     better, worse = dict.fromkeys(means, 0), dict.fromkeys(means, 0)
     for pair in comparisons:
         if pair.distinguishable and pair.first in means and pair.second in means:

@@ -22,8 +22,6 @@ from benchmark.records.record import Record
 
 SHOWN = 120
 """Characters of a schema's message that are shown."""
-HASH = "^[0-9a-f]{64}$"
-"""Of SHA-256."""
 TOLERANCE = 1e-6
 """Largest deviation of a mean of classes, percent."""
 
@@ -126,8 +124,8 @@ def _external_schema() -> Draft202012Validator:
     fields = {
         "card": {"type": "object"},
         "frames": {"type": "integer", "minimum": 1},
-        "labels_sha256": {"type": "string", "pattern": HASH},
-        "detections_sha256": {"type": "string", "pattern": HASH},
+        "labels_sha256": {"type": "string", "$ref": "#/$defs/sha256"},
+        "detections_sha256": {"type": "string", "$ref": "#/$defs/sha256"},
         "evaluator": {"type": "string", "minLength": 1},
         "ap": written["properties"]["ap"] | {"type": "object"},
     }

@@ -42,7 +42,7 @@ from benchmark.report.cell import reproduction
 
 SCRIPTS = ("base.js", "table.js", "external.js", "charts.js", "scenes.js", "page.js")
 DIGITS = 4
-"""Decimals of a figure on the page; the record has all of them."""
+"""Decimals of a loss on the page; the record has all of them."""
 
 Content = dict[str, Any]
 
@@ -232,19 +232,19 @@ def _details(figures: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _losses(done: Sequence[Record]) -> dict[str, list[float]]:
+def _losses(done: Sequence[Record]) -> dict[str, list[float | None]]:
     """Each loss and their total by epoch, mean over the seeds."""
     curves = [r["training"]["losses"] for r in done if r["training"] and r["training"]["losses"]]
     if not curves:
         return {}
     epochs = min(map(len, curves))
     found = {
-        name: [_plain(sum(c[e][name] for c in curves) / len(curves)) for e in range(epochs)]
+        name: [_short(sum(c[e][name] for c in curves) / len(curves)) for e in range(epochs)]
         for name in sorted(curves[0][0])
         if all(name in epoch for curve in curves for epoch in curve)
     }
     totals = [[sum(epoch.values()) for epoch in curve] for curve in curves]
-    total = [_plain(sum(t[e] for t in totals) / len(totals)) for e in range(epochs)]
+    total = [_short(sum(t[e] for t in totals) / len(totals)) for e in range(epochs)]
     return {"total": total, **found}
 
 
@@ -344,7 +344,15 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _plain(value: float | None) -> Any:
-    """A number that JSON holds, short; None for NaN."""
+    """A number that JSON holds, with all its digits: they are rounded once, where they are shown.
+
+    None for NaN.
+    """
     if value is None or not math.isfinite(value):
         return None
-    return value if isinstance(value, int) else round(float(value), DIGITS)
+    return value if isinstance(value, int) else float(value)
+
+
+def _short(value: float) -> float | None:
+    """A loss for a curve; None for NaN."""
+    return _plain(round(value, DIGITS))

@@ -56,6 +56,12 @@ class Grid:
         x0, y0, _, x1, y1, _ = self.point_cloud_range
         return x0, y0, x1, y1
 
+    @property
+    def described(self) -> str:
+        """Where it reaches, for people."""
+        x0, y0, x1, y1 = self.extent
+        return f"x {x0:g} to {x1:g} m, y {y0:g} to {y1:g} m"
+
     def check(self, multiple: int) -> None:
         """Raise :class:`DetectorError` unless the map's sides are multiples of ``multiple``."""
         for axis, count, size in zip("xy", self.cells, self.voxel_size, strict=False):

@@ -103,6 +103,8 @@ function drawCost() {
   const front = section().fronts[column.key][metric].map((id) => points.find((p) => p.row.id === id)).filter(Boolean);
   const steps = front.map((p, i) => (i ? `H${p.at}V${y(p.map)}` : `M${p.at} ${y(p.map)}`)).join("");
   const beside = width < 560 ? [] : points.filter((p) => state.compared.has(p.row.id));
+  const near = nearLabels(points.filter((p) => !beside.includes(p)), points, front, y, box);
+  const unnamed = points.filter((p) => !near.has(p) && !state.compared.has(p.row.id));
   const title = `${metric} mAP against ${column.key} of ${points.length} rows`;
   figure.replaceChildren(
     svg(
@@ -114,15 +116,15 @@ function drawCost() {
       studentLines(points, x, box, column, width),
       svg("path", { class: "front", d: steps }),
       points.map((p) => point(p, y, metric, column, figure)),
-      nearLabels(points.filter((p) => !beside.includes(p)), points, front, y, box),
+      [...near.values()],
       labels(beside, y, box),
     ),
-    ...(width < 560 ? [costLegend(points)] : []),
+    costLegend(width < 560 ? points : [], unnamed),
     el(
       "figcaption",
       null,
       badge(),
-      ` ${content.captions.marks} ${column.kind === "spread" ? content.captions.ranges : ""} Colours are those of the runs chosen under Compare runs; the others are grey.`,
+      ` ${content.captions.marks} ${column.kind === "spread" ? content.captions.ranges : ""} Colours are those of the rows chosen under Compare rows; the others are grey.`,
     ),
   );
 }
@@ -231,7 +233,7 @@ function point(p, y, metric, column, figure) {
   );
 }
 
-// Short names beside marks, where they hide no other mark, bar or name.
+// Short names of marks beside them, where they hide no other mark, bar or name.
 function nearLabels(points, all, front, y, box) {
   const taken = all.flatMap((p) => [
     { left: p.x - 7, right: p.x + 7, top: y(p.map) - 7, bottom: y(p.map) + 7 },
@@ -243,7 +245,8 @@ function nearLabels(points, all, front, y, box) {
   const free = (a) =>
     a.left >= box.left && a.right <= box.right && !taken.some((b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom);
   const first = [...points].sort((a, b) => state.compared.has(b.row.id) - state.compared.has(a.row.id));
-  return first.map((p) => {
+  const found = new Map();
+  for (const p of first) {
     const text = shortened(p.row, 18);
     const wide = 6.3 * text.length;
     const around = [
@@ -256,23 +259,23 @@ function nearLabels(points, all, front, y, box) {
       ]),
     ].map((place) => ({ ...place, right: place.left + wide, top: place.y - 10, bottom: place.y + 2 }));
     const place = around.find(free);
-    if (!place) return null;
+    if (!place) continue;
     taken.push(place);
-    return svg("text", { class: "near small", x: place.x, y: place.y, "text-anchor": place.anchor, "aria-hidden": "true" }, text);
-  });
+    found.set(p, svg("text", { class: "near small", x: place.x, y: place.y, "text-anchor": place.anchor, "aria-hidden": "true" }, text));
+  }
+  return found;
 }
 
-// Names the marks where there is no room for names beside them.
-function costLegend(points) {
-  const rows = points.map((p) => p.row);
-  const chosen = rows.filter((row, i) => state.compared.has(row.id) && rows.findIndex((other) => other.method === row.method) === i);
-  const others = rows.some((row) => !state.compared.has(row.id));
+// Names the marks that have no name beside them, the grey ones from the highest down.
+function costLegend(points, unnamed) {
+  const chosen = points.map((p) => p.row).filter((row, i, rows) => state.compared.has(row.id) && rows.findIndex((other) => other.method === row.method) === i);
+  const names = [...unnamed].sort((a, b) => b.map - a.map).map((p) => titleOf(p.row));
   const key = (mark, text) => el("span", { class: "key" }, svg("svg", { viewBox: "0 0 26 14", "aria-hidden": "true" }, mark), el("span", null, text));
   return el(
     "div",
     { class: "legend" },
     chosen.map((row) => key(svg("g", { class: markClass(row) }, shape(row, 13, 7)), breakable(nameOf(row)))),
-    others ? key(svg("g", { class: "mark" }, svg("circle", { class: "filled", cx: 13, cy: 7, r: 5 })), "grey: not chosen under Compare runs") : null,
+    names.length ? key(svg("g", { class: "mark" }, svg("circle", { class: "filled", cx: 13, cy: 7, r: 5 })), breakable(`grey, from the top: ${names.join(", ")}`)) : null,
   );
 }
 
@@ -352,7 +355,7 @@ function drawCurves() {
     .map((row) => ({ row, values: row.losses[state.loss] }))
     .filter((line) => line.values?.length);
   if (!lines.length) {
-    figure.replaceChildren(el("p", { class: "note" }, "None of the chosen runs has this loss."));
+    figure.replaceChildren(el("p", { class: "note" }, "None of the chosen rows has this loss."));
     return;
   }
   const width = widthOf(figure);
@@ -397,7 +400,7 @@ function drawDistance() {
   );
   const lines = compared().filter((row) => row.distances);
   if (!lines.length) {
-    figure.replaceChildren(el("p", { class: "note" }, "The records of the chosen runs have no views, which contain AP by distance."));
+    figure.replaceChildren(el("p", { class: "note" }, "The records of the chosen rows have no views, which contain AP by distance."));
     return;
   }
   const ap = (row, i, name) => row.distances[i]?.ap[name][state.distanceMetric];

@@ -52,7 +52,8 @@ function drawSummary() {
     el(
       "p",
       { class: "lead" },
-      `${many(methods.length, "distilled run")} of ${students().length === 1 ? "one student" : `${students().length} students`} of ${s.family}`,
+      students().length === 1 ? `${many(methods.length, "method")} on ${students()[0]}` : `${many(methods.length, "pair")} of method and student (${students().join(", ")})`,
+      `, ${many(methods.reduce((sum, row) => sum + row.seeds, 0), "trained cell")}`,
       s.wiring || !verdicts ? "." : `: ${verdicts}.`,
     ),
     facts([

@@ -157,6 +157,19 @@ def test_cells_of_other_values_are_rows_of_their_own(record):
     assert found.loc["pointpillars@4", "fitnet (weight=3.0)"]["seeds"] == 1
 
 
+def test_edited_code_of_a_plugin_is_another_row(record):
+    first, second = record("fitnet"), record("fitnet", cell="x", mean=60)
+    first["settings"]["source"], second["settings"]["source"] = "plugin 1a", "plugin 2b"
+    found = rows([first, second, record()])
+    assert found.loc["pointpillars@4", "fitnet (source=plugin 1a)"]["3D mAP"] == 50
+    assert found.loc["pointpillars@4", "fitnet (source=plugin 2b)"]["3D mAP"] == 60
+
+
+def test_networks_that_detect_nothing_have_no_rank(record):
+    found = rows([record(mean=0), record("fitnet", mean=0)])
+    assert found[["rank (3D)", "rank (3D) low", "rank (3D) high"]].isna().all(axis=None)
+
+
 def test_latency_over_several_machines_is_undefined(record):
     other = {**record()["provenance"], "machine": "another"}
     found = rows([record(), record(seed=1, provenance=other)]).iloc[0]

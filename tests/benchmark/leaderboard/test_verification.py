@@ -66,6 +66,8 @@ def test_identities_are_the_hash_of_what_the_file_says(results):
         ({"status": "running"}, "'running' is not one of"),
         ({"status": "failed", "reason": ""}, "reason: "),
         ({"weights_sha256": None}, "weights_sha256: None is not of type 'string'"),
+        ({"weights_sha256": "0" * 64}, "weights_sha256: '0000"),
+        ({"losses_sha256": "0" * 64}, "losses_sha256: '0000"),
         ({"note": "mine"}, "'note' was unexpected"),
         ({"settings__seed": 7}, "its settings belong to cell"),
         ({"precision": "bf16"}, "precision is 'bf16', but 'fp32' in settings"),

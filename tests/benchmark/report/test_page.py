@@ -130,6 +130,12 @@ def test_a_row_holds_the_means_of_its_records(tmp_path):
     assert fitnet["extrapolated"] is True
 
 
+def test_a_figure_is_rounded_once_where_it_is_shown(tmp_path):
+    """Rounded to four digits before, 52.445003 would be 52.44 on the page, and 52.45 beside it."""
+    content = make_content(tmp_path, [trained(mean=52.445003)])
+    assert rows(content)["none"]["figures"]["3D mAP"] == 52.445003
+
+
 def test_outcomes_are_those_of_the_verdicts(tmp_path):
     found = {name: row["outcome"] for name, row in rows(make_content(tmp_path, matrix())).items()}
     assert found == {
@@ -538,6 +544,18 @@ def test_marks_that_are_not_chosen_have_names_where_there_is_room(shown):
     point = shown.find_element("css selector", "#cost-figure .point[aria-label^='crd']")
     shown.execute_script("arguments[0].focus()", point)
     assert texts(shown, ".tip b") == ["crd on pointpillars@4"]
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_every_mark_has_a_name_beside_it_or_below(browser, page, width):
+    show(browser, page, width, 844)
+    told = " ".join(texts(browser, "#cost-figure text") + texts(browser, "#cost-figure .legend"))
+    points = browser.find_elements("css selector", "#cost-figure .point")
+    assert len(points) >= 6
+    for point in points:
+        label = point.get_attribute("aria-label")
+        name = "teacher" if "(teacher)" in label else label.partition(" on ")[0]
+        assert name[:17] in told, label
 
 
 def test_the_costs_fit_a_laptop_or_show_that_they_scroll(browser, page):

@@ -3,8 +3,8 @@
 6,000 graphs of 128 neighbours among 12,000 pillars, 64 channels of the teacher's, 32 of the
 student's, forward and backward in float32. Written out, each edge is the pair of two feature rows
 and goes through a 1x1 convolution, (1, 2C, N, K). The search for neighbours, which both need and
-nothing differentiates, is timed apart. ``pytest tests/perf/test_point_distiller.py -s`` prints
-seconds and megabytes; ratios are asserted.
+nothing differentiates, is timed apart. ``pytest tests/perf/test_point_distiller_speed.py -s``
+prints seconds and megabytes; ratios are asserted.
 """
 
 import subprocess

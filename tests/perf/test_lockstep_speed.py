@@ -1,7 +1,7 @@
 """Time of ten cells in lockstep against one by one, on the smoke grid with a full-width teacher.
 
 In float32, on one thread; bfloat16 makes the shared teacher cheaper and so the ratio smaller. Only
-ratios are asserted; `pytest tests/perf/test_lockstep.py -s` prints the seconds. That the
+ratios are asserted; `pytest tests/perf/test_lockstep_speed.py -s` prints the seconds. That the
 results are the same either way is tested in tests/benchmark/test_training.py.
 """
 
