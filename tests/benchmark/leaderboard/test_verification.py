@@ -72,6 +72,7 @@ def test_identities_are_the_hash_of_what_the_file_says(results):
         ({"settings__seed": 7}, "its settings belong to cell"),
         ({"precision": "bf16"}, "precision is 'bf16', but 'fp32' in settings"),
         ({"hyperparameters__weight": 9.0}, "hyperparameters is {"),
+        ({"ap__Car__3d__R40": [0, 99.5, 0]}, "ap.Car.3d.R40[1] is 99.50, but BEV AP only "),
         ({"ap__mAP__3d__R40": [50, 50, 50]}, "ap.mAP.3d.R40[0] is 50"),
         ({"provenance__versions__torch": "1.0"}, "records of 2 sets of versions"),
     ],
