@@ -41,14 +41,6 @@ def kitti_root() -> Path:
     return root
 
 
-@pytest.fixture
-def warm_start(monkeypatch):
-    """Cohorts in processes of their own, as always, but without seconds of imports in each."""
-    from warm_start import stand_in
-
-    monkeypatch.setattr("benchmark.running.process.multiprocessing", stand_in())
-
-
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node, error):
     """A worker of pytest-xdist that dies ends the whole run, as failed and at once.

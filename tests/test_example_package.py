@@ -35,12 +35,9 @@ def environment(tmp_path_factory):
 
 
 RUN = """
-import json, multiprocessing, sys
+import json, sys
 import run_bench
 from benchmark.commands.common import DONE
-from warm_start import process, stand_in
-
-process.multiprocessing = stand_in(multiprocessing.get_context("fork"))
 for command in json.loads(sys.argv[1]):
     assert run_bench.main(command) == DONE
     print("====", flush=True)

@@ -94,7 +94,7 @@ def test_a_matrix_from_the_built_in_data_to_a_leaderboard(options, tmp_path, cap
     assert '"points":[' in report
 
 
-def test_the_same_on_real_kitti_frames(options, kitti_root, warm_start, capsys):
+def test_the_same_on_real_kitti_frames(options, kitti_root, capsys):
     command = ["run", *options, "--data", str(kitti_root), "--methods", "none,point_distiller"]
     assert run_bench.main(command) == DONE
     output = capsys.readouterr().out
@@ -102,7 +102,7 @@ def test_the_same_on_real_kitti_frames(options, kitti_root, warm_start, capsys):
     assert "point_distiller" in output
 
 
-def test_a_failed_cell_is_named_and_tried_again_on_request(options, tmp_path, warm_start, capfd):
+def test_a_failed_cell_is_named_and_tried_again_on_request(options, tmp_path, capfd):
     plugin = tmp_path / "failing.py"
     plugin.write_text(
         PLUGIN.replace("of_a_stranger", "failing").replace("(teacher", "0 / 0 * (teacher")

@@ -44,7 +44,8 @@ def run(options: argparse.Namespace) -> int:
     from benchmark import leaderboard
     from benchmark.records import store
     from benchmark.running.cohort import Interrupted
-    from benchmark.running.matrix_run import describe_work, make_executor, run_matrix
+    from benchmark.running.executors import make_executor
+    from benchmark.running.matrix_run import describe_work, run_matrix
 
     matrix, workplace = _prepare(options)
     if options.dry_run:
@@ -52,7 +53,13 @@ def run(options: argparse.Namespace) -> int:
 
         print(describe_plan(matrix, workplace, options.shard))
         return DONE
-    execute = make_executor(options.executor, options.address, workplace)
+    execute = make_executor(
+        options.executor,
+        workplace,
+        jobs=options.jobs,
+        per_gpu=options.per_gpu,
+        address=options.address,
+    )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # batch systems end runs this way
     print(describe_work(matrix, workplace, options.retry, options.shard), flush=True)
     try:
@@ -151,6 +158,20 @@ def _add_execution(command: argparse.ArgumentParser) -> None:
         help="run cells with these statuses again, e.g. failed,diverged",
     )
     add("--shard", type=_shard, metavar="I/N", help="every N-th cohort, starting with the I-th")
+    add(
+        "--jobs",
+        type=_jobs,
+        default=0,
+        metavar="N",
+        help="processes side by side; default auto: one for each core, or on each graphics card",
+    )
+    add(
+        "--per-gpu",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="processes that share a graphics card (default %(default)s)",
+    )
     add("--executor", default="local", choices=("local", "ray"), help="default %(default)s")
     add(
         "--here",
@@ -184,6 +205,16 @@ def _shard(text: str) -> Any:
     if not (index.isdigit() and shards.isdigit() and 1 <= int(index) <= int(shards)):
         raise argparse.ArgumentTypeError(f"{text!r} must be I/N with I from 1 to N, e.g. 2/8")
     return Shard(int(index) - 1, int(shards))
+
+
+def _jobs(text: str) -> int:
+    return 0 if text == "auto" else _count(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
+    return int(text)
 
 
 def _statuses(text: str) -> list[str]:

@@ -23,7 +23,7 @@ from benchmark.running.setups import make_training_setup, make_validation
 from benchmark.running.workplace import Job
 from benchmark.training.learner import DivergedError, Learner
 from benchmark.training.lockstep import train
-from benchmark.training.progress import Curves, TrainingProgress, open_log, summary
+from benchmark.training.progress import Curves, open_log, summary
 from benchmark.training.setup import BEGINNING, Position, unmarked
 from benchmark.training.weighting import make_learners
 from detectors.core.checkpoints import state_hash
@@ -92,7 +92,8 @@ class _Cohort:
     ) -> None:
         self.job, self.workplace, self.start, self.stop = job, job.workplace, start, stop
         self.journal = Journal(job.workplace.results)
-        self.teacher = load_teacher(job.teacher, job.workplace) if job.teacher else None
+        teacher = job.teacher if job.distils else None
+        self.teacher = load_teacher(teacher, job.workplace) if teacher else None
         self.setup = make_training_setup(job.cells[0], self.teacher, job.workplace, mark)
         self.validation = make_validation(job.cells[0], job.workplace)
         self.log = open_log(job.log)
@@ -102,11 +103,9 @@ class _Cohort:
         """Train, evaluate, publish."""
         before = state_hash(self.teacher) if self.teacher is not None else ""
         self.log.info("%d cells from epoch %d, step %d", len(self.job.cells), *self.start)
-        self.progress = TrainingProgress(self.job.title, self.setup, self.start)
         self.curves = Curves(self.workplace.folder.curves, self.start.epoch)
         self.saved = self.reported = time.monotonic()
         train(self.learners, self.setup, self._watch, self.start)
-        self.progress.close()
         self.setup.mark("records")
         if self.teacher is not None and state_hash(self.teacher) != before:
             raise TeacherError("a method changed the teacher's weights, so no cell was published")
@@ -124,8 +123,7 @@ class _Cohort:
         return learners
 
     def _watch(self, position: Position, learners: list[Learner]) -> None:
-        """Show and record the progress; stop if asked to."""
-        self.progress(position, learners)
+        """Record the progress; stop if asked to."""
         if not position.step:
             self.curves.write(learners)
             for learner in learners:

@@ -138,7 +138,7 @@ class Journal:
         """Drop what a published cell no longer needs; the lock stays, as others may check it."""
         for path in (self._place.state(cell.identity()), self._place.entry(cell.identity())):
             path.unlink(missing_ok=True)
-        for part in self.folder.glob(f".{cell.identity()}.pt-*"):  # of a write that was killed
+        for part in self.folder.glob(f".{cell.identity()}.*"):  # of a write that was killed
             part.unlink(missing_ok=True)
 
     def entries(self) -> list[dict[str, Any]]:

@@ -1,25 +1,34 @@
-"""Where cohorts run: on this machine one after another, or as tasks of a Ray cluster."""
+"""A matrix from its teachers to its last record, wherever its cohorts run."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from benchmark.config.matrix import Cell, Matrix
 from benchmark.evaluation import views
 from benchmark.files import write_atomically
 from benchmark.records.record import Record
+from benchmark.records.store import NONE
 from benchmark.running.journal import Journal
 from benchmark.running.outcome import TeacherError
-from benchmark.running.process import run_here, supervise
 from benchmark.running.workplace import Job, Workplace
 
 POLL = 2.0
 """Seconds between checks of cells that another runner has."""
 
-Executor = Callable[[Sequence[Job]], None]
-"""Runs every job whose cells no other runner has; called again until all cells have records."""
+
+class Executor(Protocol):
+    """Runs every job whose cells no other runner has; called again until all cells have records."""
+
+    @property
+    def slots(self) -> Sequence[object]:
+        """Where jobs run side by side, one in each."""
+
+    def __call__(self, jobs: Sequence[Job]) -> None:
+        """Run the jobs."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,7 @@ WHOLE = Shard()
 def run_matrix(
     matrix: Matrix,
     workplace: Workplace,
-    execute: Executor | None = None,
+    execute: Executor,
     retry: Collection[str] = (),
     shard: Shard | None = None,
 ) -> list[Record]:
@@ -45,7 +54,7 @@ def run_matrix(
     Several runners may do this on one results folder: a cell is trained by one of them.
 
     Args:
-        execute: where jobs run; on this machine by default.
+        execute: where jobs run.
         retry: statuses of records whose cells are run again.
         shard: the part of the cohorts that is run.
 
@@ -56,14 +65,13 @@ def run_matrix(
         TeacherError: a teacher did not finish or cannot be loaded.
         Interrupted: the run was asked to stop; the same command resumes from its checkpoints.
     """
-    execute = execute or run_one_by_one
     jobs = student_jobs(matrix, workplace, shard or WHOLE)
     cells = [cell for job in jobs for cell in job.cells]
     _forget(cells, workplace, retry)
     teachers = teacher_jobs(matrix, workplace)
     for job in (*teachers, *jobs):
         _enter(job)
-    _finish(teachers, execute)
+    _finish([*teachers, *_meanwhile(teachers, jobs, len(execute.slots))], execute)
     for job in teachers:
         publish_teacher(job.cells[0], workplace)
     _finish(jobs, execute)
@@ -89,31 +97,12 @@ def describe_work(
     )
 
 
-def make_executor(name: str, address: str | None, workplace: Workplace) -> Executor:
-    """``local``, ``here`` or ``ray``; the latter at an address, or on this machine.
-
-    Raises:
-        CohortError: Ray is not installed or cannot be reached.
-    """
-    if name == "local":
-        return run_one_by_one
-    if name == "here":
-        return run_in_this_process
-    from benchmark.running.ray import RayExecutor
-
-    return RayExecutor(address, workplace)
-
-
-def run_one_by_one(jobs: Sequence[Job]) -> None:
-    """Each job in its own process, one after another."""
-    for job in jobs:
-        supervise(job)
-
-
-def run_in_this_process(jobs: Sequence[Job]) -> None:
-    """Each job in this process, one after another, for a debugger."""
-    for job in jobs:
-        run_here(job)
+def _meanwhile(teachers: Sequence[Job], jobs: Sequence[Job], slots: int) -> list[Job]:
+    """Students alone, who need no teacher, for slots that the teachers leave idle."""
+    if not 0 < len([job for job in teachers if job.unfinished()]) < slots:
+        return []
+    alone = [replace(job, cells=[c for c in job.cells if c.method == NONE]) for job in jobs]
+    return [job for job in alone if job.cells]
 
 
 def teacher_jobs(matrix: Matrix, workplace: Workplace) -> list[Job]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
-import gc
+import itertools
 import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ from benchmark.running import cohort
 from benchmark.running.cohort import Interrupted
 from benchmark.running.journal import Journal
 from benchmark.running.outcome import publish
+from benchmark.running.server import CONTEXT
 from benchmark.running.teachers import adopt
 from benchmark.running.workplace import Job
 from benchmark.training.setup import unmarked
@@ -46,9 +48,14 @@ DEATHS = 2
 """Deaths of a process in the steps of one cell that end the cell."""
 SHARED_DEATHS = 3
 """Deaths outside any cell's step that end the cohort."""
+ASKED = "the run was asked to stop; run the same command to resume"
 LOOK = 0.5
 """Seconds between checks of a cohort's process."""
 WIDTH = 80
+NUMBERS = itertools.count()
+"""Of the processes that this one has started, for their markers."""
+REAPING = threading.Lock()
+"""Held where multiprocessing asks how processes ended: only one thread can be told."""
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Parameters of mallopt, from glibc's malloc.h."""
 
@@ -79,8 +86,16 @@ class Death:
     hung: bool = False
 
 
-def supervise(job: Job) -> None:
+def unasked() -> bool:
+    """Never asks to stop."""
+    return False
+
+
+def supervise(job: Job, stop: Callable[[], bool] = unasked) -> None:
     """Run a job's cells until each has a record or is in the hands of another runner.
+
+    Args:
+        stop: whether to let the process leave a checkpoint, and raise.
 
     Raises:
         Interrupted: this process or the cohort's was asked to stop; a checkpoint is written.
@@ -89,7 +104,7 @@ def supervise(job: Job) -> None:
     shared_deaths = 0
     journal = Journal(job.workplace.results)
     while todo := journal.free(job.unfinished()):
-        death = _run_once(replace(job, cells=todo))
+        death = _run_once(replace(job, cells=todo), stop)
         if death is None:
             left = journal.free([cell for cell in todo if not job.workplace.finished(cell)])
             if not left:
@@ -111,22 +126,26 @@ def _end(culprit: Cell, job: Job, reason: str) -> None:
             publish(culprit, job.workplace, "failed", reason)
 
 
-def _run_once(job: Job) -> Death | None:
+def _run_once(job: Job, stop: Callable[[], bool]) -> Death | None:
     """One process for the job; None if it ended normally."""
-    context = multiprocessing.get_context("spawn")
-    marker = job.workplace.folder.marker(f"{os.uname().nodename}-{os.getpid()}")
+    if stop():
+        raise Interrupted(ASKED)
+    place = f"{os.uname().nodename}-{os.getpid()}-{next(NUMBERS)}"
+    marker = job.workplace.folder.marker(place)
     marker.parent.mkdir(parents=True, exist_ok=True)
     Marker(marker)("start")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(job, marker, sender))
-    process.start()
+    receiver, sender = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=_work, args=(job, marker, sender))
+    with REAPING:
+        process.start()
     sender.close()
     try:
-        hung = _watch(process, marker, job.workplace.patience)
+        hung = _watch(process, marker, job.workplace.patience, stop)
         name = marker.read_text()[21:].strip()
     except BaseException:
-        process.terminate()  # it writes a checkpoint
-        process.join()
+        while not wait([process.sentinel], timeout=LOOK):
+            process.terminate()  # it writes a checkpoint; a signal that came too early was ignored
+        _reap(process)
         raise
     finally:
         marker.unlink(missing_ok=True)
@@ -135,26 +154,35 @@ def _run_once(job: Job) -> Death | None:
     return _outcome(process.exitcode, receiver, name)
 
 
-def _watch(process: Any, marker: Path, patience: float) -> bool:
+def _watch(process: Any, marker: Path, patience: float, stop: Callable[[], bool]) -> bool:
     """Wait for a process; True if it hung and was killed."""
     seen, since = b"", time.monotonic()
     while not wait([process.sentinel], timeout=LOOK):
+        if stop():
+            raise Interrupted(ASKED)
         now = marker.read_bytes()
         if now != seen:
             seen, since = now, time.monotonic()
         elif time.monotonic() - since > patience:
             process.kill()
-            process.join()
+            _reap(process)
             return True
-    process.join()
+    _reap(process)
     return False
+
+
+def _reap(process: Any) -> None:
+    """Wait for the end of a process, and for how it ended."""
+    wait([process.sentinel])
+    with REAPING:
+        process.join()
 
 
 def _outcome(code: int | None, receiver: Connection, name: str) -> Death | None:
     if code == 0:
         return None
     if code == INTERRUPTED:
-        raise Interrupted("the run was asked to stop; run the same command to resume")
+        raise Interrupted(ASKED)
     try:
         message = receiver.recv()
     except EOFError:
@@ -174,7 +202,6 @@ def _work(job: Job, marker: Path, sender: Connection) -> None:
         try:
             for plugin in job.workplace.plugins:
                 load_plugin(plugin)
-            gc.freeze()  # half a million objects of modules, not to be walked at every collection
             with telling_of_full_disk(job.workplace.results):
                 run_here(job, Marker(marker), stop)
         except Interrupted:
@@ -188,7 +215,7 @@ def _work(job: Job, marker: Path, sender: Connection) -> None:
 def run_here(
     job: Job,
     mark: Callable[[str], None] = unmarked,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Callable[[], bool] = unasked,
 ) -> None:
     """Run a job in this process: a debugger can reach it, but nothing isolates it.
 

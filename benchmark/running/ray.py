@@ -9,42 +9,41 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmark.running.cohort import Interrupted
 from benchmark.running.process import CohortError, supervise
-from benchmark.running.status import describe_cells
-from benchmark.running.workplace import Job, Workplace
+from benchmark.running.view import View
+from benchmark.running.workplace import Job, Workplace, wanted_threads
 from kd_methods import load_plugin
 
 REACH = 10.0
 """Seconds for a cluster to answer."""
 RETRIES = 10
 """Losses of a job's node before its run ends."""
-VIEW = 30.0
-"""Seconds between two lines on how far the cells are."""
+LOOK = 2.0
+"""Seconds between two looks at how far the cells are."""
 STOPPING = 120.0
 """Seconds for the tasks to leave a checkpoint when the run is asked to stop."""
 
 
 class RayExecutor:
-    """Runs jobs side by side, each on one GPU, or on as many CPUs as it has threads.
+    """Runs jobs side by side, each on a share of a GPU, or on as many CPUs as it has threads.
 
     Args:
         address: of a running cluster; None starts one on this machine.
         workplace: whose device the jobs use.
+        per_gpu: jobs that share a GPU.
 
     Raises:
         CohortError: Ray is not installed or the cluster not to be reached.
     """
 
-    def __init__(self, address: str | None, workplace: Workplace) -> None:
+    def __init__(self, address: str | None, workplace: Workplace, per_gpu: int = 1) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             import ray
@@ -52,7 +51,7 @@ class RayExecutor:
             raise CohortError(
                 "--executor ray needs Ray: pip install 'pointkd-bench[ray]'"
             ) from None
-        self._ray, self._device = ray, workplace.device.type
+        self._ray, self._device, self._per_gpu = ray, workplace.device.type, per_gpu
         try:
             _reach(address or "")
             ray.init(
@@ -69,6 +68,16 @@ class RayExecutor:
                 "`ray start --head` and give its --address"
             ) from None
 
+    @property
+    def slots(self) -> Sequence[object]:
+        """The cluster's GPUs or CPUs, each as often as jobs fit into it."""
+        kind, needed = self._needed(wanted_threads())
+        return range(int(self._ray.cluster_resources().get(kind, 0) / needed))
+
+    def _needed(self, threads: int) -> tuple[str, float]:
+        """The resource that a job uses, and how much of it."""
+        return ("GPU", 1 / self._per_gpu) if self._device == "cuda" else ("CPU", threads)
+
     def __call__(self, jobs: Sequence[Job]) -> None:
         """Run jobs until each has done what :func:`~benchmark.running.process.supervise` does.
 
@@ -78,7 +87,7 @@ class RayExecutor:
         """
         tasks = [self._start(job) for job in jobs]
         try:
-            self._wait(tasks, jobs[0].workplace.results)
+            self._wait(tasks, View(jobs))
         except BaseException:
             for task in tasks:
                 self._ray.cancel(task)
@@ -87,12 +96,12 @@ class RayExecutor:
 
     def _start(self, job: Job) -> Any:
         """Submit a job."""
-        kind, needed = ("GPU", 1) if self._device == "cuda" else ("CPU", job.threads)
+        kind, needed = self._needed(job.threads)
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         if not any(node.get(kind, 0) >= needed for node in nodes):
             raise CohortError(
-                f"{job.title} needs {needed} {kind}, and none of the cluster's {len(nodes)} nodes "
-                "has as many; set OMP_NUM_THREADS or --device, or add a node"
+                f"{job.title} needs {needed:g} {kind}, and none of the cluster's {len(nodes)} "
+                "nodes has as many; set OMP_NUM_THREADS or --device, or add a node"
             )
         task = self._ray.remote(_run).options(
             name=job.title,
@@ -102,15 +111,14 @@ class RayExecutor:
         )
         return task.remote(_absolute(job))
 
-    def _wait(self, tasks: Sequence[Any], results: Path) -> None:
+    def _wait(self, tasks: Sequence[Any], view: View) -> None:
         """Wait for all; raise what one of them raised."""
-        left, shown = list(tasks), time.monotonic()
+        left = list(tasks)
         while left:
-            done, left = self._ray.wait(left, timeout=VIEW)
+            done, left = self._ray.wait(left, timeout=LOOK)
             self._check(done)
-            if time.monotonic() - shown >= VIEW:
-                print(f"{results}: {describe_cells(results).splitlines()[-1]}", flush=True)
-                shown = time.monotonic()
+            view.show()
+        view.close()
 
     def _check(self, done: Sequence[Any]) -> None:
         errors = self._ray.exceptions

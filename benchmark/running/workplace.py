@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from benchmark.config.matrix import Cell
 from benchmark.records import store
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.record import Record
+from benchmark.records.store import NONE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,12 @@ class Workplace:
         return store.read(self.record_path(cell))
 
 
+def wanted_threads() -> int:
+    """Threads of each process."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdigit() and int(asked) else 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """Cells of one cohort to run.
@@ -67,20 +75,26 @@ class Job:
         teacher: the teacher's cell, None where the cells are teachers.
         workplace: where.
         checkpoint: file whose weights the teacher takes instead of being trained.
-        threads: of PyTorch, the same whichever process does it.
+        threads: of PyTorch, the same whichever process does it: one, as a second makes no step
+            faster, unless OMP_NUM_THREADS asks for more.
     """
 
     cells: Sequence[Cell]
     teacher: Cell | None
     workplace: Workplace
     checkpoint: Path | None = None
-    threads: int = field(default_factory=torch.get_num_threads)
+    threads: int = field(default_factory=wanted_threads)
 
     @property
     def title(self) -> str:
         """What it is called in progress, messages and its log's name."""
         kind = "students" if self.teacher else "teacher"
         return f"{self.cells[0].family} {kind}, seed {self.cells[0].seed}"
+
+    @property
+    def distils(self) -> bool:
+        """Whether a method of its cells needs the teacher."""
+        return any(cell.method != NONE for cell in self.cells)
 
     @property
     def log(self) -> Path:

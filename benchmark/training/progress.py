@@ -1,61 +1,13 @@
-"""What a training run shows: a bar or lines, a log file, TensorBoard curves."""
+"""What a training run leaves to be watched: a log file, TensorBoard curves."""
 
 from __future__ import annotations
 
 import logging
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from benchmark.training.learner import Learner
-from benchmark.training.setup import BEGINNING, Position, TrainingSetup
-
-
-class TrainingProgress:
-    """A bar on a terminal, a line per epoch elsewhere: loss, frames per second, time left."""
-
-    def __init__(self, title: str, setup: TrainingSetup, start: Position = BEGINNING) -> None:
-        self.title, self.setup = title, setup
-        self.begun, self.first = time.perf_counter(), self._batches(start)
-        self.bar = None
-        if sys.stderr.isatty():
-            self.bar = tqdm(total=setup.steps, initial=self.first, desc=title, unit="step")
-
-    def __call__(self, position: Position, learners: Sequence[Learner]) -> None:
-        """Called after every batch."""
-        done = self._batches(position) - self.first
-        if self.bar is not None:
-            self.bar.update(1)
-            self.bar.set_postfix_str(self._state(done, learners))
-        elif not position.step:
-            left = self.setup.steps - self._batches(position)
-            seconds = left * (time.perf_counter() - self.begun) / done
-            print(
-                f"{self.title}: epoch {position.epoch}/{self.setup.epochs}, "
-                f"{self._state(done, learners)}, {seconds:.0f} s left",
-                flush=True,
-            )
-
-    def close(self) -> None:
-        """End the bar."""
-        if self.bar is not None:
-            self.bar.close()
-
-    def _batches(self, position: Position) -> int:
-        return position.epoch * self.setup.frames.steps + position.step
-
-    def _state(self, done: int, learners: Sequence[Learner]) -> str:
-        rate = done * self.setup.frames.batch_size / (time.perf_counter() - self.begun)
-        ended = [learner for learner in learners if learner.status not in ("running", "done")]
-        losses = [lr.latest_loss for lr in learners if lr not in ended]
-        parts = [f"loss {losses[0]:.3f}"] if losses else []
-        parts.append(f"{rate:.1f} frames/s")
-        if ended:
-            parts.append(f"{len(ended)} of {len(learners)} cells ended early")
-        return ", ".join(parts)
+from benchmark.training.setup import Position
 
 
 class Curves:

@@ -14,8 +14,11 @@ def execute(jobs):
         adopt(job) if job.checkpoint else run_cohort(job)
 
 
+execute.slots = (None,)
+
+
 def run_matrix(matrix, workplace, **options):
-    """`executors.run_matrix` without a process of its own for each cohort."""
+    """`matrix_run.run_matrix` without a process of its own for each cohort."""
     return _run(matrix, workplace, execute=execute, **options)
 
 

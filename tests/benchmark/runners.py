@@ -6,17 +6,16 @@ import signal
 import time
 from contextlib import suppress
 
-from warm_start import SERVER, stand_in
-
 from benchmark.records.store import read_all
 from benchmark.running import process as cohort_process
 from benchmark.running.journal import Journal
 from benchmark.running.matrix_run import run_matrix
+from benchmark.running.server import CONTEXT
 
 
 def start(matrix, workplace):
     """A process that runs a matrix: what it and its own processes need is imported already."""
-    process = SERVER.Process(target=_run, args=(matrix, workplace))
+    process = CONTEXT.Process(target=_run, args=(matrix, workplace))
     process.start()
     return process
 
@@ -34,12 +33,12 @@ def kill(process):
 
 
 def doing(process, workplace):
-    """What the process that a runner supervises does now; nothing where there is none."""
-    marker = Journal(workplace.results).folder / f"running-{os.uname().nodename}-{process.pid}"
-    try:
-        return marker.read_text()[21:].strip()
-    except FileNotFoundError:
-        return ""
+    """What the latest process that a runner supervises does now; nothing where there is none."""
+    name = f"running-{os.uname().nodename}-{process.pid}-*"
+    for marker in sorted(Journal(workplace.results).folder.glob(name), reverse=True):
+        with suppress(FileNotFoundError):
+            return marker.read_text()[21:].strip()
+    return ""
 
 
 def await_work(process, workplace, moment=lambda word: word not in ("", "start"), seconds=120):
@@ -60,7 +59,16 @@ def results(workplace):
     }
 
 
+def one_by_one(jobs):
+    """An executor without threads, as it forks without a server."""
+    for job in jobs:
+        cohort_process.supervise(job)
+
+
+one_by_one.slots = (None,)
+
+
 def _run(matrix, workplace):
     os.setsid()
-    cohort_process.multiprocessing = stand_in(multiprocessing.get_context("fork"))
-    run_matrix(matrix, workplace)
+    cohort_process.CONTEXT = multiprocessing.get_context("fork")
+    run_matrix(matrix, workplace, one_by_one)

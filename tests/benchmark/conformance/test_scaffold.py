@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from warm_start import SERVER
 
 from benchmark.conformance.scaffold import write_plugin
+from benchmark.running.server import CONTEXT
 from kd_methods import MethodError
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +26,7 @@ def test_the_written_test_passes_at_once(tmp_path):
     plugin, test = write_plugin("my_first_method", tmp_path)
     assert plugin.read_text().count("\n") < 40
     output = tmp_path / "output.txt"
-    process = SERVER.Process(target=run_pytest, args=(test, output))
+    process = CONTEXT.Process(target=run_pytest, args=(test, output))
     process.start()
     process.join()
     assert process.exitcode == 0, output.read_text()

@@ -43,7 +43,7 @@ def json_types(hint):
 
 def allowed(schema):
     if "$ref" in schema:
-        schema = SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]]
+        schema = SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]] | schema
     if "enum" in schema:
         return set(schema["enum"])
     kinds = schema["type"]

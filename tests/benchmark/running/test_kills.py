@@ -49,4 +49,4 @@ def test_kills_at_random_instants_change_nothing(request_, workplace, uninterrup
     assert last.exitcode == 0
     assert results(workplace) == uninterrupted
     left = [path for path in Journal(workplace.results).folder.iterdir() if path.suffix != ".lock"]
-    assert all(path.name.startswith("running-") for path in left)
+    assert all(path.name.startswith("running-") for path in left), [path.name for path in left]

@@ -11,14 +11,13 @@ from dataclasses import replace
 import pytest
 import torch
 from in_process import publish_teachers, run_matrix
-from warm_start import SERVER
 
 from benchmark.records.store import read_all
 from benchmark.running import process
 from benchmark.running.cohort import Interrupted, run_cohort
 from benchmark.running.journal import Journal
-from benchmark.running.matrix_run import run_one_by_one
 from benchmark.running.process import CohortError, Death, supervise
+from benchmark.running.server import CONTEXT
 from benchmark.running.workplace import Job
 from kd_methods import load_plugin
 
@@ -84,7 +83,7 @@ def plugin(tmp_path_factory):
 
 
 @pytest.fixture
-def harmed(matrix, workplace, plugin, warm_start):
+def harmed(matrix, workplace, plugin):
     """Makes a job with harmful methods."""
 
     def make(methods):
@@ -128,14 +127,14 @@ def test_processes_that_die_or_hang_cost_one_cell_each(
 
 def test_a_process_that_is_asked_to_stop_leaves_a_checkpoint(harmed, workplace):
     job = harmed(["none", "slow"])
-    start = process.multiprocessing.get_context("spawn").Process.start
+    start = CONTEXT.Process.start
 
     def stop_soon(process):
         start(process)
         threading.Thread(target=terminate_in_training, args=(process.pid, workplace)).start()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(process.multiprocessing.get_context("spawn").Process, "start", stop_soon)
+        patch.setattr(CONTEXT.Process, "start", stop_soon)
         with pytest.raises(Interrupted, match="run the same command to resume"):
             supervise(job)
     assert len(list(Journal(workplace.results).folder.glob("*.pt"))) == 2
@@ -161,19 +160,15 @@ def test_a_cohort_that_fails_as_a_whole_says_why(harmed):
         supervise(nowhere)
 
 
-def test_one_job_after_the_other(harmed, workplace):
-    job = harmed(["none", "fitnet"])
-    run_one_by_one([replace(job, cells=[cell]) for cell in job.cells])
-    assert results(workplace).keys() == {"none", "fitnet"}
-
-
 @pytest.fixture
 def deaths(monkeypatch):
     """Lets processes end as a list of `Death` says instead of running; then as they should."""
 
     def end(job, *ends):
         left = iter(ends)
-        monkeypatch.setattr(process, "_run_once", lambda job: next(left, None) or run_cohort(job))
+        monkeypatch.setattr(
+            process, "_run_once", lambda job, stop: next(left, None) or run_cohort(job)
+        )
         return job
 
     return end
@@ -217,8 +212,8 @@ def count_faults(keep, sender):
 def test_memory_that_is_freed_is_not_cleared_again():
     faults = []
     for keep in (True, False):
-        receiver, sender = SERVER.Pipe(duplex=False)
-        process = SERVER.Process(target=count_faults, args=(keep, sender))
+        receiver, sender = CONTEXT.Pipe(duplex=False)
+        process = CONTEXT.Process(target=count_faults, args=(keep, sender))
         process.start()
         process.join()
         faults.append(receiver.recv())

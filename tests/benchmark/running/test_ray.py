@@ -15,8 +15,8 @@ from in_process import run_matrix as run_in_process
 from runners import results
 
 from benchmark.running import matrix_run
+from benchmark.running.executors import make_executor
 from benchmark.running.journal import Journal
-from benchmark.running.matrix_run import make_executor
 from benchmark.running.process import CohortError
 
 pytest.importorskip("ray")
@@ -64,7 +64,7 @@ def kill_a_worker(workplace, killed):
         for marker in folder.glob("running-*"):
             with suppress(FileNotFoundError):
                 if len(marker.read_text()[21:].strip()) == 16:
-                    killed.append(int(marker.name.rpartition("-")[2]))
+                    killed.append(int(marker.name.split("-")[-2]))
                     os.kill(killed[0], signal.SIGKILL)
                     return
 
@@ -77,19 +77,19 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_records(
     alone, shared = (make_workplace(tmp_path / name) for name in ("alone", "shared"))
     run_in_process(request, alone)
     shared = replace(shared, checkpoint_minutes=0.001)
-    monkeypatch.setattr("benchmark.running.ray.VIEW", 2.0)
+    monkeypatch.setattr("benchmark.running.view.QUIET", 2.0)
     killed = []
     thread = threading.Thread(target=kill_a_worker, args=(shared, killed), daemon=True)
     thread.start()
-    matrix_run.run_matrix(request, shared, make_executor("ray", cluster.address, shared))
+    matrix_run.run_matrix(request, shared, make_executor("ray", shared, address=cluster.address))
     assert killed
     assert results(shared) == results(alone)
-    assert "pending" in capsys.readouterr().out
+    assert "of 4 cells done" in capsys.readouterr().out
 
 
 @pytest.mark.cluster
 def test_a_job_that_no_node_has_room_for_is_refused(cluster, matrix, workplace):
-    execute = make_executor("ray", cluster.address, workplace)
+    execute = make_executor("ray", workplace, address=cluster.address)
     (job,) = matrix_run.student_jobs(matrix(["none"]), workplace)
     with pytest.raises(CohortError, match="needs 999 CPU, and none of the cluster's 2 nodes"):
         execute([replace(job, threads=999)])
@@ -97,7 +97,7 @@ def test_a_job_that_no_node_has_room_for_is_refused(cluster, matrix, workplace):
 
 @pytest.mark.cluster
 def test_a_job_that_fails_as_a_whole_says_why(cluster, matrix, workplace):
-    execute = make_executor("ray", cluster.address, workplace)
+    execute = make_executor("ray", workplace, address=cluster.address)
     (job,) = matrix_run.student_jobs(matrix(["none"]), workplace)
     nowhere = replace(workplace, data=workplace.data / "nowhere")
     with pytest.raises(CohortError, match="nowhere"):
@@ -106,10 +106,10 @@ def test_a_job_that_fails_as_a_whole_says_why(cluster, matrix, workplace):
 
 def test_a_cluster_that_does_not_answer_is_named(workplace):
     with pytest.raises(CohortError, match="no Ray cluster at 127.0.0.1:1 .*refused.*--address"):
-        make_executor("ray", "127.0.0.1:1", workplace)
+        make_executor("ray", workplace, address="127.0.0.1:1")
 
 
 def test_without_ray_the_remedy_is_told(workplace, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(CohortError, match="pip install"):
-        make_executor("ray", None, workplace)
+        make_executor("ray", workplace)

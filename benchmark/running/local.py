@@ -1,0 +1,131 @@
+"""Jobs side by side on this machine, each in a process of its own."""
+
+from __future__ import annotations
+
+import heapq
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+
+import torch
+
+from benchmark.running import capacity
+from benchmark.running.process import LOOK, supervise
+from benchmark.running.view import View
+from benchmark.running.workplace import Job
+
+MEMORY = 3 << 30
+"""Bytes that must be free before another process starts, until a process has needed more."""
+SHARED = 1.0
+"""What the cells of a job share (frames, the teacher's forward passes), in times of one cell."""
+PIECES = 4
+"""Pieces per slot beyond which jobs are not cut further."""
+WORTH = 0.97
+"""A finer cut must end at least this much earlier."""
+
+
+class SideBySide:
+    """Runs jobs in as many processes as there are slots, one thread of this process for each.
+
+    Args:
+        slots: the device of each process.
+        careful: let a further process wait until the largest so far would find room in memory.
+    """
+
+    def __init__(self, slots: Sequence[torch.device], careful: bool = True) -> None:
+        self.slots, self._careful = slots, careful
+        self._room, self._running, self._largest = threading.Condition(), 0, MEMORY
+
+    def __call__(self, jobs: Sequence[Job]) -> None:
+        """Run jobs, cut so that they end together, the longest first.
+
+        Raises:
+            Interrupted: this process or one of the cohorts' was asked to stop.
+            CohortError: a job failed as a whole; the others leave a checkpoint.
+        """
+        devices: queue.Queue[torch.device] = queue.Queue()
+        for device in self.slots:
+            devices.put(device)
+        stop, view = threading.Event(), View(jobs)
+        with ThreadPoolExecutor(len(self.slots)) as pool:
+            left = {
+                pool.submit(self._run, job, devices, stop)
+                for job in share_out(jobs, len(self.slots))
+            }
+            try:
+                _await(left, view)
+            except BaseException:
+                stop.set()  # each process leaves a checkpoint
+                pool.shutdown(cancel_futures=True)
+                raise
+            finally:
+                view.close()
+
+    def _run(self, job: Job, devices: queue.Queue[torch.device], stop: threading.Event) -> None:
+        """A job on the next device that is free."""
+        self._enter(stop)
+        device = devices.get()
+        try:
+            place = replace(job.workplace, device=device)
+            supervise(replace(job, workplace=place), stop.is_set)
+        finally:
+            devices.put(device)
+            with self._room:
+                self._running -= 1
+                self._room.notify()
+
+    def _enter(self, stop: threading.Event) -> None:
+        """Wait until there is memory for a process; one may always run."""
+        with self._room:
+            while self._careful and self._running and not stop.is_set():
+                self._largest = max(self._largest, capacity.largest_process())
+                if capacity.free_memory() >= self._largest:
+                    break
+                self._room.wait(LOOK)
+            self._running += 1
+
+
+def _await(left: set[Future[None]], view: View) -> None:
+    """Wait for all; raise what one of them raised."""
+    while left:
+        done, left = wait(left, timeout=LOOK, return_when=FIRST_COMPLETED)
+        view.show()
+        for future in done:
+            future.result()
+
+
+def share_out(jobs: Sequence[Job], slots: int) -> list[Job]:
+    """Jobs, some cut into pieces, so that this many slots end them soonest; the longest first.
+
+    Every piece computes what its cells share again, so jobs are cut only where that ends sooner.
+    """
+    pieces = best = sorted(jobs, key=_cost, reverse=True)
+    while slots > 1 and len(pieces) < len(jobs) + PIECES * slots:
+        largest = max(pieces, key=lambda piece: (len(piece.cells) > 1, _cost(piece)))
+        if len(largest.cells) == 1:
+            break
+        rest = [piece for piece in pieces if piece is not largest]
+        pieces = sorted([*rest, *_halves(largest)], key=_cost, reverse=True)
+        if makespan(pieces, slots, _cost) < WORTH * makespan(best, slots, _cost):
+            best = pieces
+    return best
+
+
+def _halves(job: Job) -> tuple[Job, Job]:
+    half = (len(job.cells) + 1) // 2
+    return replace(job, cells=job.cells[:half]), replace(job, cells=job.cells[half:])
+
+
+def makespan(jobs: Sequence[Job], slots: int, cost: Callable[[Job], float]) -> float:
+    """When the last job ends if every slot takes the next one as soon as it is free."""
+    ends = [0.0] * slots
+    for job in jobs:
+        heapq.heapreplace(ends, ends[0] + cost(job))
+    return max(ends)
+
+
+def _cost(job: Job) -> float:
+    """Of a job, in times of one cell."""
+    return SHARED + len(job.cells)

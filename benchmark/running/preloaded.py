@@ -1,0 +1,25 @@
+"""What every cohort's process needs: the process server imports this once, see :mod:`.server`.
+
+A library that is not installed is left to the process that needs it, which says so.
+"""
+
+import gc
+import signal
+from contextlib import suppress
+from importlib import import_module
+
+from benchmark.device import quiet_libraries
+from detectors.core.registry import FAMILIES
+
+# Batch systems end every process of a run: this one must see how the cohorts' processes end.
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+quiet_libraries()
+for name in (
+    "benchmark.running.process",
+    "benchmark.evaluation.detector",
+    "torch.utils.tensorboard",
+    *(family.module for family in FAMILIES.values()),
+):
+    with suppress(ImportError):
+        import_module(name)
+gc.freeze()  # half a million objects of modules, not to be walked at every collection

@@ -1,0 +1,141 @@
+"""Jobs side by side on this machine."""
+
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from in_process import publish_teachers, run_matrix as run_in_process
+from runners import results
+
+from benchmark.records.store import read_all
+from benchmark.running import capacity, local
+from benchmark.running.cohort import Interrupted
+from benchmark.running.journal import Journal
+from benchmark.running.local import SideBySide, makespan, share_out
+from benchmark.running.matrix_run import run_matrix, student_jobs, teacher_jobs
+from benchmark.running.process import CohortError
+
+CPU = torch.device("cpu")
+
+
+def test_the_records_are_those_of_one_process(matrix, workplace, make_workplace, tmp_path):
+    """In a cache of its own, so that a student alone trains beside its teacher."""
+    request = matrix(["none", "fitnet", "logit_kd"])
+    workplace = replace(workplace, cache=tmp_path / "cache")
+    run_matrix(request, workplace, SideBySide([CPU, CPU]))
+    other = make_workplace(tmp_path / "other")
+    run_in_process(request, other)
+    assert results(workplace) == results(other)
+    (log,) = (workplace.results / "logs").glob("*students*")
+    assert log.read_text().count(" cells from epoch 0, step 0") == 3  # none, and a half each
+
+
+def test_one_that_fails_as_a_whole_stops_the_others(matrix, workplace):
+    request = matrix(["none", "fitnet"], seeds=(0, 1), epochs=50)
+    publish_teachers(request, workplace)
+    first, second = student_jobs(request, workplace)
+    nowhere = replace(workplace, data=workplace.data / "nowhere")
+    begun = time.monotonic()
+    with pytest.raises(CohortError, match="nowhere"):
+        SideBySide([CPU, CPU])([replace(first, workplace=nowhere), second])
+    assert time.monotonic() - begun < 60  # fifty epochs take minutes
+    assert not Journal(workplace.results).locked(second.cells[0].identity())
+
+
+def test_all_leave_a_checkpoint_when_one_is_asked_to_stop(matrix, workplace, monkeypatch):
+    request = matrix(["fitnet"], seeds=(0, 1), epochs=50)
+    publish_teachers(request, workplace)
+    jobs = student_jobs(request, workplace)
+    journal = Journal(workplace.results)
+
+    def interrupt(left, view):
+        while not all(journal.locked(job.cells[0].identity()) for job in jobs):
+            time.sleep(0.05)
+        time.sleep(2)
+        raise Interrupted("asked")
+
+    monkeypatch.setattr(local, "_await", interrupt)
+    with pytest.raises(Interrupted):
+        SideBySide([CPU, CPU])(jobs)
+    assert all(journal.saved(job.cells[0]) for job in jobs)
+    assert not any(journal.locked(job.cells[0].identity()) for job in jobs)
+
+
+def jobs_of(matrix, workplace, methods, seeds):
+    return student_jobs(matrix(methods, seeds=seeds), workplace)
+
+
+METHODS = ["none", "fitnet", "logit_kd", "crd", "rdd"]
+
+
+@pytest.mark.parametrize(
+    ("methods", "seeds", "slots", "sizes"),
+    [
+        (METHODS, (0,), 1, [5]),
+        (METHODS, (0,), 2, [3, 2]),
+        (METHODS, (0, 1), 2, [5, 5]),
+        (METHODS, (0, 1, 2), 2, [5, 5, 3, 2]),
+        (METHODS, (0,), 8, [1, 1, 1, 1, 1]),
+        (["none"], (0,), 4, [1]),
+    ],
+)
+def test_jobs_are_cut_where_that_ends_sooner(matrix, workplace, methods, seeds, slots, sizes):
+    pieces = share_out(jobs_of(matrix, workplace, methods, seeds), slots)
+    assert [len(piece.cells) for piece in pieces] == sizes
+    assert {cell.identity() for piece in pieces for cell in piece.cells} == {
+        cell.identity() for job in jobs_of(matrix, workplace, methods, seeds) for cell in job.cells
+    }
+
+
+def test_the_makespan_is_that_of_the_next_free_slot():
+    assert makespan([3, 3, 2], 2, float) == 5
+    assert makespan([3, 3, 2], 1, float) == 8
+    assert makespan([], 3, float) == 0
+
+
+def test_further_processes_wait_for_memory_but_one_always_runs(matrix, workplace, monkeypatch):
+    running, most, lock = 0, 0, threading.Lock()
+
+    def supervise(job, stop):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.2)
+        with lock:
+            running -= 1
+
+    monkeypatch.setattr(local, "supervise", supervise)
+    monkeypatch.setattr(capacity, "free_memory", lambda: 1 << 30)
+    jobs = jobs_of(matrix, workplace, ["none"], (0, 1, 2, 3))
+    SideBySide([CPU] * 4)(jobs)
+    assert most == 1
+    most = 0
+    SideBySide([CPU] * 4, careful=False)(jobs)
+    assert most == 4
+
+
+def test_the_students_alone_run_beside_the_teachers(matrix, workplace, tmp_path):
+    """Where there is a slot for them, and nowhere else."""
+    workplace = replace(workplace, cache=tmp_path / "cache")
+    request, seen = matrix(["none", "fitnet"], seeds=(0, 1)), []
+
+    class Stop(Exception):
+        pass
+
+    class Executor:
+        def __init__(self, slots):
+            self.slots = range(slots)
+
+        def __call__(self, jobs):
+            seen.append([(job.teacher is None, job.distils, len(job.cells)) for job in jobs])
+            raise Stop
+
+    for slots in (1, 2):
+        with pytest.raises(Stop):
+            run_matrix(request, workplace, Executor(slots))
+    assert seen == [[(True, False, 1)], [(True, False, 1), (False, False, 1), (False, False, 1)]]
+    assert len(teacher_jobs(request, workplace)) == 1
+    assert not read_all(workplace.results)
