@@ -19,6 +19,7 @@ from benchmark.config import bundled
 
 if TYPE_CHECKING:
     from benchmark.records.record import Record
+    from benchmark.running.workplace import Workplace
 
 
 def add(commands: Any) -> None:
@@ -51,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run:
         from benchmark.running.planning import describe_plan
 
-        print(describe_plan(matrix, workplace, options.shard))
+        print(describe_plan(matrix, workplace, options.shard, _slots(options, workplace)))
         return DONE
     execute = make_executor(
         options.executor,
@@ -72,6 +73,16 @@ def run(options: argparse.Namespace) -> int:
     if ended:
         print(_describe_ends(ended, len(found)), file=sys.stderr)
     return CELLS_FAILED if any(record["status"] != "skipped" for record in ended) else DONE
+
+
+def _slots(options: argparse.Namespace, workplace: Workplace) -> int:
+    """Processes that this machine would run side by side."""
+    from benchmark.running import capacity
+    from benchmark.running.workplace import wanted_threads
+
+    if options.executor == "here":
+        return 1
+    return len(capacity.slots(workplace.device, options.jobs, options.per_gpu, wanted_threads()))
 
 
 def _describe_ends(ended: Sequence[Record], cells: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 
@@ -108,7 +108,7 @@ def share_out(jobs: Sequence[Job], slots: int) -> list[Job]:
             break
         rest = [piece for piece in pieces if piece is not largest]
         pieces = sorted([*rest, *_halves(largest)], key=_cost, reverse=True)
-        if makespan(pieces, slots, _cost) < WORTH * makespan(best, slots, _cost):
+        if makespan(map(_cost, pieces), slots) < WORTH * makespan(map(_cost, best), slots):
             best = pieces
     return best
 
@@ -118,11 +118,11 @@ def _halves(job: Job) -> tuple[Job, Job]:
     return replace(job, cells=job.cells[:half]), replace(job, cells=job.cells[half:])
 
 
-def makespan(jobs: Sequence[Job], slots: int, cost: Callable[[Job], float]) -> float:
-    """When the last job ends if every slot takes the next one as soon as it is free."""
+def makespan(costs: Iterable[float], slots: int) -> float:
+    """When the last of several jobs ends if every slot takes the next one as soon as it is free."""
     ends = [0.0] * slots
-    for job in jobs:
-        heapq.heapreplace(ends, ends[0] + cost(job))
+    for cost in costs:
+        heapq.heapreplace(ends, ends[0] + cost)
     return max(ends)
 
 

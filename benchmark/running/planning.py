@@ -23,6 +23,7 @@ from benchmark.config.matrix import Cell, Matrix
 from benchmark.device import make_deterministic
 from benchmark.evaluation.detector import ValidationFrames, evaluate_models
 from benchmark.running.journal import Journal
+from benchmark.running.local import makespan
 from benchmark.running.matrix_run import WHOLE, Shard, student_jobs, teacher_jobs
 from benchmark.running.outcome import load_teacher
 from benchmark.running.setups import make_setup, make_training_setup, make_validation
@@ -86,11 +87,16 @@ class _Enough(Exception):
     """Enough steps are timed."""
 
 
-def describe_plan(matrix: Matrix, workplace: Workplace, shard: Shard | None = None) -> str:
+def describe_plan(
+    matrix: Matrix, workplace: Workplace, shard: Shard | None = None, slots: int = 1
+) -> str:
     """What :func:`~benchmark.running.matrix_run.run_matrix` would do, one row for each of its jobs.
 
     An untrained network stands in for a teacher not yet trained. What balanced
     weighting measures before the first step is left out of the times.
+
+    Args:
+        slots: processes side by side; students are taken to be shared out evenly among them.
 
     Raises:
         TeacherError: a cached teacher is not the one of its record.
@@ -105,7 +111,9 @@ def describe_plan(matrix: Matrix, workplace: Workplace, shard: Shard | None = No
         for (student, method), rate in rates.cells.items()
         if rate.ended
     ]
-    return "\n".join([tabulate(rows, headers="keys"), "", *ended, *_totals(estimates, workplace)])
+    return "\n".join(
+        [tabulate(rows, headers="keys"), "", *ended, *_totals(jobs, estimates, workplace, slots)]
+    )
 
 
 def _row(job: Job, estimate: Estimate) -> dict[str, Any]:
@@ -124,14 +132,20 @@ def _row(job: Job, estimate: Estimate) -> dict[str, Any]:
     }
 
 
-def _totals(estimates: Sequence[Estimate], workplace: Workplace) -> list[str]:
-    seconds = sum(estimate.seconds for estimate in estimates)
+def _totals(
+    jobs: Sequence[Job], estimates: Sequence[Estimate], workplace: Workplace, slots: int
+) -> list[str]:
+    both = list(zip(jobs, estimates, strict=True))
+    teachers = [estimate.seconds for job, estimate in both if job.teacher is None]
+    students = [estimate.seconds for job, estimate in both if job.teacher is not None]
+    seconds = makespan(sorted(teachers, reverse=True), slots) + sum(students) / slots
     kept = sum(estimate.kept for estimate in estimates)
-    passing = max(estimate.passing for estimate in estimates)
+    passing = sum(sorted(estimate.passing for estimate in estimates)[-slots:])
+    how = f"{slots} processes side by side" if slots > 1 else "one job after another"
     folder = workplace.results.resolve()
     there = next(place for place in (folder, *folder.parents) if place.exists())
     return [
-        f"time: about {_duration(seconds)}, one job after another on this {workplace.device}",
+        f"time: about {_duration(seconds)}, {how} on this {workplace.device}",
         f"disk: about {kept / 1e6:.0f} MB, at times {passing / 1e6:.0f} MB more for checkpoints; "
         f"{shutil.disk_usage(there).free / 1e6:.0f} MB are free in {there}",
     ]

@@ -24,7 +24,7 @@ class View:
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         self._jobs, self._begun, self._next, self._told = jobs, time.monotonic(), 0.0, 0.0
-        self._titles = ", ".join(sorted({job.title for job in jobs}))
+        self._cells = sum(len(job.cells) for job in jobs)
         self._epochs = sum(_epochs(job) * len(job.cells) for job in jobs)
         self._first, self._ended = self._done()
         self._bar = None
@@ -38,7 +38,7 @@ class View:
             return
         epochs, ended = self._done()
         self._next = now + max(PERIOD, SHARE * (time.monotonic() - now))
-        state = self._state(ended)
+        state = f"{ended} of {self._cells} cells done"
         if self._bar is not None:
             self._bar.update(epochs - self._bar.n)
             self._bar.set_postfix_str(state)
@@ -63,10 +63,6 @@ class View:
                 else:
                     epochs += journal.entry(cell).get("epoch", 0)
         return epochs, ended
-
-    def _state(self, ended: int) -> str:
-        cells = sum(len(job.cells) for job in self._jobs)
-        return f"{self._titles}: {ended} of {cells} cells done"
 
     def _left(self, epochs: int) -> str:
         """The time that is left at the pace so far."""

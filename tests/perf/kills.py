@@ -1,11 +1,12 @@
 """Kill runs of a matrix at many instants: does every one end with the records of a quiet run?
 
-    python tests/perf/kills.py [--kills 50] [--runners 1] [--seed 0]
+    python tests/perf/kills.py [--kills 50] [--runners 1] [--jobs 0] [--seed 0]
 
-Each round runs a small matrix in a fresh folder, with so many runners at once. Half of the kills
-(SIGKILL to a runner and its process) fall anywhere in its work, the others shortly after a
-checkpoint, the evaluation or the publishing of records begins; then the runner is started again.
-After each round all records must be there and equal.
+Each round runs a small matrix in a fresh folder, with so many runners at once, each with so many
+processes side by side (0: one after another). Half of the kills (SIGKILL to a runner and all its
+processes) fall anywhere in its work, the others shortly after a checkpoint, the evaluation or the
+publishing of records begins; then the runner is started again. After each round all records must be
+there and equal.
 """
 
 import argparse
@@ -39,9 +40,9 @@ DELAY = 0.1
 """Most seconds between the beginning of one of these and the kill."""
 
 
-def quiet_run(matrix, workplace):
+def quiet_run(matrix, workplace, jobs):
     """Results of a matrix that nobody disturbs and the seconds that its work takes."""
-    runner = start(matrix, workplace)
+    runner = start(matrix, workplace, jobs)
     await_work(runner, workplace)
     begun = time.monotonic()
     runner.join()
@@ -65,15 +66,15 @@ def disturb(runner, workplace, draw, seconds):
     return "a cell" if len(word) == 16 else word or "between two jobs"
 
 
-def run_round(matrix, workplace, draw, seconds, runners, most):
+def run_round(matrix, workplace, draw, seconds, options, most):
     """Kills of one round by what was killed; runs until all runners end by themselves."""
     kills, published = Counter(), {}
-    alive = [start(matrix, workplace) for _ in range(runners)]
+    alive = [start(matrix, workplace, options.jobs) for _ in range(options.runners)]
     while alive:
         runner = alive.pop(draw.randrange(len(alive)))
         if kills.total() < most and (what := disturb(runner, workplace, draw, seconds)):
             kills[what] += 1
-            alive.append(start(matrix, workplace))
+            alive.append(start(matrix, workplace, options.jobs))
         else:
             runner.join()
             assert runner.exitcode == 0
@@ -88,6 +89,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--runners", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     make_deterministic(torch.device("cpu"))
@@ -102,21 +104,22 @@ def main():
             data=root, results=folder / "quiet", cache=folder / "cache", device=torch.device("cpu")
         )
         place = replace(place, checkpoint_minutes=0.0)
-        expected, seconds = quiet_run(matrix, place)
+        expected, seconds = quiet_run(matrix, place, 0)
         kills, rounds = Counter(), 0
         while kills.total() < options.kills:
             rounds += 1
             fresh = replace(place, results=folder / f"round-{rounds}")
             left = options.kills - kills.total()
-            kills += run_round(matrix, fresh, draw, seconds, options.runners, left)
+            kills += run_round(matrix, fresh, draw, seconds, options, left)
             assert results(fresh) == expected, f"round {rounds} differs"
             print(f"round {rounds}: {kills.total()} kills, all {len(expected)} records equal",
                   flush=True)  # fmt: skip
     print(tabulate(sorted(kills.items()), headers=["killed during", "kills"]))
     print(
         f"{kills.total()} kills in {rounds} rounds of {len(expected)} records, "
-        f"{options.runners} runner(s), {time.monotonic() - begun:.0f} s, {platform.machine()}, "
-        f"{torch.get_num_threads()} thread(s): none missing, none twice, all equal"
+        f"{options.runners} runner(s), {options.jobs} job(s), {time.monotonic() - begun:.0f} s, "
+        f"{platform.machine()}, {torch.get_num_threads()} thread(s): none missing, none twice, "
+        "all equal"
     )
 
 

@@ -67,7 +67,8 @@ def test_entries_are_of_cells_without_a_record(journal, cells, tmp_path):
 def test_a_closed_cell_leaves_its_lock_alone(journal, cells):
     journal.save(cells[0], {})
     journal.request(cells[0])
-    (journal.folder / f".{cells[0].identity()}.pt-x.tmp").touch()  # a write that was killed
+    for kind in ("pt", "json"):
+        (journal.folder / f".{cells[0].identity()}.{kind}-x.tmp").touch()  # writes that were killed
     with journal.holding(cells[0]):
         journal.close(cells[0])
     assert [path.name for path in journal.folder.iterdir()] == [f"{cells[0].identity()}.lock"]

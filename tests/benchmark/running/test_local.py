@@ -90,9 +90,9 @@ def test_jobs_are_cut_where_that_ends_sooner(matrix, workplace, methods, seeds, 
 
 
 def test_the_makespan_is_that_of_the_next_free_slot():
-    assert makespan([3, 3, 2], 2, float) == 5
-    assert makespan([3, 3, 2], 1, float) == 8
-    assert makespan([], 3, float) == 0
+    assert makespan([3, 3, 2], 2) == 5
+    assert makespan([3, 3, 2], 1) == 8
+    assert makespan([], 3) == 0
 
 
 def test_further_processes_wait_for_memory_but_one_always_runs(matrix, workplace, monkeypatch):

@@ -77,9 +77,9 @@ def test_a_plan_of_nothing_left_measures_nothing(matrix, workplace, monkeypatch)
     request = matrix(["none"])
     run_matrix(request, workplace)
     monkeypatch.setattr("benchmark.running.planning.train", lambda *_: pytest.fail("trained"))
-    plan = describe_plan(request, workplace)
+    plan = describe_plan(request, workplace, slots=2)
     assert table(plan)[1][:2] == ("pointpillars students, seed 0", [1, 1, 0, 0, 0])
-    assert "time: about 0 s" in plan
+    assert "time: about 0 s, 2 processes side by side" in plan
 
 
 def test_the_disk_that_is_planned_is_the_disk_that_is_used(matrix, workplace):
