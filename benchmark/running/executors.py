@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 
 from benchmark.running import capacity, server
@@ -49,7 +50,7 @@ class InThisProcess:
 
     def __call__(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
-            log, printed = open_log(job.log), logging.StreamHandler()
+            log, printed = open_log(job.log), logging.StreamHandler(sys.stdout)
             log.addHandler(printed)
             try:
                 run_here(job)
