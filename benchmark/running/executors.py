@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from benchmark.running import capacity, server
+from benchmark.running import capacity
 from benchmark.running.local import SideBySide
 from benchmark.running.matrix_run import Executor
 from benchmark.running.process import run_here
@@ -35,7 +35,6 @@ def make_executor(
     if name == "here":
         return InThisProcess()
     if name == "local":
-        server.start()
         slots = capacity.slots(workplace.device, jobs, per_gpu, wanted_threads())
         return SideBySide(slots, careful=not jobs)
     from benchmark.running.ray import RayExecutor

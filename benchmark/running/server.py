@@ -7,13 +7,7 @@ does nothing but import: it has no threads and has not initialised CUDA, as no f
 from __future__ import annotations
 
 import multiprocessing
-from multiprocessing import forkserver
 
 CONTEXT = multiprocessing.get_context("forkserver")
-"""Makes the processes of cohorts."""
+"""Makes the processes of cohorts; the server starts with the first of them."""
 CONTEXT.set_forkserver_preload(["benchmark.running.preloaded"])
-
-
-def start() -> None:
-    """Let the server import while this process does other things; it is there when needed."""
-    forkserver.ensure_running()

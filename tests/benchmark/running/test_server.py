@@ -6,7 +6,7 @@ import threading
 
 import torch
 
-from benchmark.running.server import CONTEXT, start
+from benchmark.running.server import CONTEXT
 
 NEEDED = ("mmdet3d", "benchmark.running.process", "detectors.second", "torch.utils.tensorboard")
 
@@ -24,7 +24,6 @@ def describe(sender):
 
 
 def test_a_process_starts_with_all_that_a_cohort_imports_and_nothing_else():
-    start()
     receiver, sender = CONTEXT.Pipe(duplex=False)
     process = CONTEXT.Process(target=describe, args=(sender,))
     process.start()
