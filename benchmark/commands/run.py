@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from benchmark.commands.common import (
@@ -19,7 +20,7 @@ from benchmark.config import bundled
 
 if TYPE_CHECKING:
     from benchmark.records.record import Record
-    from benchmark.running.workplace import Workplace
+    from benchmark.running.executors import Execution
 
 
 def add(commands: Any) -> None:
@@ -45,22 +46,18 @@ def run(options: argparse.Namespace) -> int:
     from benchmark import leaderboard
     from benchmark.records import store
     from benchmark.running.cohort import Interrupted
-    from benchmark.running.executors import make_executor
+    from benchmark.running.executors import Execution, make_executor
     from benchmark.running.matrix_run import describe_work, run_matrix
 
-    matrix, workplace = _prepare(options)
+    how = Execution(**{field.name: getattr(options, field.name) for field in fields(Execution)})
+    matrix, workplace = _prepare(options, how)
     if options.dry_run:
         from benchmark.running.planning import describe_plan
 
-        print(describe_plan(matrix, workplace, options.shard, _slots(options, workplace)))
+        slots = len(how.slots(workplace.device))
+        print(describe_plan(matrix, workplace, options.shard, slots))
         return DONE
-    execute = make_executor(
-        options.executor,
-        workplace,
-        jobs=options.jobs,
-        per_gpu=options.per_gpu,
-        address=options.address,
-    )
+    execute = make_executor(how, workplace)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # batch systems end runs this way
     print(describe_work(matrix, workplace, options.retry, options.shard), flush=True)
     try:
@@ -75,16 +72,6 @@ def run(options: argparse.Namespace) -> int:
     return CELLS_FAILED if any(record["status"] != "skipped" for record in ended) else DONE
 
 
-def _slots(options: argparse.Namespace, workplace: Workplace) -> int:
-    """Processes that this machine would run side by side."""
-    from benchmark.running import capacity
-    from benchmark.running.workplace import wanted_threads
-
-    if options.executor == "here":
-        return 1
-    return len(capacity.slots(workplace.device, options.jobs, options.per_gpu, wanted_threads()))
-
-
 def _describe_ends(ended: Sequence[Record], cells: int) -> str:
     """The cells without a figure, why, and how to run them again."""
     lines = [f"{len(ended)} of {cells} cells have no figure:"]
@@ -96,7 +83,7 @@ def _describe_ends(ended: Sequence[Record], cells: int) -> str:
     return "\n".join(lines)
 
 
-def _prepare(options: argparse.Namespace) -> tuple[Any, Any]:
+def _prepare(options: argparse.Namespace, how: Execution) -> tuple[Any, Any]:
     from benchmark.config.request import FIELDS, read_request, resolve
     from benchmark.device import choose_device
     from benchmark.running.workplace import Workplace
@@ -113,6 +100,7 @@ def _prepare(options: argparse.Namespace) -> tuple[Any, Any]:
         plugins=tuple(request.plugins),
         patience=60 * options.patience,
         checkpoint_minutes=options.checkpoint_every,
+        workers=how.readers(device),
     )
     return matrix, workplace
 
@@ -171,17 +159,23 @@ def _add_execution(command: argparse.ArgumentParser) -> None:
     add("--shard", type=_shard, metavar="I/N", help="every N-th cohort, starting with the I-th")
     add(
         "--jobs",
-        type=_jobs,
-        default=0,
+        type=_auto(1),
         metavar="N",
         help="processes side by side; default auto: one for each core, or on each graphics card",
     )
     add(
         "--per-gpu",
-        type=_count,
+        type=_count(1),
         default=1,
         metavar="N",
         help="processes that share a graphics card (default %(default)s)",
+    )
+    add(
+        "--workers",
+        type=_auto(0),
+        metavar="N",
+        help="processes that read frames ahead of each of them; default auto: idle cores, none "
+        "with --here or Ray",
     )
     add("--executor", default="local", choices=("local", "ray"), help="default %(default)s")
     add(
@@ -218,14 +212,18 @@ def _shard(text: str) -> Any:
     return Shard(int(index) - 1, int(shards))
 
 
-def _jobs(text: str) -> int:
-    return 0 if text == "auto" else _count(text)
+def _auto(least: int) -> Callable[[str], int | None]:
+    """Reads a number of at least so many, or auto as None."""
+    return lambda text: None if text == "auto" else _count(least)(text)
 
 
-def _count(text: str) -> int:
-    if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
-    return int(text)
+def _count(least: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least {least}")
+        return int(text)
+
+    return read
 
 
 def _statuses(text: str) -> list[str]:

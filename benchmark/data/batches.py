@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from benchmark.data.ahead import make_ahead
 from benchmark.data.augment import Step, Surroundings, augment
 from benchmark.data.errors import DataError
 from benchmark.data.kitti import Frame, KittiDataset
@@ -35,6 +36,7 @@ class TrainingFrames:
             that do not fill one.
         seed: of order and augmentation.
         device: where the tensors go.
+        workers: processes that read and augment ahead of their use; no batch depends on them.
 
     Raises:
         DataError: there are fewer frames than one optimization step takes.
@@ -49,6 +51,7 @@ class TrainingFrames:
     batches_per_update: int
     seed: int
     device: torch.device
+    workers: int = 0
 
     def __post_init__(self) -> None:
         needed = self.batch_size * self.batches_per_update
@@ -77,14 +80,17 @@ class TrainingFrames:
         """The batches of an epoch, both from 0."""
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.ids))
         around = Surroundings(self.grid, self.objects)
-        for step in range(first, self.steps):
+
+        def samples(step: int) -> list[Sample]:
             chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
             frames = [self.dataset.frame(self.ids[index]) for index in chosen]
-            samples = [
+            return [
                 augment(Sample.of(f), self.augmentation, around, self.seed, epoch, f.id)
                 for f in frames
             ]
-            yield to_batch(samples, self.device)
+
+        for made in make_ahead(samples, first, self.steps, self.workers):
+            yield to_batch(made, self.device)
 
 
 def evaluation_batch(frame: Frame, grid: Grid, device: torch.device) -> Batch:

@@ -11,6 +11,8 @@ import joblib
 import psutil
 import torch
 
+MOST_READERS = 12
+"""Processes that read ahead of one cohort, at most: 48 ms a frame are 250 frames per second."""
 CGROUP = Path("/sys/fs/cgroup")
 """Of the control group that this process is in, as containers see it."""
 
@@ -48,12 +50,20 @@ def largest_process() -> int:
     return max(sizes)
 
 
-def slots(device: torch.device, jobs: int, per_gpu: int, threads: int) -> Sequence[torch.device]:
+def readers(slots: int, threads: int) -> int:
+    """Processes that may read frames ahead of each of so many others, on cores they leave idle."""
+    idle = usable_cores() - slots * threads
+    return max(0, min(idle // slots, MOST_READERS))
+
+
+def slots(
+    device: torch.device, jobs: int | None, per_gpu: int, threads: int
+) -> Sequence[torch.device]:
     """The device of each process that may run beside the others.
 
     Args:
         device: of the run; without an index, every visible card of its kind.
-        jobs: processes in all; 0 takes as many as the cores have room for, or the cards.
+        jobs: processes in all; None takes as many as the cores have room for, or the cards.
         per_gpu: processes on each card.
         threads: of each process.
     """

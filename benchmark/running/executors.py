@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
 
 from benchmark.running import capacity
 from benchmark.running.local import SideBySide
@@ -14,32 +17,52 @@ from benchmark.running.workplace import Job, Workplace, wanted_threads
 from benchmark.training.progress import open_log
 
 
-def make_executor(
-    name: str,
-    workplace: Workplace,
-    *,
-    jobs: int = 0,
-    per_gpu: int = 1,
-    address: str | None = None,
-) -> Executor:
-    """``local``, ``here`` or ``ray``.
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """Where and how jobs run; nothing here changes a record.
 
-    Args:
-        jobs: processes side by side on this machine; 0 takes as many as it has room for.
-        per_gpu: processes on each card.
+    Attributes:
+        executor: ``local``, ``here`` or ``ray``.
+        jobs: processes side by side on this machine; None takes as many as it has room for.
+        per_gpu: processes on each graphics card.
+        workers: processes that read frames ahead of each; None takes the cores that are left.
         address: of a Ray cluster; None starts one on this machine.
+    """
+
+    executor: str = "local"
+    jobs: int | None = None
+    per_gpu: int = 1
+    workers: int | None = None
+    address: str | None = None
+
+    def slots(self, device: torch.device) -> Sequence[torch.device]:
+        """The device of each process that this machine runs side by side."""
+        if self.executor == "here":
+            return [device]
+        return capacity.slots(device, self.jobs, self.per_gpu, wanted_threads())
+
+    def readers(self, device: torch.device) -> int:
+        """Processes that read frames ahead of each other one."""
+        if self.workers is not None:
+            return self.workers
+        if self.executor != "local":
+            return 0
+        return capacity.readers(len(self.slots(device)), wanted_threads())
+
+
+def make_executor(how: Execution, workplace: Workplace) -> Executor:
+    """What runs jobs.
 
     Raises:
         CohortError: Ray is not installed or cannot be reached.
     """
-    if name == "here":
+    if how.executor == "here":
         return InThisProcess()
-    if name == "local":
-        slots = capacity.slots(workplace.device, jobs, per_gpu, wanted_threads())
-        return SideBySide(slots, careful=not jobs)
+    if how.executor == "local":
+        return SideBySide(how.slots(workplace.device), careful=how.jobs is None)
     from benchmark.running.ray import RayExecutor
 
-    return RayExecutor(address, workplace, per_gpu)
+    return RayExecutor(how.address, workplace, how.per_gpu)
 
 
 class InThisProcess:

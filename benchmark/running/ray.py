@@ -52,6 +52,7 @@ class RayExecutor:
                 "--executor ray needs Ray: pip install 'pointkd-bench[ray]'"
             ) from None
         self._ray, self._device, self._per_gpu = ray, workplace.device.type, per_gpu
+        self._workers = workplace.workers
         try:
             _reach(address or "")
             ray.init(
@@ -76,7 +77,9 @@ class RayExecutor:
 
     def _needed(self, threads: int) -> tuple[str, float]:
         """The resource that a job uses, and how much of it."""
-        return ("GPU", 1 / self._per_gpu) if self._device == "cuda" else ("CPU", threads)
+        if self._device == "cuda":
+            return "GPU", 1 / self._per_gpu
+        return "CPU", threads + self._workers
 
     def __call__(self, jobs: Sequence[Job]) -> None:
         """Run jobs until each has done what :func:`~benchmark.running.process.supervise` does.
@@ -107,7 +110,7 @@ class RayExecutor:
             name=job.title,
             max_retries=RETRIES,
             num_gpus=needed if kind == "GPU" else 0,
-            num_cpus=needed if kind == "CPU" else 1,
+            num_cpus=job.threads + self._workers,
         )
         return task.remote(_absolute(job))
 

@@ -52,6 +52,7 @@ def make_training_setup(
         batches_per_update=recipe.accumulation_steps,
         seed=cell.seed,
         device=workplace.device,
+        workers=workplace.workers,
     )
     shared = {field.name: getattr(setup, field.name) for field in fields(setup)}
     return TrainingSetup(**shared, frames=frames, teacher=teacher, recipe=recipe)

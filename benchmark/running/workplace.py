@@ -28,6 +28,7 @@ class Workplace:
         plugins: files that register methods.
         patience: seconds after which a process that does nothing is ended.
         checkpoint_minutes: time between two checkpoints.
+        workers: processes that read frames ahead of each cohort.
     """
 
     data: Path
@@ -37,6 +38,7 @@ class Workplace:
     plugins: Sequence[Path] = ()
     patience: float = 900.0
     checkpoint_minutes: float = 5.0
+    workers: int = 0
 
     def for_teachers(self) -> Workplace:
         """The same with the cache's teachers as its results."""

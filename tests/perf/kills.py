@@ -1,9 +1,10 @@
 """Kill runs of a matrix at many instants: does every one end with the records of a quiet run?
 
-    python tests/perf/kills.py [--kills 50] [--runners 1] [--jobs 0] [--seed 0]
+    python tests/perf/kills.py [--kills 50] [--runners 1] [--jobs 0] [--workers 0]
+        [--seed 0]
 
 Each round runs a small matrix in a fresh folder, with so many runners at once, each with so many
-processes side by side (0: one after another). Half of the kills (SIGKILL to a runner and all its
+processes side by side (0: one after another) and workers that read ahead. Half of the kills (SIGKILL to a runner and all its
 processes) fall anywhere in its work, the others shortly after a checkpoint, the evaluation or the
 publishing of records begins; then the runner is started again. After each round all records must be
 there and equal.
@@ -90,6 +91,7 @@ def main():
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--runners", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     make_deterministic(torch.device("cpu"))
@@ -105,6 +107,7 @@ def main():
         )
         place = replace(place, checkpoint_minutes=0.0)
         expected, seconds = quiet_run(matrix, place, 0)
+        place = replace(place, workers=options.workers)
         kills, rounds = Counter(), 0
         while kills.total() < options.kills:
             rounds += 1
@@ -117,7 +120,8 @@ def main():
     print(tabulate(sorted(kills.items()), headers=["killed during", "kills"]))
     print(
         f"{kills.total()} kills in {rounds} rounds of {len(expected)} records, "
-        f"{options.runners} runner(s), {options.jobs} job(s), {time.monotonic() - begun:.0f} s, "
+        f"{options.runners} runner(s), {options.jobs} job(s), "
+        f"{options.workers} worker(s), {time.monotonic() - begun:.0f} s, "
         f"{platform.machine()}, {torch.get_num_threads()} thread(s): none missing, none twice, "
         "all equal"
     )

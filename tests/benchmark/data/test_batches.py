@@ -52,6 +52,15 @@ def test_a_frames_augmentation_does_not_depend_on_its_batch(frames):
     assert single == sorted(part for batch in contents(triple.epoch(2)) for part in batch)
 
 
+@pytest.mark.parametrize("workers", [1, 4])
+def test_batches_do_not_depend_on_who_reads_them(frames, workers):
+    """From the first, and from where a run was resumed."""
+    expected = contents(frames.epoch(1))
+    ahead = replace(frames, workers=workers)
+    assert contents(ahead.epoch(1)) == expected
+    assert contents(ahead.epoch(1, 2)) == expected[2:]
+
+
 def test_frames_that_fill_no_update_are_left_out(frames):
     assert (frames.updates, frames.steps) == (3, 6)
     odd = replace(frames, limit=5)

@@ -53,18 +53,26 @@ def test_the_largest_process_is_measured():
 def test_slots_of_a_processor(monkeypatch):
     monkeypatch.setattr(capacity, "usable_cores", lambda: 8)
     cpu = torch.device("cpu")
-    assert len(capacity.slots(cpu, 0, 1, 1)) == 8
-    assert len(capacity.slots(cpu, 0, 1, 3)) == 2
-    assert len(capacity.slots(cpu, 0, 1, 16)) == 1
+    assert len(capacity.slots(cpu, None, 1, 1)) == 8
+    assert len(capacity.slots(cpu, None, 1, 3)) == 2
+    assert len(capacity.slots(cpu, None, 1, 16)) == 1
     assert len(capacity.slots(cpu, 5, 1, 1)) == 5
 
 
 def test_slots_of_cards(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    names = [str(slot) for slot in capacity.slots(torch.device("cuda"), 0, 2, 1)]
+    names = [str(slot) for slot in capacity.slots(torch.device("cuda"), None, 2, 1)]
     assert names == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
     assert len(capacity.slots(torch.device("cuda"), 3, 2, 1)) == 3
-    assert [str(slot) for slot in capacity.slots(torch.device("cuda:1"), 0, 2, 1)] == [
+    assert [str(slot) for slot in capacity.slots(torch.device("cuda:1"), None, 2, 1)] == [
         "cuda:1",
         "cuda:1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("slots", "threads", "readers"), [(1, 1, 12), (4, 1, 3), (16, 1, 0), (3, 2, 3), (32, 1, 0)]
+)
+def test_readers_take_the_cores_that_are_left(monkeypatch, slots, threads, readers):
+    monkeypatch.setattr(capacity, "usable_cores", lambda: 16)
+    assert capacity.readers(slots, threads) == readers

@@ -15,7 +15,7 @@ from in_process import run_matrix as run_in_process
 from runners import results
 
 from benchmark.running import matrix_run
-from benchmark.running.executors import make_executor
+from benchmark.running.executors import Execution, make_executor
 from benchmark.running.journal import Journal
 from benchmark.running.process import CohortError
 
@@ -81,7 +81,9 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_records(
     killed = []
     thread = threading.Thread(target=kill_a_worker, args=(shared, killed), daemon=True)
     thread.start()
-    matrix_run.run_matrix(request, shared, make_executor("ray", shared, address=cluster.address))
+    matrix_run.run_matrix(
+        request, shared, make_executor(Execution(executor="ray", address=cluster.address), shared)
+    )
     assert killed
     assert results(shared) == results(alone)
     assert "of 4 cells done" in capsys.readouterr().out
@@ -89,7 +91,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_records(
 
 @pytest.mark.cluster
 def test_a_job_that_no_node_has_room_for_is_refused(cluster, matrix, workplace):
-    execute = make_executor("ray", workplace, address=cluster.address)
+    execute = make_executor(Execution(executor="ray", address=cluster.address), workplace)
     (job,) = matrix_run.student_jobs(matrix(["none"]), workplace)
     with pytest.raises(CohortError, match="needs 999 CPU, and none of the cluster's 2 nodes"):
         execute([replace(job, threads=999)])
@@ -97,7 +99,7 @@ def test_a_job_that_no_node_has_room_for_is_refused(cluster, matrix, workplace):
 
 @pytest.mark.cluster
 def test_a_job_that_fails_as_a_whole_says_why(cluster, matrix, workplace):
-    execute = make_executor("ray", workplace, address=cluster.address)
+    execute = make_executor(Execution(executor="ray", address=cluster.address), workplace)
     (job,) = matrix_run.student_jobs(matrix(["none"]), workplace)
     nowhere = replace(workplace, data=workplace.data / "nowhere")
     with pytest.raises(CohortError, match="nowhere"):
@@ -106,10 +108,10 @@ def test_a_job_that_fails_as_a_whole_says_why(cluster, matrix, workplace):
 
 def test_a_cluster_that_does_not_answer_is_named(workplace):
     with pytest.raises(CohortError, match="no Ray cluster at 127.0.0.1:1 .*refused.*--address"):
-        make_executor("ray", workplace, address="127.0.0.1:1")
+        make_executor(Execution(executor="ray", address="127.0.0.1:1"), workplace)
 
 
 def test_without_ray_the_remedy_is_told(workplace, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(CohortError, match="pip install"):
-        make_executor("ray", workplace)
+        make_executor(Execution(executor="ray"), workplace)

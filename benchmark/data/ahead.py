@@ -1,0 +1,83 @@
+"""Things made ahead of their use by worker processes, in order, whatever happens to a worker."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+Made = TypeVar("Made")
+
+DEATHS = 3
+"""Deaths of workers in one pass that end it."""
+AHEAD = 2
+"""Things that each worker has ready."""
+
+
+def make_ahead(make: Callable[[int], Made], first: int, end: int, workers: int) -> Iterator[Made]:
+    """``make(first)`` to ``make(end - 1)``, in turn.
+
+    Args:
+        make: a function of its argument alone, so that a worker that dies can be replaced.
+        workers: processes that are ahead; 0 makes each thing when it is asked for.
+
+    Raises:
+        RuntimeError: workers die again and again.
+        Exception: what ``make`` raises, as it raised it.
+    """
+    if not workers:
+        yield from map(make, range(first, end))
+        return
+    for deaths in range(1, DEATHS + 1):
+        try:
+            for made in _load(make, first, end, workers):
+                if isinstance(made, Exception):
+                    raise made
+                yield made
+                first += 1
+            return
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error) or deaths == DEATHS:
+                raise
+
+
+def _load(make: Callable[[int], Any], first: int, end: int, workers: int) -> DataLoader[Any]:
+    """Plain objects travel by pipe: tensors would take shared memory, of which containers have
+    little. The generator of its own leaves PyTorch's global one, which cells use, as it is."""
+    return DataLoader(
+        _Things(make),
+        batch_size=None,
+        sampler=range(first, end),
+        num_workers=workers,
+        prefetch_factor=AHEAD,
+        collate_fn=_unchanged,
+        worker_init_fn=_begin,
+        generator=torch.Generator(),
+        multiprocessing_context="fork",
+    )
+
+
+class _Things(Dataset[Any], Generic[Made]):
+    """What is made, or the error that was raised: PyTorch would change its text."""
+
+    def __init__(self, make: Callable[[int], Made]) -> None:
+        self._make = make
+
+    def __getitem__(self, index: int) -> Made | Exception:
+        try:
+            return self._make(index)
+        except Exception as error:
+            return error
+
+
+def _unchanged(made: Any) -> Any:
+    return made
+
+
+def _begin(worker: int) -> None:
+    """A worker ends when it is told to, whatever its parent does with signals."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

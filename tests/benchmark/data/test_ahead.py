@@ -1,0 +1,87 @@
+"""Things made ahead by worker processes."""
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+import torch
+
+from benchmark.data import ahead
+from benchmark.data.ahead import make_ahead
+from benchmark.data.errors import DataError
+
+
+def square(index):
+    return index, index**2
+
+
+@pytest.mark.parametrize("workers", [0, 1, 4])
+def test_things_come_in_order(workers):
+    assert list(make_ahead(square, 3, 20, workers)) == [square(i) for i in range(3, 20)]
+    assert list(make_ahead(square, 5, 5, workers)) == []
+
+
+def kill_workers():
+    for child in psutil.Process().children():
+        child.kill()
+
+
+def test_a_worker_that_dies_is_replaced():
+    made = make_ahead(square, 0, 40, 2)
+    found = [next(made) for _ in range(5)]
+    kill_workers()
+    found += list(made)
+    assert found == [square(i) for i in range(40)]
+
+
+def die(index):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_workers_that_die_again_and_again_end_it(monkeypatch):
+    with pytest.raises(RuntimeError, match="DataLoader worker"):
+        list(make_ahead(die, 0, 3, 1))
+
+
+def lack(index):
+    raise DataError("training/velodyne/7.bin: 3 bytes")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_errors_are_as_they_were_raised(workers):
+    with pytest.raises(DataError, match=r"^training/velodyne/7.bin: 3 bytes$"):
+        list(make_ahead(lack, 0, 3, workers))
+
+
+def test_the_global_generator_is_left_alone():
+    before = torch.get_rng_state()
+    list(make_ahead(square, 0, 5, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_no_worker_outlives_its_pass():
+    made = make_ahead(square, 0, 1000, 2)
+    next(made)
+    assert len(psutil.Process().children()) >= 2
+    before = {child.pid for child in psutil.Process().children()}
+    made.close()
+    deadline = time.monotonic() + 10
+    while before & {child.pid for child in psutil.Process().children()}:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_workers_are_told_apart_from_failures_of_what_is_made(monkeypatch):
+    """Only the death of a worker is tried again."""
+    calls = []
+
+    def fail(index):
+        calls.append(index)
+        raise RuntimeError("of its own")
+
+    with pytest.raises(RuntimeError, match="of its own"):
+        list(make_ahead(fail, 0, 3, 0))
+    assert len(calls) == 1
+    assert ahead.DEATHS > 1
