@@ -4,10 +4,10 @@
         [--seed 0]
 
 Each round runs a small matrix in a fresh folder, with so many runners at once, each with so many
-processes side by side (0: one after another) and workers that read ahead. Half of the kills (SIGKILL to a runner and all its
-processes) fall anywhere in its work, the others shortly after a checkpoint, the evaluation or the
-publishing of records begins; then the runner is started again. After each round all records must be
-there and equal.
+processes side by side (0: one after another) and workers that read ahead. Half of the kills
+(SIGKILL to a runner and all its processes) fall anywhere in its work, the others shortly after a
+checkpoint, the evaluation or the publishing of records begins; then the runner is started again.
+After each round all records must be there and equal.
 """
 
 import argparse

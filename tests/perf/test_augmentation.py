@@ -1,6 +1,6 @@
 """Time of a frame's augmentation, against mmdet3d's own test of points in boxes.
 
-Only a ratio is asserted; `pytest tests/perf/test_augment.py -s` prints the milliseconds.
+Only a ratio is asserted; `pytest tests/perf/test_augmentation.py -s` prints the milliseconds.
 """
 
 import time
