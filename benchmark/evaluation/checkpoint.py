@@ -37,6 +37,7 @@ class Network:
         precision: of its forward passes.
         limit: number of validation frames used, from the first; all if None.
         record: of the cell that it is from, None for a file from elsewhere.
+        trained: how the weights of a file came about, in words, if it says so.
     """
 
     student: str
@@ -45,6 +46,7 @@ class Network:
     precision: str = "fp32"
     limit: int | None = None
     record: Record | None = None
+    trained: str = ""
 
     @property
     def sha256(self) -> str | None:
@@ -97,7 +99,7 @@ def find_network(checkpoint: str, results: Path | None, student: str | None) -> 
             f"checkpoint {path} does not say which network it belongs to; add --student, "
             "e.g. --student pointpillars@4"
         )
-    return Network(*origin, path)
+    return Network(origin.student, origin.grid, path, trained=origin.trained)
 
 
 def score_network(
@@ -134,7 +136,7 @@ def describe_evaluation(network: Network, frames: ValidationFrames, root: Path) 
     record, dataset = network.record, frames.dataset
     rule = "objects and detections outside it count neither way" if frames.reduced else "all count"
     if record is None:
-        weights = f"weights of {network.weights}"
+        weights = f"weights of {network.weights}, {network.trained or 'trained elsewhere'}"
     else:
         weights = f"{record['method']}, seed {record['seed']}, {describe_training(record)}"
     return "\n".join(

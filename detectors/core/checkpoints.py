@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,23 @@ def read_weights(path: Path, sha256: str | None = None) -> Mapping[str, Tensor]:
     return weights
 
 
-def read_origin(path: Path) -> tuple[str, Grid] | None:
-    """Student and grid of a checkpoint that :func:`export` wrote; None for any other.
+@dataclass(frozen=True)
+class Origin:
+    """What a checkpoint that :func:`export` wrote says of itself.
+
+    Attributes:
+        student: e.g. ``pointpillars@4``.
+        grid: what it sees.
+        trained: how the weights came about, in words; empty in files of older versions.
+    """
+
+    student: str
+    grid: Grid
+    trained: str
+
+
+def read_origin(path: Path) -> Origin | None:
+    """What a checkpoint that :func:`export` wrote says of itself; None for any other.
 
     Raises:
         CheckpointError: the file is missing, not a checkpoint, or holds other objects.
@@ -58,7 +74,9 @@ def read_origin(path: Path) -> tuple[str, Grid] | None:
     meta = content.get("meta") if isinstance(content, Mapping) else None
     told = meta.get(ORIGIN) if isinstance(meta, Mapping) else None
     try:
-        return (told["student"], read_grid(told["grid"])) if told else None
+        if not told:
+            return None
+        return Origin(told["student"], read_grid(told["grid"]), str(told.get("trained", "")))
     except (KeyError, TypeError, DetectorError) as error:
         raise CheckpointError(f"checkpoint {path}: invalid {ORIGIN} in meta: {error}") from None
 
@@ -118,8 +136,13 @@ def load_weights(model: Model, path: Path, name: str, sha256: str | None = None)
         raise CheckpointError(f"checkpoint {path} does not fit {name}: {listed}{more}")
 
 
-def export(model: Model, family: Family, ratio: float, grid: Grid, folder: Path) -> None:
+def export(
+    model: Model, family: Family, ratio: float, grid: Grid, folder: Path, trained: str = ""
+) -> None:
     """Write ``model.pth`` and ``config.py``, which ``mmdet3d.apis.init_model`` takes.
+
+    Args:
+        trained: how the weights came about, in words, for whoever evaluates the file.
 
     The config is mmdet3d's own for KITTI with the model's widths and the range of ``grid``.
     Nothing of this package is needed to run it where mmcv is compiled.
@@ -133,7 +156,11 @@ def export(model: Model, family: Family, ratio: float, grid: Grid, folder: Path)
     config |= {"model": family.config(ratio, grid), "default_scope": "mmdet3d"}
     Config(config).dump(folder / "config.py")
     buffer = io.BytesIO()
-    origin = {"student": student_name(family.name, ratio), "grid": grid_settings(grid)}
+    origin = {
+        "student": student_name(family.name, ratio),
+        "grid": grid_settings(grid),
+        "trained": trained,
+    }
     meta = {"dataset_meta": {"classes": CLASSES}, ORIGIN: origin}
     torch.save({"state_dict": model.state_dict(), "meta": meta}, buffer)
     (folder / "model.pth").write_bytes(buffer.getvalue())

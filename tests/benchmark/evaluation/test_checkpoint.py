@@ -15,6 +15,7 @@ from benchmark.evaluation.checkpoint import (
     write_detections,
 )
 from benchmark.evaluation.detector import detect, detect_all
+from benchmark.records.record import describe_training
 from benchmark.records.store import RecordError, read_all
 from benchmark.running.export import export_cell
 from detectors import DetectorError, read_grid
@@ -52,6 +53,8 @@ def test_an_exported_network_knows_what_it_is(trained):
     assert network.grid == read_grid(record["settings"]["grid"])
     text = score_network(network, str(workplace.data), workplace.cache, CPU, None)
     assert "record" not in text
+    assert f"none, seed 0, {describe_training(record)}" in text.splitlines()[0]
+    assert "synthetic data" in text.splitlines()[0]
 
 
 def test_result_files_hold_the_detections(trained, tmp_path):

@@ -248,7 +248,8 @@ def test_nothing_in_a_record_becomes_markup(tmp_path):
 
 
 def test_plots_are_the_same_bytes_every_time(tmp_path):
-    content = make_content(tmp_path, matrix())
+    content = make_content(tmp_path, [record for record in matrix() if record["seed"] < 2])
+    content["sections"] = content["sections"][:1]
     first, second = plots.write(tmp_path / "a", content), plots.write(tmp_path / "b", content)
     assert [path.name for path in first] == [path.name for path in second]
     assert {path.suffix for path in first} == {".svg", ".png"}

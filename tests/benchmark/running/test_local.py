@@ -20,12 +20,12 @@ from benchmark.running.process import CohortError
 CPU = torch.device("cpu")
 
 
-def test_the_records_are_those_of_one_process(matrix, workplace, make_workplace, tmp_path):
+def test_the_records_are_those_of_one_process(matrix, workplace, tmp_path):
     """In a cache of its own, so that a student alone trains beside its teacher."""
     request = matrix(["none", "fitnet", "logit_kd"])
     workplace = replace(workplace, cache=tmp_path / "cache")
     run_matrix(request, workplace, SideBySide([CPU, CPU]))
-    other = make_workplace(tmp_path / "other")
+    other = replace(workplace, results=tmp_path / "other")
     run_in_process(request, other)
     assert results(workplace) == results(other)
     (log,) = (workplace.results / "logs").glob("*students*")
