@@ -68,7 +68,8 @@ def run(options: argparse.Namespace) -> int:
     print(leaderboard.write(workplace.results, store.read_all(workplace.results)))
     ended = [record for record in found if record["status"] != "done"]
     if ended:
-        print(_describe_ends(ended, len(found)), file=sys.stderr)
+        students = sum("@" in record["student"] for record in found)
+        print(_describe_ends(ended, students), file=sys.stderr)
     return CELLS_FAILED if any(record["status"] != "skipped" for record in ended) else DONE
 
 
@@ -77,9 +78,12 @@ def _describe_ends(ended: Sequence[Record], cells: int) -> str:
     lines = [f"{len(ended)} of {cells} cells have no figure:"]
     for record in ended:
         name = f"{record['student']} {record['method']} seed {record['seed']}"
-        lines.append(f"{record['status']}: {name}: {record['reason']}")
+        lines.append(f"{record['status']}: {name} ({record['cell']}): {record['reason']}")
     statuses = ",".join(sorted({record["status"] for record in ended}))
-    lines.append(f"`show CELL` gives details; to run them again, add --retry {statuses}")
+    lines.append(
+        "`show CELL` gives details; an edited plugin trains anew by itself, anything else with "
+        f"--retry {statuses}"
+    )
     return "\n".join(lines)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ ENVIRONMENT = {
     "operators": "sets of operators",
 }
 """Fields of provenance that are the same in a whole set, and what several of them are called."""
-HASHES = ("weights_sha256", "losses_sha256")
 COUNTED = ("params", "flops_paper", "flops_full", "activations")
 """Costs that are counted, not timed: the same in every cell of a student."""
 NOTED = (
@@ -57,8 +56,8 @@ def find_problems(results: Path, found: Found) -> list[str]:
 def find_notes(results: Path, found: Found) -> list[str]:
     """What a reader must know of a sound set, each as "FILE: what; remedy".
 
-    Noted are several numbers of threads or commits, seeds that some rows of a table lack, and
-    methods that train the same weights as another.
+    Noted are several numbers of threads or commits, seeds that some or all rows of a table lack,
+    and methods that train the same weights as another.
     """
     return [
         *(
@@ -72,9 +71,9 @@ def find_notes(results: Path, found: Found) -> list[str]:
 
 
 def find_copies(found: Found) -> Iterator[tuple[str, bool]]:
-    """Finished cells with the hash of another's weights or losses: a line, and whether forged.
+    """Finished cells with the weights or losses of another: a line, and whether forged.
 
-    Training is deterministic and depends on the seed, so one cell with the hash of another seed,
+    Training is deterministic and depends on the seed, so one cell with those of another seed,
     student, recipe or data set is a copy under a new identity. Cells that differ only in
     ``WITHOUT_EFFECT`` may train alike: two methods of weight 0, or one hyper-parameter that the
     chosen variant does not read. Such a pair is named, not refused, and only if one of the two is
@@ -86,17 +85,29 @@ def find_copies(found: Found) -> Iterator[tuple[str, bool]]:
         if record["status"] != "done" or "checkpoint" in record["settings"]:
             continue
         same: dict[Path, list[str]] = defaultdict(list)
-        for name in HASHES:
-            value: str | None = record[name]  # type: ignore[literal-required]
+        for name, value in _fingerprints(record):
             if value and (other := first.setdefault((name, value), path)) != path:
                 same[other].append(name)
         for other, names in same.items():
-            told = f"{path}: {' and '.join(names)} as in {other.name} ({_name(found[other])})"
+            told = f"{path}: {_joined(names)} as in {other.name} ({_name(found[other])})"
             if _decisive(record) != _decisive(found[other]):
-                yield f"{told}, which is another training; remove the copy and train its cell", True
+                yield f"{told}, which is another training: one of them is a copy; remove it", True
             elif _has_effect(record) or _has_effect(found[other]):
                 told += f", so {_name(record)} has no effect of its own"
                 yield f"{told}; say why in README.md, or remove the copy", False
+
+
+def _joined(names: Sequence[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _fingerprints(record: Record) -> Iterator[tuple[str, str]]:
+    """What no other training has."""
+    yield "weights_sha256", record["weights_sha256"] or ""
+    yield "losses_sha256", record["losses_sha256"] or ""
+    losses = record["training"]["losses"] if record["training"] else []
+    yield "training.losses", _text(losses) if losses else ""
 
 
 def _name(record: Record) -> str:
@@ -173,8 +184,14 @@ def _uneven_costs(found: Found) -> Iterator[str]:
 
 
 def _missing_seeds(found: Found) -> Iterator[str]:
-    """Rows that lack a seed which other rows of their table have."""
+    """Rows that lack a seed which other rows of their table have, and seeds that all rows lack."""
     for number, table in enumerate(make_tables(found.values()), 1):
+        skipped = sorted(set(range(max(table.seeds, default=0))) - set(table.seeds))
+        if skipped:
+            yield (
+                f"table {number} has seeds {', '.join(map(str, table.seeds))}, and no row has "
+                f"{', '.join(map(str, skipped))}; run them, or say in README.md why"
+            )
         seeds: dict[tuple[str, str], list[str]] = defaultdict(list)
         for cell in table.cells:
             if cell["status"] == MISSING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import queue
+import sys
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -57,7 +58,8 @@ class SideBySide:
             try:
                 _await(left, view)
             except BaseException:
-                stop.set()  # each process leaves a checkpoint
+                stop.set()
+                print("stopping: every process leaves a checkpoint", file=sys.stderr, flush=True)
                 pool.shutdown(cancel_futures=True)
                 raise
             finally:

@@ -24,6 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import psutil
 import torch
 
 from benchmark.config.matrix import Cell
@@ -133,6 +134,7 @@ def _run_once(job: Job, stop: Callable[[], bool]) -> Death | None:
     place = f"{os.uname().nodename}-{os.getpid()}-{next(NUMBERS)}"
     marker = job.workplace.folder.marker(place)
     marker.parent.mkdir(parents=True, exist_ok=True)
+    clear_markers(marker.parent)
     Marker(marker)("start")
     receiver, sender = CONTEXT.Pipe(duplex=False)
     process = CONTEXT.Process(target=_work, args=(job, marker, sender))
@@ -152,6 +154,14 @@ def _run_once(job: Job, stop: Callable[[], bool]) -> Death | None:
     if hung:
         return Death(name, f"made no progress for {job.workplace.patience:g} s", hung=True)
     return _outcome(process.exitcode, receiver, name)
+
+
+def clear_markers(folder: Path) -> None:
+    """Remove the markers that killed runners of this machine left in a folder."""
+    for marker in folder.glob(f"running-{os.uname().nodename}-*"):
+        runner = marker.name.rsplit("-", 2)[1]
+        if runner.isdigit() and not psutil.pid_exists(int(runner)):
+            marker.unlink(missing_ok=True)
 
 
 def _watch(process: Any, marker: Path, patience: float, stop: Callable[[], bool]) -> bool:

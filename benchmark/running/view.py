@@ -48,7 +48,9 @@ class View:
         self._ended = ended
 
     def close(self) -> None:
-        """End the bar."""
+        """Tell what came last; end the bar."""
+        self._next = 0.0
+        self.show()
         if self._bar is not None:
             self._bar.close()
 

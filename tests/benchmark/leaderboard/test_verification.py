@@ -148,12 +148,37 @@ def copy_cell(results, **settings):
     return path
 
 
+def test_a_seed_that_every_row_lacks_is_noted(results):
+    for path, record in ((p, json.loads(p.read_text())) for p in (results / "records").iterdir()):
+        if "@" in record["student"]:
+            path.unlink()
+            for kind in ("settings", None):
+                (record[kind] if kind else record)["seed"] = 1
+            record["cell"] = store.identity(record["settings"])
+            (path.parent / f"{record['cell']}.json").write_text(json.dumps(record))
+    leaderboard.write(results, store.read_all(results))
+    found = verify_records(results)
+    assert not found.problems
+    assert any("table 1 has seeds 1, and no row has 0; run them" in note for note in found.notes)
+
+
+def test_losses_copied_into_another_seed_are_refused(results):
+    """With hashes of their own."""
+    path = copy_cell(results, seed=3)
+    record = json.loads(path.read_text())
+    record |= {"weights_sha256": "1" * 64, "losses_sha256": "2" * 64}
+    path.write_text(json.dumps(record))
+    leaderboard.write(results, store.read_all(results))
+    (problem,) = verify_records(results).problems
+    assert "training.losses as in " in problem
+
+
 def test_a_record_copied_as_another_seed_is_refused(results):
     path = copy_cell(results, seed=3)
     found = verify_records(results).problems
     assert len(found) == 1
-    assert "weights_sha256 and losses_sha256 as in " in found[0]
-    assert "another training; remove the copy and train its cell" in found[0]
+    assert "weights_sha256, losses_sha256 and training.losses as in " in found[0]
+    assert "another training: one of them is a copy; remove it" in found[0]
     assert path.name in found[0]
     assert "fitnet seed" in found[0]
 

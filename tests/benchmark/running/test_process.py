@@ -197,6 +197,19 @@ def test_a_failure_is_not_published_while_another_runner_tries_the_cell(harmed, 
     assert results(workplace).keys() == {"none", "fitnet"}
 
 
+def test_markers_of_dead_runners_are_cleared(tmp_path):
+    child = CONTEXT.Process(target=time.sleep, args=(0,))
+    child.start()
+    child.join()
+    node = os.uname().nodename
+    dead, alive = (tmp_path / f"running-{node}-{pid}-0" for pid in (child.pid, os.getpid()))
+    elsewhere = tmp_path / f"running-another-{child.pid}-0"
+    for marker in (dead, alive, elsewhere):
+        marker.touch()
+    process.clear_markers(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([alive, elsewhere])
+
+
 def count_faults(keep, sender):
     """Page faults of a tensor that is made and dropped again and again."""
     if keep:
