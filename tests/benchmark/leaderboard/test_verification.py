@@ -247,7 +247,8 @@ def test_several_commits_are_named(results):
 
 def test_seeds_that_a_row_lacks_are_named(results, capsys):
     path = copy_cell(results, seed=1)
-    edit(path, weights_sha256="1" * 64, losses_sha256="2" * 64)
+    losses = [{"loss_cls": 1.5}]
+    edit(path, weights_sha256="1" * 64, losses_sha256="2" * 64, training__losses=losses)
     leaderboard.write(results, store.read_all(results))
     found = verify_records(results)
     assert found.problems == []
