@@ -104,8 +104,17 @@ def above_zero(text: str) -> float:
     return value
 
 
-def positive(text: str) -> int:
-    """A whole number of at least 1, as an option's type."""
-    if not (text.isdigit() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
-    return int(text)
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of an option that is a whole number of at least so many."""
+
+    def read(text: str) -> int:
+        if not text.isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least {least}")
+        return int(text)
+
+    return read
+
+
+def or_auto(read: Callable[[str], int]) -> Callable[[str], int | None]:
+    """The type of an option that may also be ``auto``, which is None."""
+    return lambda text: None if text == "auto" else read(text)

@@ -13,7 +13,7 @@ from benchmark.commands.common import (
     add_budget,
     add_cache,
     add_device,
-    positive,
+    at_least,
     read_budget,
 )
 
@@ -27,7 +27,13 @@ def add(commands: Any) -> None:
     add("students", metavar="STUDENTS", help=told)
     add("--data", default="synthetic", help="folder in KITTI's layout, or 'synthetic' (default)")
     add("--profile", default="kitti", help="sets the grid (default %(default)s: mmdet3d's)")
-    add("--frames", type=positive, default=8, metavar="N", help="to measure (default %(default)s)")
+    add(
+        "--frames",
+        type=at_least(1),
+        default=8,
+        metavar="N",
+        help="to measure (default %(default)s)",
+    )
     add("--no-latency", action="store_true", help="skip the timing")
     add("--json", type=Path, metavar="FILE", help="also write all figures to this file")
     add_budget(command)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ from benchmark.commands.common import (
     add_cache,
     add_command,
     add_device,
+    at_least,
+    or_auto,
 )
 from benchmark.config import bundled
 
@@ -163,20 +165,20 @@ def _add_execution(command: argparse.ArgumentParser) -> None:
     add("--shard", type=_shard, metavar="I/N", help="every N-th cohort, starting with the I-th")
     add(
         "--jobs",
-        type=_auto(1),
+        type=or_auto(at_least(1)),
         metavar="N",
         help="processes side by side; default auto: one for each core, or on each graphics card",
     )
     add(
         "--per-gpu",
-        type=_count(1),
+        type=at_least(1),
         default=1,
         metavar="N",
         help="processes that share a graphics card (default %(default)s)",
     )
     add(
         "--workers",
-        type=_auto(0),
+        type=or_auto(at_least(0)),
         metavar="N",
         help="processes that read frames ahead of each of them; default auto: idle cores, none "
         "with --here or Ray",
@@ -214,20 +216,6 @@ def _shard(text: str) -> Any:
     if not (index.isdigit() and shards.isdigit() and 1 <= int(index) <= int(shards)):
         raise argparse.ArgumentTypeError(f"{text!r} must be I/N with I from 1 to N, e.g. 2/8")
     return Shard(int(index) - 1, int(shards))
-
-
-def _auto(least: int) -> Callable[[str], int | None]:
-    """Reads a number of at least so many, or auto as None."""
-    return lambda text: None if text == "auto" else _count(least)(text)
-
-
-def _count(least: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not text.isdigit() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least {least}")
-        return int(text)
-
-    return read
 
 
 def _statuses(text: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -60,13 +60,13 @@ def _load(make: Callable[[int], Any], first: int, end: int, workers: int) -> Dat
     )
 
 
-class _Things(Dataset[Any], Generic[Made]):
+class _Things(Dataset[Any]):
     """What is made, or the error that was raised: PyTorch would change its text."""
 
-    def __init__(self, make: Callable[[int], Made]) -> None:
+    def __init__(self, make: Callable[[int], Any]) -> None:
         self._make = make
 
-    def __getitem__(self, index: int) -> Made | Exception:
+    def __getitem__(self, index: int) -> Any:
         try:
             return self._make(index)
         except Exception as error:

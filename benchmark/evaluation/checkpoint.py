@@ -20,7 +20,7 @@ from benchmark.evaluation.detector import Findings, ValidationFrames, detect_all
 from benchmark.evaluation.table import ap_table, describe_overlap
 from benchmark.records import store
 from benchmark.records.folder import ResultsFolder
-from benchmark.records.record import Record, describe_training
+from benchmark.records.record import Record, describe_weights
 from benchmark.training.setup import Setup
 from detectors import Grid, parse_student, read_grid
 from detectors.core.checkpoints import CheckpointError, load_network, read_origin
@@ -138,7 +138,7 @@ def describe_evaluation(network: Network, frames: ValidationFrames, root: Path) 
     if record is None:
         weights = f"weights of {network.weights}, {network.trained or 'trained elsewhere'}"
     else:
-        weights = f"{record['method']}, seed {record['seed']}, {describe_training(record)}"
+        weights = describe_weights(record)
     return "\n".join(
         [
             f"{network.student}: {weights}",

@@ -131,6 +131,11 @@ def kind_of_data(dataset: Dataset) -> str:
     return "synthetic data" if dataset["synthetic"] else "real frames"
 
 
+def describe_weights(record: Record) -> str:
+    """How the weights of a network came about."""
+    return f"{record['method']}, seed {record['seed']}, {describe_training(record)}"
+
+
 def describe_training(record: Record) -> str:
     """The data set and profile that a network was trained under."""
     dataset, profile = record["dataset"], record["profile"]

@@ -24,7 +24,7 @@ from benchmark.running.workplace import Job
 from benchmark.training.learner import DivergedError, Learner
 from benchmark.training.lockstep import train
 from benchmark.training.progress import Curves, open_log, summary
-from benchmark.training.setup import BEGINNING, Position, unmarked
+from benchmark.training.setup import BEGINNING, Position, unasked, unmarked
 from benchmark.training.weighting import make_learners
 from detectors.core.checkpoints import state_hash
 from kd_methods.core.errors import PointKDError
@@ -43,7 +43,7 @@ class Interrupted(PointKDError):
 def run_cohort(
     job: Job,
     mark: Callable[[str], None] = unmarked,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Callable[[], bool] = unasked,
 ) -> None:
     """Train cells in lockstep, evaluate those that finish, publish a record for each.
 

@@ -19,7 +19,7 @@ from benchmark.training.progress import open_log
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """Where and how jobs run; nothing here changes a record.
+    """Where and how jobs run; nothing here changes a result but what is timed.
 
     Attributes:
         executor: ``local``, ``here`` or ``ray``.

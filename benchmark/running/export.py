@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmark.records import store
 from benchmark.records.folder import ResultsFolder
-from benchmark.records.record import Record, describe_training
+from benchmark.records.record import Record, describe_weights
 from detectors import parse_student, read_grid
 from detectors.core.checkpoints import export, load_network
 from kd_methods.core.errors import PointKDError
@@ -36,6 +36,5 @@ def export_cell(results: Path, cell: str, folder: Path) -> Record:
     grid = read_grid(record["settings"]["grid"])
     path = ResultsFolder(results).checkpoint(record["cell"])
     model = load_network(record["student"], grid, path, record["weights_sha256"])
-    trained = f"{record['method']}, seed {record['seed']}, {describe_training(record)}"
-    export(model, family, ratio, grid, folder, trained)
+    export(model, family, ratio, grid, folder, describe_weights(record))
     return record

@@ -121,16 +121,16 @@ class Journal:
 
     def report(self, cell: Cell, **progress: Any) -> None:
         """Write a cell's progress."""
-        self._write(cell, self.entry(cell) | progress)
+        self._write(cell, self.entry(cell.identity()) | progress)
 
-    def entry(self, cell: Cell) -> dict[str, Any]:
+    def entry(self, identity: str) -> dict[str, Any]:
         """What is known of a cell; empty if it has no entry."""
-        path = self._place.entry(cell.identity())
+        path = self._place.entry(identity)
         return _read(path) if path.exists() else {}
 
     def blame(self, cell: Cell) -> int:
         """Count one more death of a process in a step of the cell; returns the total."""
-        deaths = self.entry(cell).get("deaths", 0) + 1
+        deaths = self.entry(cell.identity()).get("deaths", 0) + 1
         self.report(cell, deaths=deaths)
         return deaths
 

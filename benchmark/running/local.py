@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import heapq
-import queue
 import sys
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import replace
 
 import torch
@@ -37,7 +37,7 @@ class SideBySide:
 
     def __init__(self, slots: Sequence[torch.device], careful: bool = True) -> None:
         self.slots, self._careful = slots, careful
-        self._room, self._running, self._largest = threading.Condition(), 0, MEMORY
+        self._free, self._freed, self._largest = list(slots), threading.Condition(), MEMORY
 
     def __call__(self, jobs: Sequence[Job]) -> None:
         """Run jobs, cut so that they end together, the longest first.
@@ -46,15 +46,9 @@ class SideBySide:
             Interrupted: this process or one of the cohorts' was asked to stop.
             CohortError: a job failed as a whole; the others leave a checkpoint.
         """
-        devices: queue.Queue[torch.device] = queue.Queue()
-        for device in self.slots:
-            devices.put(device)
-        stop, view = threading.Event(), View(jobs)
-        with ThreadPoolExecutor(len(self.slots)) as pool:
-            left = {
-                pool.submit(self._run, job, devices, stop)
-                for job in share_out(jobs, len(self.slots))
-            }
+        stop, pieces = threading.Event(), share_out(jobs, len(self.slots))
+        with closing(View(jobs)) as view, ThreadPoolExecutor(len(self.slots)) as pool:
+            left = {pool.submit(self._run, job, stop) for job in pieces}
             try:
                 _await(left, view)
             except BaseException:
@@ -62,31 +56,27 @@ class SideBySide:
                 print("stopping: every process leaves a checkpoint", file=sys.stderr, flush=True)
                 pool.shutdown(cancel_futures=True)
                 raise
-            finally:
-                view.close()
 
-    def _run(self, job: Job, devices: queue.Queue[torch.device], stop: threading.Event) -> None:
-        """A job on the next device that is free."""
-        self._enter(stop)
-        device = devices.get()
+    def _run(self, job: Job, stop: threading.Event) -> None:
+        """A job in the next slot that is free."""
+        with self._freed:
+            while not (stop.is_set() or self._has_memory()):
+                self._freed.wait(LOOK)
+            device = self._free.pop(0)
         try:
             place = replace(job.workplace, device=device)
             supervise(replace(job, workplace=place), stop.is_set)
         finally:
-            devices.put(device)
-            with self._room:
-                self._running -= 1
-                self._room.notify()
+            with self._freed:
+                self._free.append(device)
+                self._freed.notify()
 
-    def _enter(self, stop: threading.Event) -> None:
-        """Wait until there is memory for a process; one may always run."""
-        with self._room:
-            while self._careful and self._running and not stop.is_set():
-                self._largest = max(self._largest, capacity.largest_process())
-                if capacity.free_memory() >= self._largest:
-                    break
-                self._room.wait(LOOK)
-            self._running += 1
+    def _has_memory(self) -> bool:
+        """Whether there is memory for a further process; one may always run."""
+        if not self._careful or len(self._free) == len(self.slots):
+            return True
+        self._largest = max(self._largest, capacity.largest_process())
+        return capacity.free_memory() >= self._largest
 
 
 def _await(left: set[Future[None]], view: View) -> None:
@@ -105,10 +95,9 @@ def share_out(jobs: Sequence[Job], slots: int) -> list[Job]:
     """
     pieces = best = sorted(jobs, key=_cost, reverse=True)
     while slots > 1 and len(pieces) < len(jobs) + PIECES * slots:
-        largest = max(pieces, key=lambda piece: (len(piece.cells) > 1, _cost(piece)))
+        largest, *rest = pieces
         if len(largest.cells) == 1:
             break
-        rest = [piece for piece in pieces if piece is not largest]
         pieces = sorted([*rest, *_halves(largest)], key=_cost, reverse=True)
         if makespan(map(_cost, pieces), slots) < WORTH * makespan(map(_cost, best), slots):
             best = pieces

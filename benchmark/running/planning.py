@@ -191,7 +191,7 @@ def _company(cell: Cell) -> str:
 
 def _left(cell: Cell, job: Job) -> float:
     """The fraction of its epochs that a cell has left."""
-    entry = Journal(job.workplace.results).entry(cell)
+    entry = Journal(job.workplace.results).entry(cell.identity())
     return 1 - entry["epoch"] / entry["epochs"] if "epoch" in entry else 1.0
 
 

@@ -30,6 +30,7 @@ import torch
 from benchmark.config.matrix import Cell
 from benchmark.device import make_deterministic, quiet_libraries
 from benchmark.files import telling_of_full_disk
+from benchmark.records.folder import ResultsFolder
 from benchmark.records.store import NONE
 from benchmark.running import cohort
 from benchmark.running.cohort import Interrupted
@@ -38,7 +39,7 @@ from benchmark.running.outcome import publish
 from benchmark.running.server import CONTEXT
 from benchmark.running.teachers import adopt
 from benchmark.running.workplace import Job
-from benchmark.training.setup import unmarked
+from benchmark.training.setup import unasked, unmarked
 from kd_methods import load_plugin
 from kd_methods.core.errors import PointKDError
 from kd_methods.core.registry import source_hash
@@ -87,11 +88,6 @@ class Death:
     hung: bool = False
 
 
-def unasked() -> bool:
-    """Never asks to stop."""
-    return False
-
-
 def supervise(job: Job, stop: Callable[[], bool] = unasked) -> None:
     """Run a job's cells until each has a record or is in the hands of another runner.
 
@@ -134,7 +130,7 @@ def _run_once(job: Job, stop: Callable[[], bool]) -> Death | None:
     place = f"{os.uname().nodename}-{os.getpid()}-{next(NUMBERS)}"
     marker = job.workplace.folder.marker(place)
     marker.parent.mkdir(parents=True, exist_ok=True)
-    clear_markers(marker.parent)
+    clear_markers(job.workplace.folder)
     Marker(marker)("start")
     receiver, sender = CONTEXT.Pipe(duplex=False)
     process = CONTEXT.Process(target=_work, args=(job, marker, sender))
@@ -156,9 +152,10 @@ def _run_once(job: Job, stop: Callable[[], bool]) -> Death | None:
     return _outcome(process.exitcode, receiver, name)
 
 
-def clear_markers(folder: Path) -> None:
+def clear_markers(folder: ResultsFolder) -> None:
     """Remove the markers that killed runners of this machine left in a folder."""
-    for marker in folder.glob(f"running-{os.uname().nodename}-*"):
+    ours = folder.marker(f"{os.uname().nodename}-*")
+    for marker in ours.parent.glob(ours.name):
         runner = marker.name.rsplit("-", 2)[1]
         if runner.isdigit() and not psutil.pid_exists(int(runner)):
             marker.unlink(missing_ok=True)

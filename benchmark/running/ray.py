@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 
 from benchmark.running.cohort import Interrupted
 from benchmark.running.process import CohortError, supervise
-from benchmark.running.view import View
+from benchmark.running.view import PERIOD, View
 from benchmark.running.workplace import Job, Workplace, wanted_threads
 from kd_methods import load_plugin
 
@@ -25,8 +26,6 @@ REACH = 10.0
 """Seconds for a cluster to answer."""
 RETRIES = 10
 """Losses of a job's node before its run ends."""
-LOOK = 2.0
-"""Seconds between two looks at how far the cells are."""
 STOPPING = 120.0
 """Seconds for the tasks to leave a checkpoint when the run is asked to stop."""
 
@@ -90,7 +89,8 @@ class RayExecutor:
         """
         tasks = [self._start(job) for job in jobs]
         try:
-            self._wait(tasks, View(jobs))
+            with closing(View(jobs)) as view:
+                self._wait(tasks, view)
         except BaseException:
             for task in tasks:
                 self._ray.cancel(task)
@@ -118,10 +118,9 @@ class RayExecutor:
         """Wait for all; raise what one of them raised."""
         left = list(tasks)
         while left:
-            done, left = self._ray.wait(left, timeout=LOOK)
+            done, left = self._ray.wait(left, timeout=PERIOD)
             self._check(done)
             view.show()
-        view.close()
 
     def _check(self, done: Sequence[Any]) -> None:
         errors = self._ray.exceptions

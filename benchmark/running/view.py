@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
+from benchmark.config.matrix import Cell
 from benchmark.running.journal import Journal
 from benchmark.running.workplace import Job
 
@@ -23,9 +24,9 @@ class View:
     """One view of all processes of a run, from what they write into the journal."""
 
     def __init__(self, jobs: Sequence[Job]) -> None:
-        self._jobs, self._begun, self._next, self._told = jobs, time.monotonic(), 0.0, 0.0
-        self._cells = sum(len(job.cells) for job in jobs)
-        self._epochs = sum(_epochs(job) * len(job.cells) for job in jobs)
+        self._begun, self._next, self._told = time.monotonic(), 0.0, 0.0
+        self._cells = [_Seen(job, cell) for job in jobs for cell in job.cells]
+        self._epochs = sum(cell.epochs for cell in self._cells)
         self._first, self._ended = self._done()
         self._bar = None
         if sys.stderr.isatty():
@@ -38,7 +39,7 @@ class View:
             return
         epochs, ended = self._done()
         self._next = now + max(PERIOD, SHARE * (time.monotonic() - now))
-        state = f"{ended} of {self._cells} cells done"
+        state = f"{ended} of {len(self._cells)} cells done"
         if self._bar is not None:
             self._bar.update(epochs - self._bar.n)
             self._bar.set_postfix_str(state)
@@ -56,15 +57,12 @@ class View:
 
     def _done(self) -> tuple[int, int]:
         """Epochs that are trained, and cells that have a record."""
-        epochs = ended = 0
-        for job in self._jobs:
-            journal = Journal(job.workplace.results)
-            for cell in job.cells:
-                if job.workplace.finished(cell):
-                    epochs, ended = epochs + _epochs(job), ended + 1
-                else:
-                    epochs += journal.entry(cell).get("epoch", 0)
-        return epochs, ended
+        ended = [cell.ended() for cell in self._cells]
+        epochs = [
+            cell.epochs if over else cell.trained()
+            for cell, over in zip(self._cells, ended, strict=True)
+        ]
+        return sum(epochs), sum(ended)
 
     def _left(self, epochs: int) -> str:
         """The time that is left at the pace so far."""
@@ -74,7 +72,18 @@ class View:
         return f", about {pace * (self._epochs - epochs) / 60:.0f} min left"
 
 
-def _epochs(job: Job) -> int:
-    """Of each cell."""
-    cell = job.cells[0]
-    return cell.profile.recipe(cell.family).epochs
+class _Seen:
+    """A cell that is looked at; its identity is hashed once."""
+
+    def __init__(self, job: Job, cell: Cell) -> None:
+        self.epochs = cell.profile.recipe(cell.family).epochs
+        self._identity, self._record = cell.identity(), job.workplace.record_path(cell)
+        self._journal = Journal(job.workplace.results)
+
+    def ended(self) -> bool:
+        """Whether it has a record."""
+        return self._record.exists()
+
+    def trained(self) -> int:
+        """The epochs that it says are trained."""
+        return self._journal.entry(self._identity).get("epoch", 0)

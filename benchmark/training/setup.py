@@ -34,6 +34,11 @@ def unmarked(name: str) -> None:
     """Ignores what is done next."""
 
 
+def unasked() -> bool:
+    """Never asks to stop."""
+    return False
+
+
 def unnoticed(error: Exception) -> None:
     """Ignores an error."""
 

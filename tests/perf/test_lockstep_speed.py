@@ -2,7 +2,7 @@
 
 In float32, on one thread; bfloat16 makes the shared teacher cheaper and so the ratio smaller. Only
 ratios are asserted; `pytest tests/perf/test_lockstep_speed.py -s` prints the seconds. That the
-results are the same either way is tested in tests/benchmark/test_training.py.
+results are the same either way is tested in tests/benchmark/training/test_lockstep.py.
 """
 
 import pytest

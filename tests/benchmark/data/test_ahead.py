@@ -38,7 +38,7 @@ def die(index):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_workers_that_die_again_and_again_end_it(monkeypatch):
+def test_workers_that_die_again_and_again_end_it():
     with pytest.raises(RuntimeError, match="DataLoader worker"):
         list(make_ahead(die, 0, 3, 1))
 
@@ -75,15 +75,17 @@ def test_no_worker_outlives_its_pass():
         time.sleep(0.05)
 
 
-def test_workers_are_told_apart_from_failures_of_what_is_made(monkeypatch):
+@pytest.mark.parametrize("workers", [0, 1])
+def test_workers_are_told_apart_from_failures_of_what_is_made(tmp_path, workers):
     """Only the death of a worker is tried again."""
-    calls = []
+    calls = tmp_path / "calls"
 
     def fail(index):
-        calls.append(index)
+        with calls.open("a") as file:
+            file.write(f"{index} ")
         raise RuntimeError("of its own")
 
     with pytest.raises(RuntimeError, match="of its own"):
-        list(make_ahead(fail, 0, 3, 0))
-    assert len(calls) == 1
+        list(make_ahead(fail, 0, 3, workers))
+    assert calls.read_text().split().count("0") == 1
     assert ahead.DEATHS > 1

@@ -12,6 +12,7 @@ import pytest
 import torch
 from in_process import publish_teachers, run_matrix
 
+from benchmark.records.folder import ResultsFolder
 from benchmark.records.store import read_all
 from benchmark.running import process
 from benchmark.running.cohort import Interrupted, run_cohort
@@ -202,12 +203,14 @@ def test_markers_of_dead_runners_are_cleared(tmp_path):
     child.start()
     child.join()
     node = os.uname().nodename
-    dead, alive = (tmp_path / f"running-{node}-{pid}-0" for pid in (child.pid, os.getpid()))
-    elsewhere = tmp_path / f"running-another-{child.pid}-0"
+    folder = ResultsFolder(tmp_path)
+    folder.work.mkdir()
+    dead, alive = (folder.work / f"running-{node}-{pid}-0" for pid in (child.pid, os.getpid()))
+    elsewhere = folder.work / f"running-another-{child.pid}-0"
     for marker in (dead, alive, elsewhere):
         marker.touch()
-    process.clear_markers(tmp_path)
-    assert sorted(tmp_path.iterdir()) == sorted([alive, elsewhere])
+    process.clear_markers(folder)
+    assert sorted(folder.work.iterdir()) == sorted([alive, elsewhere])
 
 
 def count_faults(keep, sender):
