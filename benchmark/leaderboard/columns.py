@@ -35,10 +35,12 @@ class Column:
             KEY low and KEY high, a ``spread`` KEY iqr, ``seeds`` has "of seeds".
         digits: decimals.
         unit: of the figure.
-        figure: of a finished cell, NaN where it was not measured; a row has the mean over its
-            seeds. None if rows get it another way.
+        figure: of a finished cell, NaN where it was not measured. None if rows get it another way.
+        deployed: whether it is of the student as deployed, which its methods do not change: all
+            rows of a student have the median over its cells. Others have the mean over their seeds.
         iqr: the interquartile range of a ``spread``.
-        one_machine: whether it is meaningless over cells of several machines.
+        one_machine: whether cells of several machines cannot be compared: those of the table's
+            ``timed_on`` have it.
         optional: whether tables of costs in which no row has it leave it out.
         metric: the metric that it is about, if any.
     """
@@ -49,6 +51,7 @@ class Column:
     digits: int = 0
     unit: str = ""
     figure: Callable[[Record], float] | None = None
+    deployed: bool = False
     iqr: Callable[[Record], float] | None = None
     one_machine: bool = False
     optional: bool = False
@@ -104,19 +107,22 @@ COLUMNS: tuple[Column, ...] = (
     Column("verdict", _shown("headline overview narrow"), unit="3D"),
     Column("rank", _SCORES, "rank", unit="3D"),
     Column("params", _shown("headline paper costs axis"), "number", 3, "M",
-           _cost("params", unit=MEGA)),
+           _cost("params", unit=MEGA), deployed=True),
     Column("GFLOPs", _shown("headline paper overview costs axis"), "number", 2,
-           figure=_cost("flops_paper", unit=GIGA)),
-    Column("GMACs", _shown("costs axis"), "number", 2, figure=_cost("flops_full", unit=GIGA)),
-    Column("activations", _shown("costs"), "number", 1, "M", _cost("activations", unit=MEGA)),
+           figure=_cost("flops_paper", unit=GIGA), deployed=True),
+    Column("GMACs", _shown("costs axis"), "number", 2, figure=_cost("flops_full", unit=GIGA),
+           deployed=True),
+    Column("activations", _shown("costs"), "number", 1, "M", _cost("activations", unit=MEGA),
+           deployed=True),
     Column("latency", _shown("headline costs axis"), "spread", 1, "ms",
-           _cost("latency_ms", "median"), _cost("latency_ms", "iqr"), one_machine=True),
-    Column("threads", _shown("costs"), "number", 0, figure=_cost("latency_ms", "threads"),
-           one_machine=True, optional=True),
-    Column("load", _shown("costs"), "number", 1, figure=_cost("latency_ms", "load"),
-           one_machine=True, optional=True),
-    Column("peak memory", _shown("costs"), "number", 0, "MB", _cost("peak_memory_mb"),
+           _cost("latency_ms", "median"), deployed=True, iqr=_cost("latency_ms", "iqr"),
            one_machine=True),
+    Column("threads", _shown("costs"), "number", 0, figure=_cost("latency_ms", "threads"),
+           deployed=True, one_machine=True, optional=True),
+    Column("load", _shown("costs"), "number", 1, figure=_cost("latency_ms", "load"),
+           deployed=True, one_machine=True, optional=True),
+    Column("peak memory", _shown("costs"), "number", 0, "MB", _cost("peak_memory_mb"),
+           deployed=True, one_machine=True),
     Column("extra training params", _shown("costs"), "number", 0,
            figure=_training("extra_params")),
     Column("train alone", _shown("costs"), "number", 0, "s", _training("seconds_alone")),

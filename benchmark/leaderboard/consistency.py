@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import orjson
 
 from benchmark.leaderboard.tables import MISSING, make_tables
 from benchmark.records.record import Record
+from benchmark.records.spread import says_little
 from benchmark.records.store import NONE
 
 Found = Mapping[Path, Record]
@@ -25,6 +27,8 @@ ENVIRONMENT = {
 """Fields of provenance that are the same in a whole set, and what several of them are called."""
 COUNTED = ("params", "flops_paper", "flops_full", "activations")
 """Costs that are counted, not timed: the same in every cell of a student."""
+OF_TRAINING = ("extra_params", "extrapolated")
+"""The same in every cell of a method with the same values."""
 NOTED = (
     ("threads", "numbers of threads", "they round differently, say so in README.md"),
     ("commit", "commits", "say so in README.md"),
@@ -39,7 +43,7 @@ def find_problems(results: Path, found: Found) -> list[str]:
 
     Refused are several environments in one set, students without their teacher's record, copies
     of a record (see :func:`find_copies`), and counted costs that differ between cells of one
-    student, grid, precision and frames.
+    student, grid, precision and frames, or of one method and its values on it.
     """
     return [
         *(
@@ -57,7 +61,8 @@ def find_notes(results: Path, found: Found) -> list[str]:
     """What a reader must know of a sound set, each as "FILE: what; remedy".
 
     Noted are several numbers of threads or commits, seeds that some or all rows of a table lack,
-    and methods that train the same weights as another.
+    latencies of one student that lie far apart, losses of one method with other names, and methods
+    that train the same weights as another.
     """
     return [
         *(
@@ -66,6 +71,8 @@ def find_notes(results: Path, found: Found) -> list[str]:
             for told in _several(found, field, called)
         ),
         *(f"{results}: {told}" for told in _missing_seeds(found)),
+        *_other_losses(found),
+        *_uneven_latencies(found),
         *(line for line, forged in find_copies(found) if not forged),
     ]
 
@@ -165,22 +172,75 @@ def _without_teacher(found: Found) -> Iterator[str]:
 
 
 def _uneven_costs(found: Found) -> Iterator[str]:
-    """Counted costs other than those of most cells of the same student."""
+    """Counted costs other than those of most cells of the same student or method."""
+    students, methods = _students(found), _methods(found)
+    counted = [(students, "cost", name) for name in COUNTED]
+    counted += [(methods, "training", name) for name in OF_TRAINING]
+    for groups, part, name in counted:
+        for paths in groups.values():
+            values = {path: found[path][part][name] for path in paths}  # type: ignore
+            for path, usual, times in _unusual(values):
+                told = f"{part}.{name} is {values[path]}, but {usual} in {times} other records of "
+                yield f"{path}: {told}{_of(found[path], part)}; train the cell again"
+
+
+def _of(record: Record, part: str) -> str:
+    return record["student"] if part == "cost" else f"{record['student']} {record['method']}"
+
+
+def _unusual(values: Mapping[Path, Any]) -> Iterator[tuple[Path, Any, int]]:
+    """Paths with another value than most; that value and how many have it."""
+    every = list(values.values())
+    usual = max(every, key=every.count)
+    yield from ((p, usual, every.count(usual)) for p, value in values.items() if value != usual)
+
+
+def _students(found: Found) -> dict[str, list[Path]]:
+    """Cells whose networks cost the same."""
     groups: dict[str, list[Path]] = defaultdict(list)
     for path, record in found.items():
         if record["cost"]:
             settings = record["settings"]
             alike = [settings[name] for name in ("student", "grid", "precision", "data")]
             groups[_text([*alike, record["cost"]["frames"]])].append(path)
-    for paths in groups.values():
-        for name in COUNTED:
-            values = [found[path]["cost"][name] for path in paths]  # type: ignore
-            usual = max(values, key=values.count)
-            for path, value in zip(paths, values, strict=True):
-                if value != usual:
-                    told = f"cost.{name} is {value}, but {usual} in {values.count(usual)} other"
-                    student = found[path]["student"]
-                    yield f"{path}: {told} records of {student}; train the cell again"
+    return groups
+
+
+def _methods(found: Found) -> dict[str, list[Path]]:
+    """Finished cells that differ in their seeds and teachers alone."""
+    groups: dict[str, list[Path]] = defaultdict(list)
+    for path, record in found.items():
+        if record["status"] == "done" and record["training"]:
+            settings = record["settings"]
+            alike = {k: v for k, v in settings.items() if k not in ("seed", "teacher")}
+            groups[_text(alike)].append(path)
+    return groups
+
+
+def _other_losses(found: Found) -> Iterator[str]:
+    """Losses with other names than those of most cells of the same method."""
+    for paths in _methods(found).values():
+        names = {
+            path: sorted({name for epoch in found[path]["training"]["losses"] for name in epoch})  # type: ignore
+            for path in paths
+        }
+        for path, usual, times in _unusual(names):
+            told = f"training.losses of {_name(found[path])} are {', '.join(names[path])}, but "
+            told += f"{', '.join(usual)} in {times} others of the same method"
+            yield f"{path}: {told}; say why in README.md, or train the cell again"
+
+
+def _uneven_latencies(found: Found) -> Iterator[str]:
+    """Students whose latency differs much between their cells, and what tables show of it."""
+    for paths in _students(found).values():
+        times = [time["median"] for path in paths if (time := found[path]["cost"]["latency_ms"])]  # type: ignore
+        if times and says_little(median(times), max(times) - min(times)):
+            first = paths[0]
+            yield (
+                f"{first.parents[1]}: latencies of {found[first]['student']} lie between "
+                f"{min(times):.1f} and {max(times):.1f} ms; tables show their median, "
+                f"{median(times):.1f}; say in README.md what else ran, or measure with `cost`"
+            )
 
 
 def _missing_seeds(found: Found) -> Iterator[str]:

@@ -42,7 +42,8 @@ of methods less those distinguishably worse. "2 of 3" seeds: the others are miss
 and the row has no rank. † marks hyper-parameters without a LiDAR source (extrapolated), \\* an AP
 bounded by too few valid objects (fewer than {ENOUGH_OBJECTS}), which is left out of means.
 Parameters, GFLOPs (dense layers, as the paper counts) and latency (median from points to boxes,
-batch 1, on the machine named; "iqr" is its interquartile range) are of the student as deployed.
+batch 1, on the machine named; "iqr" is its interquartile range) are of the student as deployed,
+which no method changes: one figure per student, the median over its cells.
 {NOISY_MARK} marks a latency that says little: its range is more than {100 * NOISY:.0f} % of it."""
 
 
@@ -103,7 +104,10 @@ def caption(table: Table) -> str:
     ]
     text = "; ".join(said) + "."
     if len(table.machines) > 1:
-        text += " Latency and training times are not comparable across machines."
+        text += (
+            f" Latency and memory are those on {table.timed_on}; training times are not comparable "
+            "across machines."
+        )
     if len(table.commits) > 1:
         text += f" Rows come from {len(table.commits)} commits: {', '.join(table.commits)}."
     if len(table.seeds) < FEW_SEEDS:

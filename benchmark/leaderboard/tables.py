@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,12 @@ Rows = dict[tuple[str, str], list[Record]]
 Figures = dict[str, dict[int, float]]
 """mAP by method and seed."""
 
+DEPLOYED = [column for column in COLUMNS if column.deployed]
+UNKNOWN = dict.fromkeys(
+    [c.key for c in DEPLOYED] + [f"{c.key} iqr" for c in DEPLOYED if c.iqr], math.nan
+)
+"""The figures of a student of which no cell is finished."""
+
 PER_CELL = (
     "student", "method", "seed", "hyperparameters", "weighting", "source", "teacher", "checkpoint",
 )  # fmt: skip
@@ -45,6 +52,7 @@ class Table:
     Attributes:
         example: one of the records, for what they have in common.
         machines: processors behind the records.
+        timed_on: the one whose latencies and memory the rows have: behind most finished cells.
         commits: of the code behind the records, "+" after one whose code was changed.
         seeds: that any student of the table has.
         rows: one per student and method, the teacher first.
@@ -54,6 +62,7 @@ class Table:
 
     example: Record
     machines: Sequence[str]
+    timed_on: str
     commits: Sequence[str]
     seeds: Sequence[int]
     rows: Sequence[dict[str, Any]]
@@ -108,8 +117,11 @@ def _table(records: Sequence[Record]) -> Table:
         for method, rank in rank_intervals(figures[HEADLINE][student], found, seeds).items()
     }
     gains = {metric: _gains(of_students) for metric, of_students in figures.items()}
+    timed_on = _most_used_machine(records)
+    deployed = {student: _deployed(rows, student, timed_on) for student, _ in rows}
     described = [
         _row(key, group, {m: gains[m].get(key) for m in HEADLINE_METRICS}, ranks.get(key), seeds)
+        | (deployed[key[0]] if any(record["status"] == "done" for record in group) else UNKNOWN)
         for key, group in rows.items()
     ]
     described.sort(key=_order)
@@ -117,6 +129,7 @@ def _table(records: Sequence[Record]) -> Table:
     return Table(
         records[0],
         sorted({record["provenance"]["machine"] for record in records}),
+        timed_on,
         sorted({_commit(record) for record in records}),
         seeds,
         described,
@@ -229,7 +242,7 @@ def _row(
     row["rank (3D)"] = rank.place if rank else math.nan
     row["rank (3D) low"] = rank.low if rank else math.nan
     row["rank (3D) high"] = rank.high if rank else math.nan
-    return row | _ap_columns(done) | _cost_columns(done)
+    return row | _ap_columns(done) | _training_columns(done)
 
 
 def _ap_columns(done: Sequence[Record]) -> dict[str, float]:
@@ -245,17 +258,40 @@ def _ap_columns(done: Sequence[Record]) -> dict[str, float]:
     return columns
 
 
-def _cost_columns(done: Sequence[Record]) -> dict[str, Any]:
-    """What the student costs as deployed, and what its training cost, mean over the seeds."""
+def _training_columns(done: Sequence[Record]) -> dict[str, Any]:
+    """What the cells of a row cost to train, mean over the seeds, and on which machines."""
     machines = sorted({record["provenance"]["machine"] for record in done})
-    figures: dict[str, Any] = {}
-    for column in COLUMNS:
-        timed = [] if column.one_machine and len(machines) > 1 else done
-        if column.figure:
-            figures[column.key] = _mean(map(column.figure, timed))
-        if column.iqr:
-            figures[f"{column.key} iqr"] = _mean(map(column.iqr, timed))
+    figures = {
+        column.key: _mean(map(column.figure, done))
+        for column in COLUMNS
+        if column.figure and not column.deployed
+    }
     return {**figures, "machine": ", ".join(machines)}
+
+
+def _deployed(rows: Rows, student: str, timed_on: str) -> dict[str, float]:
+    """What a student costs as deployed: its methods share the network, so it has one figure each,
+    the median over all its finished cells."""
+    done = [
+        record
+        for (name, _), group in rows.items()
+        for record in group
+        if name == student and record["status"] == "done"
+    ]
+    timed = [record for record in done if record["provenance"]["machine"] == timed_on]
+    figures = {}
+    for column in DEPLOYED:
+        of = timed if column.one_machine else done
+        figures[column.key] = _median(map(column.figure, of))  # type: ignore[arg-type]
+        if column.iqr:
+            figures[f"{column.key} iqr"] = _median(map(column.iqr, of))
+    return figures
+
+
+def _most_used_machine(records: Sequence[Record]) -> str:
+    """The machine of most finished cells."""
+    machines = sorted(r["provenance"]["machine"] for r in records if r["status"] == "done")
+    return max(machines, key=machines.count, default="")
 
 
 def _verdict(gain: Gain | None, records: Sequence[Record], of: int) -> str:
@@ -356,6 +392,12 @@ def _mean_ap(record: Record, metric: str) -> float:
 def _mean(values: Iterable[float | None]) -> float:
     numbers = [number(value) for value in values]
     return math.fsum(numbers) / len(numbers) if numbers else math.nan
+
+
+def _median(values: Iterable[float]) -> float:
+    """Of those that were measured."""
+    numbers = [value for value in values if not math.isnan(value)]
+    return statistics.median(numbers) if numbers else math.nan
 
 
 def _key(value: Any) -> bytes:

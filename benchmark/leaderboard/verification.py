@@ -18,7 +18,8 @@ from benchmark.evaluation.protocol import ENOUGH_OBJECTS, METRICS, RECALLS, SCOR
 from benchmark.leaderboard import consistency, external, pages
 from benchmark.records import store
 from benchmark.records.folder import ResultsFolder
-from benchmark.records.record import Record
+from benchmark.records.record import KD_LOSS, Record
+from benchmark.records.store import NONE
 
 SHOWN = 120
 """Characters of a schema's message that are shown."""
@@ -104,7 +105,16 @@ def _problems(record: Record, path: Path) -> list[str]:
     ]
     if record["ap"]:
         problems += _wrong_ap(record["ap"])
+    if distilled := _losses_of_a_method(record):
+        problems.append(f"training.losses has {', '.join(distilled)}, but {NONE} has no method")
     return problems + _wrong_checkpoint(record, path)
+
+
+def _losses_of_a_method(record: Record) -> list[str]:
+    """Names of a method's losses in a cell that has none."""
+    epochs = record["training"]["losses"] if record["training"] else []
+    names = sorted({name for epoch in epochs for name in epoch if name.startswith(KD_LOSS)})
+    return names if record["method"] == NONE else []
 
 
 def _by_place(schema: Draft202012Validator, value: Any) -> list[ValidationError]:
@@ -161,7 +171,37 @@ def _said_twice(record: Record) -> Iterator[tuple[str, Any, Any]]:
 
 def _wrong_ap(ap: Mapping[str, Any]) -> list[str]:
     """Figures of an evaluation that cannot belong together."""
-    return [*_wrong_means(ap), *_above_bev(ap)]
+    return [*_wrong_means(ap), *_above_bev(ap), *_above_bbox(ap), *_apart(ap)]
+
+
+def _above_bbox(ap: Mapping[str, Any]) -> Iterator[str]:
+    """Orientation similarities above the AP of the same image boxes, whose matches they weight."""
+    for name in SCORED_CLASSES:
+        for recalls in RECALLS:
+            pairs = zip(ap[name]["aos"][recalls], ap[name]["bbox"][recalls], strict=True)
+            for i, (aos, box) in enumerate(pairs):
+                if aos is not None and box is not None and aos > box + TOLERANCE:
+                    yield f"ap.{name}.aos.{recalls}[{i}] is {aos:.2f}, but bbox AP only {box:.2f}"
+
+
+def _apart(ap: Mapping[str, Any]) -> Iterator[str]:
+    """R40 and R11 that no one precision-recall curve gives.
+
+    Precision interpolated at recalls 0, 1/40, ... 1 never rises, R11 is the mean of every fourth of
+    these and R40 that of all but the first, so (11 R11 - 100) / 10 <= R40 <= 1.1 R11.
+    """
+    for name in SCORED_CLASSES:
+        for metric in METRICS:
+            pairs = zip(ap[name][metric]["R40"], ap[name][metric]["R11"], strict=True)
+            for i, (fine, coarse) in enumerate(pairs):
+                if fine is None or coarse is None:
+                    continue
+                low, high = (11 * coarse - 100) / 10, 1.1 * coarse
+                if not low - TOLERANCE <= fine <= high + TOLERANCE:
+                    yield (
+                        f"ap.{name}.{metric}.R40[{i}] is {fine:.2f}, but R11 of {coarse:.2f} "
+                        f"leaves {max(low, 0):.2f} to {high:.2f}"
+                    )
 
 
 def _above_bev(ap: Mapping[str, Any]) -> Iterator[str]:

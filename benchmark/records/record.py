@@ -122,6 +122,8 @@ class Record(TypedDict):
     provenance: Provenance
 
 
+KD_LOSS = "kd."
+"""Begins the names of a method's own losses, apart from the detector's."""
 FIELDS = tuple(Record.__annotations__)
 """The fields of every record, in the order in which they are written."""
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.config.matrix import Cell
-from benchmark.records.record import Status
+from benchmark.records.record import KD_LOSS, Status
 from benchmark.training.optimizer import OneCycleSchedule, make_optimizer
 from benchmark.training.randomness import RandomStream
 from benchmark.training.setup import Clock, Position, TrainingSetup
@@ -137,7 +137,7 @@ class Learner:
         """
         with self._guard(), self.clock.measure("own"):
             detection, distillation = self.losses_on(inputs, teacher)
-            losses = detection | {f"kd.{name}": value for name, value in distillation.items()}
+            losses = detection | {KD_LOSS + name: value for name, value in distillation.items()}
             stacked = torch.stack(list(losses.values()))
             values = dict(zip(losses, stacked.tolist(), strict=True))  # the device waits once
             _check_finite(values)
@@ -266,7 +266,7 @@ def _scaler(device: torch.device, enabled: bool) -> Any:
 
 def _detection(losses: Mapping[str, float]) -> float:
     """The sum of an epoch's losses without the method's."""
-    return sum(value for name, value in losses.items() if not name.startswith("kd."))
+    return sum(value for name, value in losses.items() if not name.startswith(KD_LOSS))
 
 
 def place_of(error: Exception, method: KDMethod | None, called: str) -> str:

@@ -170,9 +170,23 @@ def test_networks_that_detect_nothing_have_no_rank(record):
     assert found[["rank (3D)", "rank (3D) low", "rank (3D) high"]].isna().all(axis=None)
 
 
-def test_latency_over_several_machines_is_undefined(record):
+def test_latency_is_that_of_the_machine_of_most_cells(record):
     other = {**record()["provenance"], "machine": "another"}
-    found = rows([record(), record(seed=1, provenance=other)]).iloc[0]
-    assert math.isnan(found["latency (ms)"])
-    assert found["machine"] == "a machine, another"
-    assert found["params (M)"] == pytest.approx(1.217352)
+    slow = {**record()["cost"], "latency_ms": {"median": 70.0, "iqr": 1.0}}
+    found = [record(), record(seed=1), record(seed=2, provenance=other, cost=slow)]
+    row = rows(found).iloc[0]
+    assert row["latency (ms)"] == 7
+    assert row["machine"] == "a machine, another"
+    assert row["params (M)"] == pytest.approx(1.217352)
+
+
+def test_a_student_has_one_latency_whatever_one_of_its_cells_says(record):
+    """So that no filter prefers a method for what it does not change."""
+    quick = {**record()["cost"], "latency_ms": {"median": 0.1, "iqr": 0.0}}
+    found = rows([record(), record("fitnet", cost=quick), record("crd"), record("rdd", 0, 0)])
+    assert set(found["latency (ms)"]) == {7}
+
+
+def test_a_student_without_a_finished_cell_has_no_costs(record):
+    found = rows([record(), record("crd", status="failed")])
+    assert math.isnan(found.loc["pointpillars@4", "crd"]["params (M)"])

@@ -73,6 +73,11 @@ def test_identities_are_the_hash_of_what_the_file_says(results):
         ({"precision": "bf16"}, "precision is 'bf16', but 'fp32' in settings"),
         ({"hyperparameters__weight": 9.0}, "hyperparameters is {"),
         ({"ap__Car__3d__R40": [0, 99.5, 0]}, "ap.Car.3d.R40[1] is 99.50, but BEV AP only "),
+        ({"ap__Car__aos__R40": [0, 0, 99.5]}, "ap.Car.aos.R40[2] is 99.50, but bbox AP only "),
+        (
+            {"ap__Car__bev__R40": [80, 0, 0], "ap__Car__bev__R11": [40, 0, 0]},
+            "ap.Car.bev.R40[0] is 80.00, but R11 of 40.00 leaves 34.00 to 44.00",
+        ),
         ({"ap__mAP__3d__R40": [50, 50, 50]}, "ap.mAP.3d.R40[0] is 50"),
         ({"provenance__versions__torch": "1.0"}, "records of 2 sets of versions"),
     ],
@@ -148,6 +153,20 @@ def copy_cell(results, **settings):
     return path
 
 
+def add_seed(results, seed=1):
+    """A further seed of `fitnet` with hashes and losses of its own."""
+    path = copy_cell(results, seed=seed)
+    losses = [{**json.loads(path.read_text())["training"]["losses"][0], "loss_cls": 1.5 + seed}]
+    edit(
+        path,
+        weights_sha256=f"{seed}" * 64,
+        losses_sha256=f"{7 + seed}" * 64,
+        training__losses=losses,
+    )
+    leaderboard.write(results, store.read_all(results))
+    return path
+
+
 def test_a_seed_that_every_row_lacks_is_noted(results):
     for path, record in ((p, json.loads(p.read_text())) for p in (results / "records").iterdir()):
         if "@" in record["student"]:
@@ -215,6 +234,17 @@ def test_counted_costs_of_a_student_are_the_same_in_all_its_cells(results, name)
     assert problem.endswith("records of pointpillars@4; train the cell again")
 
 
+@pytest.mark.parametrize(("name", "value"), [("extrapolated", True), ("extra_params", 3)])
+def test_what_a_method_adds_is_the_same_in_all_its_seeds(results, name, value):
+    add_seed(results, 1)
+    path = add_seed(results, 2)
+    edit(path, **{f"training__{name}": value})
+    problems = verify_records(results).problems
+    (problem,) = [problem for problem in problems if "leaderboard" not in problem]
+    assert problem.startswith(f"{path}: training.{name} is {value}, but ")
+    assert problem.endswith(" in 2 other records of pointpillars@4 fitnet; train the cell again")
+
+
 @pytest.mark.parametrize(
     ("field", "value", "called"),
     [
@@ -245,11 +275,33 @@ def test_several_commits_are_named(results):
     assert "records of 2 commits" in found.notes[0]
 
 
-def test_seeds_that_a_row_lacks_are_named(results, capsys):
-    path = copy_cell(results, seed=1)
-    losses = [{"loss_cls": 1.5}]
-    edit(path, weights_sha256="1" * 64, losses_sha256="2" * 64, training__losses=losses)
+def test_latencies_of_a_student_that_lie_far_apart_are_noted(results):
+    change(results, cost__latency_ms={"median": 1e-3, "iqr": 0.0})
     leaderboard.write(results, store.read_all(results))
+    found = verify_records(results)
+    assert found.problems == []
+    assert "latencies of pointpillars@4 lie between 0.0 and " in found.notes[0]
+
+
+def test_losses_of_a_method_in_a_cell_without_one_are_refused(results):
+    """As after its training was exchanged with that of a method."""
+    for path in (results / "records").iterdir():
+        record = json.loads(path.read_text())
+        if record["method"] == "none" and "@" in record["student"]:
+            edit(path, training__losses=[{"kd.stage0": 1.0, "loss_cls": 1.0}])
+    problems = verify_records(results).problems
+    assert any("training.losses has kd.stage0, but none has no method" in p for p in problems)
+
+
+def test_losses_of_other_names_than_those_of_other_seeds_are_noted(results):
+    edit(add_seed(results), training__losses=[{"kd.graph": 1.0}])
+    leaderboard.write(results, store.read_all(results))
+    notes = verify_records(results).notes
+    assert any("fitnet seed" in note and "in 1 others of the same" in note for note in notes)
+
+
+def test_seeds_that_a_row_lacks_are_named(results, capsys):
+    add_seed(results)
     found = verify_records(results)
     assert found.problems == []
     (note,) = found.notes
@@ -283,6 +335,11 @@ def external_result(results):
     ("fields", "message"),
     [
         ({"ap__Car__3d__R40": [0, 0, 101]}, "R40[2]: 101 is greater than the maximum"),
+        ({"ap__Car__aos__R40": [0, 0, 99.5]}, "ap.Car.aos.R40[2] is 99.50, but bbox AP only "),
+        (
+            {"ap__Car__bev__R40": [80, 0, 0], "ap__Car__bev__R11": [40, 0, 0]},
+            "ap.Car.bev.R40[0] is 80.00, but R11 of 40.00 leaves 34.00 to 44.00",
+        ),
         ({"ap__mAP__3d__R40": [50, 99.9, 50]}, "ap.mAP.3d.R40[0] is 50, but its classes give"),
         ({"ap__mAP": None}, "ap.mAP: None is not of type 'object'"),
         ({"ap": None}, "ap: None is not of type 'object'"),
