@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 try:
     from benchmark.commands import cost, data, doctor, evaluate, methods, results, run
-    from benchmark.commands.common import BAD_INPUT, DONE
+    from benchmark.commands.common import BAD_INPUT, DONE, INTERRUPTED
     from benchmark.device import quiet_libraries
     from kd_methods import PointKDError
 except ModuleNotFoundError as missing:
@@ -28,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, run the command, print its result.
 
     Returns:
-        0 when all is done, 1 when cells did not finish, 2 for bad usage or input.
+        0 when all is done, 1 when cells did not finish, 2 for bad usage or input, 130 when it was
+        asked to stop (Ctrl-C, SIGTERM).
     """
     options = _parser().parse_args(arguments)
     quiet_libraries()
@@ -37,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the output has seen enough, e.g. `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
     except (PointKDError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT

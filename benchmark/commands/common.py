@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from benchmark.config.budget import Budget
 
-DONE, CELLS_FAILED, BAD_INPUT = 0, 1, 2
-"""Exit codes: all is done; some cells did not finish; bad usage or input."""
+DONE, CELLS_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes: all is done; some cells did not finish; bad usage or input; asked to stop."""
 
 
 def add_command(

@@ -89,14 +89,14 @@ def verify_records(options: argparse.Namespace) -> int:
 
 def export_model(options: argparse.Namespace) -> int:
     """Write the network of a finished cell as a checkpoint and config of plain mmdet3d."""
-    from benchmark.records.record import describe_training
+    from benchmark.records.record import describe_training, title
     from benchmark.running.export import export_cell
     from detectors import read_grid
     from detectors.core.checkpoints import usage
 
     record = export_cell(options.results, options.cell, options.folder)
     print(
-        f"wrote {record['student']} {record['method']} seed {record['seed']}, "
+        f"wrote {title(record)}, "
         f"{describe_training(record)}, to {options.folder}\n"
         f"grid: {read_grid(record['settings']['grid']).described}\n\n"
         f"in Python:\n\n{usage(options.folder)}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from benchmark.commands.common import (
     CELLS_FAILED,
     DONE,
+    INTERRUPTED,
     add_cache,
     add_command,
     add_device,
@@ -66,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
         found = run_matrix(matrix, workplace, execute, options.retry, options.shard)
     except (Interrupted, KeyboardInterrupt) as stop:
         print(f"interrupted: {str(stop) or 'run the same command to resume'}", file=sys.stderr)
-        return CELLS_FAILED
+        return INTERRUPTED
     print(leaderboard.write(workplace.results, store.read_all(workplace.results)))
     ended = [record for record in found if record["status"] != "done"]
     if ended:
@@ -77,10 +78,11 @@ def run(options: argparse.Namespace) -> int:
 
 def _describe_ends(ended: Sequence[Record], cells: int) -> str:
     """The cells without a figure, why, and how to run them again."""
+    from benchmark.records.record import title
+
     lines = [f"{len(ended)} of {cells} cells have no figure:"]
     for record in ended:
-        name = f"{record['student']} {record['method']} seed {record['seed']}"
-        lines.append(f"{record['status']}: {name} ({record['cell']}): {record['reason']}")
+        lines.append(f"{record['status']}: {title(record)} ({record['cell']}): {record['reason']}")
     statuses = ",".join(sorted({record["status"] for record in ended}))
     lines.append(
         "`show CELL` gives details; an edited plugin trains anew by itself, anything else with "

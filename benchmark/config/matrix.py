@@ -76,6 +76,11 @@ class Cell:
     def family(self) -> str:
         return self.student.partition("@")[0]
 
+    @property
+    def title(self) -> str:
+        """What it is called in messages."""
+        return f"{self.student} {self.method} seed {self.seed}"
+
     def new_method(self) -> KDMethod | None:
         """The method, not yet built; None for the student alone."""
         return None if self.method == NONE else create(self.method, self.student)

@@ -7,7 +7,7 @@ reported at once, each with its path in the file.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from detectors import DetectorError, parse_student, student_name
 from detectors.core.registry import FAMILIES
 from kd_methods import MethodError, create, load_plugin, method_names, written_forms
 from kd_methods.core.errors import PointKDError, suggestion
+from kd_methods.core.interface import checked_needs
 
 SYNTHETIC = "synthetic"
 """The data set that is generated."""
@@ -228,11 +229,18 @@ def _methods(value: Any, path: str, problems: list[str]) -> list[str]:
             continue
         methods.append(str(item))
         if item != NONE:
-            try:
-                create(str(item), "pointpillars@4")
-            except MethodError as error:
-                problems.append(f"{where}: {error}")
+            problems += [f"{where}: {problem}" for problem in _method_problems(str(item))]
     return list(dict.fromkeys(methods))
+
+
+def _method_problems(written: str) -> Iterator[str]:
+    """Why a method cannot be created, or asks for outputs that no detector has."""
+    try:
+        checked_needs(create(written, "pointpillars@4"))
+    except MethodError as error:
+        yield str(error)
+    except Exception as error:
+        yield f"{written}: needs() raises {type(error).__name__}: {error}"
 
 
 def _seeds(value: Any, path: str, problems: list[str]) -> list[int]:

@@ -62,14 +62,13 @@ def write_plugin(name: str, folder: Path) -> tuple[Path, Path]:
     Raises:
         MethodError: the name is not an identifier or is taken, or a file already exists.
     """
-    if (
-        not name.isidentifier()
-        or name.lower() in {taken.lower() for taken in method_names()}
-        or name == "none"
-    ):
+    if not name.isidentifier():
         raise MethodError(
-            f"method name {name!r} is taken or invalid; use letters, digits and underscores"
+            f"{name!r} cannot name a method; use letters, digits and underscores, e.g. my_kd, and "
+            "give its folder apart"
         )
+    if name.lower() in {"none", *(taken.lower() for taken in method_names())}:
+        raise MethodError(f"there is a method {name!r} already; choose another name")
     title = "".join(word.capitalize() for word in name.split("_"))
     folder.mkdir(parents=True, exist_ok=True)
     files = {folder / f"{name}.py": PLUGIN, folder / f"test_{name}.py": TEST}

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from benchmark.leaderboard.tables import MISSING, make_tables
-from benchmark.records.record import Record
+from benchmark.records.record import Record, title
 from benchmark.records.spread import says_little
 from benchmark.records.store import NONE
 
@@ -96,11 +96,11 @@ def find_copies(found: Found) -> Iterator[tuple[str, bool]]:
             if value and (other := first.setdefault((name, value), path)) != path:
                 same[other].append(name)
         for other, names in same.items():
-            told = f"{path}: {_joined(names)} as in {other.name} ({_name(found[other])})"
+            told = f"{path}: {_joined(names)} as in {other.name} ({title(found[other])})"
             if _decisive(record) != _decisive(found[other]):
                 yield f"{told}, which is another training: one of them is a copy; remove it", True
             elif _has_effect(record) or _has_effect(found[other]):
-                told += f", so {_name(record)} has no effect of its own"
+                told += f", so {title(record)} has no effect of its own"
                 yield f"{told}; say why in README.md, or remove the copy", False
 
 
@@ -115,10 +115,6 @@ def _fingerprints(record: Record) -> Iterator[tuple[str, str]]:
     yield "losses_sha256", record["losses_sha256"] or ""
     losses = record["training"]["losses"] if record["training"] else []
     yield "training.losses", _text(losses) if losses else ""
-
-
-def _name(record: Record) -> str:
-    return f"{record['student']} {record['method']} seed {record['seed']}"
 
 
 def _decisive(record: Record) -> dict[str, Any]:
@@ -225,7 +221,7 @@ def _other_losses(found: Found) -> Iterator[str]:
             for path in paths
         }
         for path, usual, times in _unusual(names):
-            told = f"training.losses of {_name(found[path])} are {', '.join(names[path])}, but "
+            told = f"training.losses of {title(found[path])} are {', '.join(names[path])}, but "
             told += f"{', '.join(usual)} in {times} others of the same method"
             yield f"{path}: {told}; say why in README.md, or train the cell again"
 

@@ -173,6 +173,7 @@ def _by_hyperparameters(records: Sequence[Record]) -> Iterator[tuple[str, list[R
     sets: dict[bytes, list[Record]] = defaultdict(list)
     for record in records:
         sets[_key(_values(record))].append(record)
+    latest = _source(max(records, key=_ended))
     for group in sets.values():
         others = [_values(other[0]) for other in sets.values()]
         told = [
@@ -180,13 +181,25 @@ def _by_hyperparameters(records: Sequence[Record]) -> Iterator[tuple[str, list[R
             for name, value in _values(group[0]).items()
             if any(other.get(name) != value for other in others)
         ]
+        if any(name.startswith("code=") for name in told) and _source(group[0]) == latest:
+            told.append("latest")
         yield (f" ({', '.join(told)})" if len(sets) > 1 else ""), group
+
+
+def _ended(record: Record) -> str:
+    """When it was finished, empty where that is not known."""
+    return record["provenance"].get("ended") or ""
 
 
 def _values(record: Record) -> dict[str, Any]:
     """The hyper-parameters, and the source of a plugin: edited code makes another row."""
-    source = record["settings"].get("source")
-    return {**record["hyperparameters"], **({"source": source} if source else {})}
+    source = _source(record)
+    return {**record["hyperparameters"], **({"code": source} if source else {})}
+
+
+def _source(record: Record) -> str:
+    """The hash of its plugin's code, empty for built-in methods."""
+    return record["settings"].get("source", "")
 
 
 def _students(rows: Rows) -> list[str]:

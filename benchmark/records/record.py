@@ -133,6 +133,11 @@ def kind_of_data(dataset: Dataset) -> str:
     return "synthetic data" if dataset["synthetic"] else "real frames"
 
 
+def title(record: Record) -> str:
+    """What its cell is called in messages."""
+    return f"{record['student']} {record['method']} seed {record['seed']}"
+
+
 def describe_weights(record: Record) -> str:
     """How the weights of a network came about."""
     return f"{record['method']}, seed {record['seed']}, {describe_training(record)}"

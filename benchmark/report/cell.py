@@ -16,7 +16,7 @@ from benchmark.evaluation.table import ap_table
 from benchmark.records import store
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.provenance import code_version, is_processor
-from benchmark.records.record import Record
+from benchmark.records.record import Record, title
 from kd_methods.core.catalogue import BUILT_IN
 
 TRACEBACK = r"^.* traceback of {cell}\n((?:(?!\d{{4}}-).*\n?)*)"
@@ -33,8 +33,8 @@ def describe_cell(results: Path, cell: str) -> str:
         RecordError: no record matches, or several do.
     """
     record = store.find(results, cell)
-    name = f"{record['student']} {record['method']} seed {record['seed']}: {record['status']}"
-    parts = [f"{name}{', ' if record['reason'] else ''}{record['reason']}"]
+    ended = f"{record['status']}{', ' if record['reason'] else ''}{record['reason']}"
+    parts = [f"{title(record)}: {ended}"]
     if record["ap"]:
         parts.append(ap_table(record["ap"]))
     sections = {
@@ -45,7 +45,7 @@ def describe_cell(results: Path, cell: str) -> str:
         "made by": _provenance(record["provenance"]),
         "files": dict(_files(results, record)),
     }
-    parts += [_section(title, fields) for title, fields in sections.items() if fields]
+    parts += [_section(heading, fields) for heading, fields in sections.items() if fields]
     if trace := _traceback(results, record):
         parts.append(trace)
     command, needs = reproduction(record, _checkpoint(results, record))
@@ -87,7 +87,10 @@ def reproduction(record: Record, checkpoint: str = "") -> tuple[str, list[str]]:
     if not data["synthetic"]:
         needs.append(f"a FOLDER of data with fingerprint {data['fingerprint']}")
     command = shlex.join(["python", "run_bench.py", "run", *words])
-    return _threads(record) + command, [f"needs {n}" for n in needs]
+    said = [f"needs {n}" for n in needs]
+    if teacher:
+        said.append("trains a student after the teacher, which does not change it")
+    return _threads(record) + command, said
 
 
 def _threads(record: Record) -> str:
@@ -113,7 +116,7 @@ def _missing_method(record: Record) -> list[str]:
     if not source and names <= BUILT_IN.keys():
         return []
     told = f" (16 hex digits of its SHA-256: {source})" if source else ""
-    return [f"--plugin with the file that registers the method{told}"]
+    return [f"--plugin with the file that registers the method, or its package installed{told}"]
 
 
 def _other_code(record: Record) -> list[str]:
@@ -191,7 +194,7 @@ def _provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
 
 def _traceback(results: Path, record: Record) -> str:
     """The traceback of the cell's failure, from its cohort's log; empty if there is none."""
-    log = ResultsFolder(results).log(_title(record))
+    log = ResultsFolder(results).log(_cohort(record))
     if record["status"] != "failed" or not log.exists():
         return ""
     text = log.read_text(encoding="utf-8", errors="replace")
@@ -199,7 +202,7 @@ def _traceback(results: Path, record: Record) -> str:
     return found[-1].rstrip() if found else ""
 
 
-def _title(record: Record) -> str:
+def _cohort(record: Record) -> str:
     """The title of the cell's cohort."""
     kind = "students" if "@" in record["student"] else "teacher"
     return f"{record['student'].partition('@')[0]} {kind}, seed {record['seed']}"
@@ -212,17 +215,17 @@ def _files(results: Path, record: Record) -> Iterator[tuple[str, str]]:
         "record": [place.record(cell)],
         "checkpoint": [place.checkpoint(cell)],
         "matches of each frame": [place.statistics(cell)],
-        "log": [place.log(_title(record))],
+        "log": [place.log(_cohort(record))],
         "curves": sorted(place.curves.glob(f"* {cell}")),
     }
     for name, paths in places.items():
         yield from ((name, str(path)) for path in paths if path.exists())
 
 
-def _section(title: str, fields: Mapping[str, Any]) -> str:
+def _section(heading: str, fields: Mapping[str, Any]) -> str:
     width = max(map(len, fields))
     lines = [f"  {name:{width}}  {_plain(value)}" for name, value in fields.items()]
-    return "\n".join([title, *lines])
+    return "\n".join([heading, *lines])
 
 
 def _plain(value: Any) -> str:

@@ -116,7 +116,7 @@ class Journal:
         except Exception as error:
             raise JournalError(
                 f"checkpoint {path} cannot be read ({type(error).__name__}); remove it, and "
-                f"{cell.student} {cell.method} seed {cell.seed} trains from the start"
+                f"{cell.title} trains from the start"
             ) from None
 
     def report(self, cell: Cell, **progress: Any) -> None:
@@ -154,6 +154,7 @@ class Journal:
             "weighting": cell.weighting,
             "precision": cell.precision,
             "seed": cell.seed,
+            "source": cell.source,
             "profile": cell.profile.name,
             "data": cell.data.name,
         }

@@ -87,14 +87,14 @@ def describe_work(
     """One line on what :func:`run_matrix` trains and what it takes from records and the cache."""
     jobs = student_jobs(matrix, workplace, shard or WHOLE)
     cells = [cell for job in jobs for cell in job.cells]
-    known = [cell for cell in cells if _kept(cell, workplace, retry)]
+    todo = [cell for cell in cells if not _kept(cell, workplace, retry)]
+    saved = sum(map(Journal(workplace.results).saved, todo))
     teachers = teacher_jobs(matrix, workplace)
     cached = sum(not job.unfinished() for job in teachers)
-    return (
-        f"{workplace.results}: cells to train: {len(cells) - len(known)}, from their records: "
-        f"{len(known)}; teachers to train: {len(teachers) - cached}, "
-        f"from {workplace.cache}: {cached}"
-    )
+    resumed = f" ({saved} of them from a checkpoint)" if saved else ""
+    students = f"cells to train: {len(todo)}{resumed}, from their records: {len(cells) - len(todo)}"
+    trained = f"teachers to train: {len(teachers) - cached}, from {workplace.cache}: {cached}"
+    return f"{workplace.results}: {students}; {trained}"
 
 
 def _meanwhile(teachers: Sequence[Job], jobs: Sequence[Job], slots: int) -> list[Job]:

@@ -108,6 +108,8 @@ def supervise(job: Job, stop: Callable[[], bool] = unasked) -> None:
                 continue
             death = Death(f"of {left[0].student} {left[0].method}", "ended without a record")
         culprit = next((cell for cell in todo if cell.identity() == death.name), None)
+        during = f"the step of {culprit.title}" if culprit else death.name
+        print(f"{job.title}: its process {death.reason} ({during})", file=sys.stderr, flush=True)
         if culprit is None:
             shared_deaths += 1
             if shared_deaths == SHARED_DEATHS:

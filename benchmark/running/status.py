@@ -15,12 +15,17 @@ from benchmark.running.journal import Journal
 
 
 def describe_cells(results: Path) -> str:
-    """A table of a results folder's cells: status, epochs, time, reason; then their counts."""
+    """A table of a results folder's cells: status, epochs, time, reason; then their counts.
+
+    Where methods are from plugins, it tells the versions of their code apart.
+    """
     journal = Journal(results)
     rows = [_finished(record) for record in store.read_all(results)]
     rows += [_unfinished(entry, journal) for entry in journal.entries() if entry]
     if not rows:
         raise store.RecordError(f"{results} holds no cells; run a matrix with --results {results}")
+    if not any(row["code"] for row in rows):
+        rows = [{name: text for name, text in row.items() if name != "code"} for row in rows]
     rows.sort(key=lambda row: (row["student"], row["seed"], row["method"]))
     counts = {status: [row["status"] for row in rows].count(status) for status in store.STATUSES}
     total = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
@@ -30,7 +35,7 @@ def describe_cells(results: Path) -> str:
 def _finished(record: Record) -> dict[str, Any]:
     training: Mapping[str, Any] = record["training"] or {}
     return _row(
-        record,
+        {**record, "source": record["settings"].get("source")},
         status=record["status"],
         epochs=len(training.get("losses", [])) or "",
         seconds=training.get("seconds_as_run"),
@@ -62,6 +67,7 @@ def _row(cell: Mapping[str, Any], **rest: Any) -> dict[str, Any]:
         "cell": cell["cell"],
         "student": cell["student"],
         "method": cell["method"],
+        "code": cell.get("source") or "",
         "seed": cell["seed"],
         "status": rest["status"],
         "epochs": rest["epochs"],

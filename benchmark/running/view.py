@@ -39,7 +39,7 @@ class View:
             return
         epochs, ended = self._done()
         self._next = now + max(PERIOD, SHARE * (time.monotonic() - now))
-        state = f"{ended} of {len(self._cells)} cells done"
+        state = f"{ended} of {len(self._cells)} cells ended"
         if self._bar is not None:
             self._bar.update(epochs - self._bar.n)
             self._bar.set_postfix_str(state)

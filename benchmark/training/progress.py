@@ -29,7 +29,7 @@ class Curves:
             if learner.status not in ("running", "done"):
                 continue
             cell = learner.cell
-            name = f"{cell.student} {cell.method} seed {cell.seed} {learner.identity}"
+            name = f"{cell.title} {learner.identity}"
             with SummaryWriter(str(self.folder / name), purge_step=self.start) as writer:
                 for loss, value in learner.losses[-1].items():
                     writer.add_scalar(loss, value, len(learner.losses))
@@ -51,7 +51,4 @@ def open_log(path: Path) -> logging.Logger:
 def summary(learner: Learner, position: Position) -> str:
     """One line on a cell for the log."""
     cell = learner.cell
-    return (
-        f"{cell.student} {cell.method} seed {cell.seed}: {learner.status}, epoch {position.epoch}, "
-        f"loss {learner.latest_loss:.4f}"
-    )
+    return f"{cell.title}: {learner.status}, epoch {position.epoch}, loss {learner.latest_loss:.4f}"

@@ -132,6 +132,21 @@ def test_mistakes_in_options_name_the_option(options, words):
 
 
 @pytest.mark.parametrize(
+    ("needs", "message"),
+    [
+        ('{"nek"}', "unknown output 'nek', did you mean 'neck'"),
+        ("self.built", "needs\\(\\) raises AttributeError"),
+    ],
+)
+def test_outputs_that_no_detector_has_are_told_before_anything_trains(needs, message, tmp_path):
+    name = f"asks_{len(needs)}"
+    plugin = tmp_path / "plugin.py"
+    plugin.write_text(PLUGIN.replace("own_of_request", name).replace('{"neck"}', needs))
+    with pytest.raises(RequestError, match=message):
+        read_request(None, {"plugins": [str(plugin)], "methods": f"none,{name}"})
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [("a: [", "mine.yaml"), ("- a\n- b", "must hold 'field: value' pairs"), ("", "must hold")],
 )

@@ -38,9 +38,17 @@ def test_the_written_test_passes_at_once(tmp_path):
     assert subprocess.run(command, check=False).returncode == 0
 
 
-@pytest.mark.parametrize("name", ["fitnet", "none", "two words", "3d"])
-def test_names_that_are_taken_or_none_are_refused(tmp_path, name):
-    with pytest.raises(MethodError, match="taken or invalid"):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("FitNet", "there is a method 'FitNet' already"),
+        ("none", "there is a method 'none' already"),
+        ("two words", "cannot name a method"),
+        ("my/my_kd.py", "give its folder apart"),
+    ],
+)
+def test_names_that_are_taken_or_none_are_refused(tmp_path, name, message):
+    with pytest.raises(MethodError, match=message):
         write_plugin(name, tmp_path)
 
 

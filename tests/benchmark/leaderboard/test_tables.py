@@ -159,10 +159,12 @@ def test_cells_of_other_values_are_rows_of_their_own(record):
 
 def test_edited_code_of_a_plugin_is_another_row(record):
     first, second = record("fitnet"), record("fitnet", cell="x", mean=60)
-    first["settings"]["source"], second["settings"]["source"] = "plugin 1a", "plugin 2b"
+    for made, source, ended in ((first, "1a", "2027-01-02"), (second, "2b", "2027-01-01")):
+        made["settings"]["source"] = source
+        made["provenance"] = {**made["provenance"], "ended": ended}
     found = rows([first, second, record()])
-    assert found.loc["pointpillars@4", "fitnet (source=plugin 1a)"]["3D mAP"] == 50
-    assert found.loc["pointpillars@4", "fitnet (source=plugin 2b)"]["3D mAP"] == 60
+    assert found.loc["pointpillars@4", "fitnet (code=1a, latest)"]["3D mAP"] == 50
+    assert found.loc["pointpillars@4", "fitnet (code=2b)"]["3D mAP"] == 60
 
 
 def test_networks_that_detect_nothing_have_no_rank(record):

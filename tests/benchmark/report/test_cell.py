@@ -103,10 +103,12 @@ def test_the_command_of_a_profile_that_comes_along_gives_the_same_recipe(fitnet)
 
 def test_a_method_that_is_not_here_needs_its_plugin(fitnet):
     _, needs = reproduction(fitnet | {"method": "registered_nowhere"})
-    assert "needs --plugin with the file that registers the method" in needs
+    assert (
+        "needs --plugin with the file that registers the method, or its package installed" in needs
+    )
     source = {**fitnet["settings"], "source": "0123456789abcdef"}
     _, needs = reproduction(fitnet | {"settings": source})
-    assert any("the method (16 hex digits of its SHA-256: 0123456789abcdef)" in n for n in needs)
+    assert any("installed (16 hex digits of its SHA-256: 0123456789abcdef)" in n for n in needs)
 
 
 @pytest.mark.parametrize("family", ["pointpillars", "second", "pointrcnn"])

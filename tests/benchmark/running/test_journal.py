@@ -1,5 +1,7 @@
 """The journal: locks that tell who is at work, checkpoints, entries for those who watch."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -62,6 +64,13 @@ def test_entries_are_of_cells_without_a_record(journal, cells, tmp_path):
     (tmp_path / "records").mkdir()
     (tmp_path / "records" / f"{cells[0].identity()}.json").touch()
     assert [entry["cell"] for entry in journal.entries()] == [cells[1].identity()]
+
+
+def test_versions_of_a_plugins_code_are_told_apart(journal, cells, tmp_path):
+    for source in ("", "0123456789abcdef"):
+        journal.request(replace(cells[0], source=source))
+        assert ("code" in describe_cells(tmp_path)) == bool(source)
+    assert "0123456789abcdef" in describe_cells(tmp_path)
 
 
 def test_a_closed_cell_leaves_its_lock_alone(journal, cells):

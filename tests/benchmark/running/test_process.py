@@ -109,7 +109,7 @@ def results(workplace):
 
 
 def test_processes_that_die_or_hang_cost_one_cell_each(
-    harmed, workplace, matrix, make_workplace, tmp_path
+    harmed, workplace, matrix, make_workplace, tmp_path, capfd
 ):
     supervise(harmed(["none", "killed", "hanging", "greedy", "fitnet"]))
     found = {r["method"]: r for r in read_all(workplace.results) if "@" in r["student"]}
@@ -118,6 +118,9 @@ def test_processes_that_die_or_hang_cost_one_cell_each(
         "hanging": "its process made no progress for 8 s during its step",
         "greedy": "RuntimeError",
     }
+    told = capfd.readouterr().err
+    died = "its process was killed by signal 9 (the step of pointpillars@4 killed seed 0)"
+    assert told.count(f"pointpillars students, seed 0: {died}") == 2
     for method, reason in reasons.items():
         assert found[method]["status"] == "failed"
         assert reason in found[method]["reason"]

@@ -86,7 +86,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_records(
     )
     assert killed
     assert results(shared) == results(alone)
-    assert "of 4 cells done" in capsys.readouterr().out
+    assert "of 4 cells ended" in capsys.readouterr().out
 
 
 @pytest.mark.cluster

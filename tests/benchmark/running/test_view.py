@@ -28,7 +28,7 @@ def test_lines_say_how_far_all_jobs_are_and_how_long_they_will_take(jobs, clock,
     journal.report(jobs[0].cells[0], epoch=4)
     clock[0] += 120
     shown.show()
-    assert capsys.readouterr().out == ("0 of 2 cells done, 4 of 16 epochs, about 6 min left\n")
+    assert capsys.readouterr().out == ("0 of 2 cells ended, 4 of 16 epochs, about 6 min left\n")
     clock[0] += 30
     journal.report(jobs[1].cells[0], epoch=4)
     shown.show()
@@ -38,7 +38,7 @@ def test_lines_say_how_far_all_jobs_are_and_how_long_they_will_take(jobs, clock,
     path.touch()
     clock[0] += 10
     shown.show()
-    assert "1 of 2 cells done, 12 of 16 epochs" in capsys.readouterr().out
+    assert "1 of 2 cells ended, 12 of 16 epochs" in capsys.readouterr().out
 
 
 def test_what_was_trained_before_does_not_count_for_the_pace(jobs, clock, capsys):
@@ -60,5 +60,5 @@ def test_a_terminal_gets_a_bar(jobs, clock, capsys, monkeypatch):
     shown.close()
     told = capsys.readouterr()
     assert "4/16" in told.err
-    assert "0 of 2 cells done" in told.err
+    assert "0 of 2 cells ended" in told.err
     assert not told.out
