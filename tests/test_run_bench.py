@@ -226,6 +226,7 @@ def test_data_is_prepared_once_and_for_read_only_folders(tmp_path, capsys):
         (["test", "/nowhere.pth", "--data", "synthetic"], "/nowhere.pth does not exist"),
         (["add-external", "no.yaml", "--results", "r", "--labels", "l"], "no.yaml"),
         (["report", "--results", "/nowhere"], "holds no records"),
+        (["cost", "second@4", "--no-latency", "--max-latency", "9"], "--no-latency leaves out"),
         (["evaluate", "--labels", "/nowhere", "--detections", "/nowhere"], "/nowhere"),
     ],
 )

@@ -43,9 +43,14 @@ def add(commands: Any) -> None:
 
 def show_cost(options: argparse.Namespace) -> int:
     """Print what students cost, next to the paper's figures, and which keep to a budget."""
+    from benchmark.config.budget import LATENCY
+    from benchmark.config.request import RequestError
     from benchmark.costs.table import answer_budget, describe_costs, measure_students
     from benchmark.device import choose_device
 
+    budget = read_budget(options)
+    if options.no_latency and LATENCY in budget.limits:
+        raise RequestError("--max-latency needs what --no-latency leaves out; give one of them")
     costs = measure_students(
         options.students,
         options.data,
@@ -57,7 +62,7 @@ def show_cost(options: argparse.Namespace) -> int:
         tell=_tell,
     )
     print(describe_costs(costs))
-    if budget := read_budget(options):
+    if budget:
         print(f"\n{answer_budget(costs, budget)}")
     if options.json:
         written = costs if len(costs) > 1 else costs[0]

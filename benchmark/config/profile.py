@@ -8,10 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from benchmark.config import bundled
-from benchmark.config.reading import Problems, read_dataclass
+from benchmark.config.reading import Problems, parse_yaml, read_dataclass
 from benchmark.config.recipe import Recipe
 from detectors import Family, Grid
 from detectors.core.registry import FAMILIES
@@ -76,8 +74,8 @@ def load_profile(name: str, epochs: int | None = None) -> Profile:
     """
     title, text = _find(name)
     try:
-        fields = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        fields = parse_yaml(text)
+    except ValueError as error:
         raise ProfileError(f"profile {name}: {error}") from None
     problems: Problems = []
     written = read_dataclass(_Written, fields, "", problems)

@@ -8,10 +8,28 @@ import types
 from collections.abc import Mapping
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+import yaml
+
 from kd_methods.core.errors import suggestion
 
 Problems = list[str]
 """The problems so far, each as "PATH ...": readers append to it."""
+
+
+def parse_yaml(text: str) -> Any:
+    """The plain values of a YAML document.
+
+    Raises:
+        ValueError: says where it is wrong, and what helps most often.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        told = getattr(error, "problem", None) or str(error)
+        remedy = "put text with ': ', ' #' or a special first character into quotes"
+        raise ValueError(f"{where}{told}; {remedy}") from None
 
 
 def read_dataclass(kind: type, value: Any, path: str, problems: Problems) -> Any:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from benchmark.config import bundled
 from benchmark.config.matrix import WEIGHTINGS, Matrix, describe_data
 from benchmark.config.profile import Profile, ProfileError, load_profile
+from benchmark.config.reading import parse_yaml
 from benchmark.data import synthetic
 from benchmark.device import choose_precision
 from benchmark.records.store import NONE
@@ -134,8 +134,8 @@ def _load(matrix: str | None) -> tuple[str, Path, dict[str, Any]]:
             f"{', '.join(bundled.names('matrices'))}, or give the path of a .yaml file"
         )
     try:
-        fields = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        fields = parse_yaml(text)
+    except ValueError as error:
         raise RequestError(f"matrix {matrix}: {error}") from None
     if not isinstance(fields, dict):
         raise RequestError(f"matrix {matrix} must hold 'field: value' pairs")

@@ -63,6 +63,8 @@ def show_within(folder: Path, records: Sequence[Record], budget: Budget) -> str:
     """
     kept, told = within(make_tables(records), budget)
     page = Page(f"{folder.resolve().name}: {budget}", kept, [], published.read())
+    if external.paths(folder):
+        told.append("External results state their own costs and are left out here.")
     return "\n\n".join([*([page.headline] if kept else []), *told])
 
 

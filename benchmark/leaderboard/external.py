@@ -12,8 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from benchmark.config.reading import Problems, parse_yaml, read_dataclass
 from benchmark.evaluation.protocol import DIFFICULTIES, SCORED_CLASSES
 from benchmark.files import write_atomically
 from benchmark.leaderboard.columns import HEADLINE_METRICS, MODERATE, number
@@ -22,8 +21,6 @@ from benchmark.records.folder import ResultsFolder
 from benchmark.records.provenance import TOOLS, tool_version
 from benchmark.records.record import Record
 from kd_methods.core.errors import PointKDError
-
-Problems = list[str]
 
 AGAIN = "add the external result again with --replace"
 """What to do about a stored result that is wrong."""
@@ -104,7 +101,7 @@ def add(
         replace: write over another result of the same name.
 
     Returns:
-        The file written, and the table of the evaluation.
+        The file written, and the table of the evaluation with what a reader must know of it.
 
     Raises:
         CardError: lists all problems of the card; its data set is not that of the folder's
@@ -114,7 +111,8 @@ def add(
         LabelError, DataError: as ``evaluate``.
     """
     card = read_card(card_file)
-    _refuse(card_file, _other_data(asdict(card), store.read_all(results)))
+    records = store.read_all(results)
+    _refuse(card_file, _other_data(asdict(card), records))
     stored, text = _score(card, card_file.parent, labels, split, missing_as_empty)
     _refuse(card_file, _other_frames(stored["card"], stored["frames"]))
     content = (json.dumps(stored, indent=1, ensure_ascii=False) + "\n").encode()
@@ -125,7 +123,7 @@ def add(
             "--replace"
         )
     write_atomically(path, content)
-    return path, text
+    return path, "\n".join([text, *(f"NOTE: {n}" for n in fewer_frames(stored, records))])
 
 
 def _refuse(card_file: Path, problems: Iterable[str]) -> None:
@@ -167,20 +165,14 @@ def read_card(path: Path) -> Card:
         CardError: lists all problems.
     """
     try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        fields = parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise CardError(f"{path}: {error}") from None
     problems: Problems = []
-    card = _card(fields, "", problems)
+    card = read_dataclass(Card, fields, "", problems)
     if problems:
         raise CardError(f"{path}: {'; '.join(problems)}")
     return card
-
-
-def _card(fields: Any, path: str, problems: Problems) -> Card:
-    from benchmark.config.reading import read_dataclass
-
-    return read_dataclass(Card, fields, path, problems)
 
 
 def unfit(stored: Mapping[str, Any], records: Sequence[Record]) -> Problems:
@@ -202,6 +194,16 @@ def _other_data(card: Mapping[str, Any], records: Sequence[Record]) -> Iterator[
         yield (
             f"data is {card['data']!r}, but the folder's records are of {', '.join(names)}; use "
             "another results folder, or correct the card"
+        )
+
+
+def fewer_frames(stored: Mapping[str, Any], records: Sequence[Record]) -> Iterator[str]:
+    """A note if other frames were scored than those that the records are of."""
+    counts = sorted({record["dataset"]["val_frames"] for record in records})
+    if counts and stored["frames"] not in counts:
+        yield (
+            f"{stored['card']['name']} is scored on {stored['frames']} frames, the folder's "
+            f"records on {', '.join(map(str, counts))}: the figures are not comparable"
         )
 
 
@@ -267,7 +269,7 @@ def read(path: Path) -> dict[str, Any]:
             f"{name} is missing" for name in ("card", "frames", "ap") if name not in record
         ]
         if "card" in record:
-            _card(record["card"], "card", problems)
+            read_dataclass(Card, record["card"], "card", problems)
     if problems:
         raise CardError(f"{path}: {'; '.join(problems)}; {AGAIN}")
     return dict(record)

@@ -70,7 +70,17 @@ def verify_records(results: Path) -> Findings:
     if len(found) == len(paths):  # what they have in common needs all of them
         problems += consistency.find_problems(results, found)
     problems = problems or list(_stale(results, list(found.values())))
-    return Findings(problems, [] if problems else consistency.find_notes(results, found))
+    return Findings(problems, [] if problems else _notes(results, found))
+
+
+def _notes(results: Path, found: consistency.Found) -> list[str]:
+    """Of a sound set."""
+    outside = [
+        note
+        for stored in external.read_all(results)
+        for note in external.fewer_frames(stored, list(found.values()))
+    ]
+    return [*consistency.find_notes(results, found), *outside]
 
 
 def _external_problems(results: Path, records: Sequence[Record]) -> list[str]:

@@ -94,6 +94,27 @@ def test_a_wrong_card_is_refused(place, change, message):
         add(place)
 
 
+def test_text_that_needs_quotes_is_named_with_its_place(place):
+    (place / "card.yaml").write_text("name: other-net\npaper: A net: of their own\n")
+    with pytest.raises(external.CardError, match=r"card.yaml: line 2, column 13: .* into quotes"):
+        add(place)
+
+
+def test_other_frames_than_those_of_the_records_are_noted(place, record):
+    publish(place / "results", record())
+    _, table = add(place)
+    frames = record()["dataset"]["val_frames"]
+    note = f"other-net is scored on 50 frames, the folder's records on {frames}"
+    assert f"NOTE: {note}" in table
+
+
+def test_a_budget_leaves_them_out_in_words(place, capsys):
+    add(place)
+    command = ["leaderboard", "--results", str(place / "results"), "--max-params", "2"]
+    assert run_bench.main(command) == 0
+    assert "External results state their own costs" in capsys.readouterr().out
+
+
 def test_missing_detections_are_named(place):
     (place / "found" / "000004.txt").unlink()
     with pytest.raises(DataError, match="000004.txt"):

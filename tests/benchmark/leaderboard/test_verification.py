@@ -304,11 +304,12 @@ def test_seeds_that_a_row_lacks_are_named(results, capsys):
     add_seed(results)
     found = verify_records(results)
     assert found.problems == []
-    (note,) = found.notes
-    assert "pointpillars@4 none has no record of seed 1, which other rows of table 1 have" in note
+    told = "pointpillars@4 none has no record of seed 1, which other rows of table 1 have"
+    assert any(told in note for note in found.notes)
     assert run_bench.main(["verify-records", str(results)]) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert printed == [f"NOTE: {note}", f"{results}: no problems found"]
+    notes = [f"NOTE: {note}" for note in found.notes]
+    assert printed == [*notes, f"{results}: no problems found"]
 
 
 @pytest.fixture
