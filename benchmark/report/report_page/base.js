@@ -101,21 +101,33 @@ function plainTable(summary, headers, rows) {
     el("summary", null, summary),
     el(
       "div",
-      { class: "scroll" },
+      { class: "edge" },
       el(
-        "table",
-        null,
-        el("thead", null, el("tr", null, headers.map((h, i) => el("th", { scope: "col", class: i ? "number" : null }, h)))),
+        "div",
+        { class: "scroll" },
         el(
-          "tbody",
+          "table",
           null,
-          rows.map(([first, ...rest]) =>
-            el("tr", null, el("th", { scope: "row" }, first), rest.map((v) => el("td", { class: "number" }, v))),
+          el("thead", null, el("tr", null, headers.map((h, i) => el("th", { scope: "col", class: i ? "number" : null }, h)))),
+          el(
+            "tbody",
+            null,
+            rows.map(([first, ...rest]) =>
+              el("tr", null, el("th", { scope: "row" }, first), rest.map((v) => el("td", { class: "number" }, v))),
+            ),
           ),
         ),
       ),
     ),
   );
+}
+
+// Shows at the right edge of every box that scrolls sideways whether there is more of it.
+function markEdges() {
+  document.querySelectorAll(".edge").forEach((edge) => {
+    const { scrollWidth, clientWidth, scrollLeft } = edge.firstElementChild;
+    edge.classList.toggle("more", scrollWidth - clientWidth - scrollLeft > 1);
+  });
 }
 
 // What every table and figure says of its data.

@@ -122,7 +122,7 @@ function redrawOnResize() {
   addEventListener("resize", () => {
     if (window.innerWidth === width) return;
     width = window.innerWidth;
-    markEdge();
+    markEdges();
     drawComparison();
   });
 }
@@ -138,7 +138,8 @@ function drawMeasured() {
 }
 
 setUpTheme();
-byId("table").addEventListener("scroll", markEdge, { passive: true });
+for (const change of ["scroll", "toggle"]) addEventListener(change, markEdges, { capture: true, passive: true });
 drawNotices();
 drawMeasured();
 drawExternal();
+markEdges();

@@ -191,7 +191,7 @@ function drawTable() {
       ),
     ),
   );
-  markEdge();
+  markEdges();
   byId("shown").textContent = `${rows.length} of ${section().rows.length} rows`;
   const bounded = section().rows.some((row) => row.details && CLASSES.some((c) => row.details[c].bounded.includes(true)));
   byId("table-note").textContent = [
@@ -207,12 +207,6 @@ function drawTable() {
 
 const noisyColumns = () =>
   content.columns.filter((column) => column.kind === "spread" && section().rows.some((row) => saysLittle(row, column.key)));
-
-// Shows at the table's right edge whether there is more of it.
-function markEdge() {
-  const { scrollWidth, clientWidth, scrollLeft } = byId("table");
-  byId("table-edge").classList.toggle("more", scrollWidth - clientWidth - scrollLeft > 1);
-}
 
 function drawTableControls() {
   const redraw = (change) => (value) => {

@@ -574,15 +574,24 @@ def test_the_costs_fit_a_laptop_or_show_that_they_scroll(browser, page):
     assert not edge(browser)
 
 
-def hidden(browser):
-    """Whether a part of the table is beyond its right edge."""
-    script = "const t = document.getElementById('table'); return t.scrollWidth - t.clientWidth > 1"
-    return browser.execute_script(script)
+def hidden(browser, table="table"):
+    """Whether a part of a table is beyond its right edge."""
+    script = "const t = document.getElementById(arguments[0]); return t.scrollWidth - t.clientWidth"
+    return browser.execute_script(script, table) > 1
 
 
-def edge(browser):
-    script = "return getComputedStyle(document.getElementById('table-edge'), '::after').opacity"
-    return browser.execute_script(script) == "1"
+def edge(browser, table="table"):
+    script = """
+      return getComputedStyle(document.getElementById(arguments[0]).parentNode, '::after').opacity
+    """
+    return browser.execute_script(script, table) == "1"
+
+
+@pytest.mark.parametrize("size", [(1280, 900), (390, 844)])
+def test_external_results_show_that_they_scroll(browser, page, size):
+    show(browser, page, *size)
+    assert hidden(browser, "external-table") == edge(browser, "external-table")
+    assert edge(browser, "external-table") or size[0] == 1280
 
 
 def test_a_phone_shows_the_gist_of_a_row_without_scrolling(browser, page):
