@@ -110,6 +110,8 @@ def caption(table: Table) -> str:
         )
     if len(table.commits) > 1:
         text += f" Rows come from {len(table.commits)} commits: {', '.join(table.commits)}."
+    if all(row["3D mAP"] == 0 for row in table.rows if row["seeds"]):
+        text += " Every mAP is 0: these networks were trained too briefly to detect anything."
     if len(table.seeds) < FEW_SEEDS:
         text += f" Fewer than {FEW_SEEDS} seeds: nothing here is a claim."
     return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -48,6 +49,24 @@ def largest_process() -> int:
         with suppress(psutil.Error):  # it ended meanwhile
             sizes.append(process.memory_info().rss)
     return max(sizes)
+
+
+class Use:
+    """How busy this machine is from now on, whatever runs on it."""
+
+    def __init__(self) -> None:
+        self._begun, self._before = time.monotonic(), psutil.cpu_times()
+
+    def told(self) -> str:
+        """In words, with the time so far."""
+        now = psutil.cpu_times()
+        passed = [after - before for after, before in zip(now, self._before, strict=True)]
+        spent = dict(zip(now._fields, passed, strict=True))
+        idle = spent["idle"] + spent.get("iowait", 0.0)
+        inner = spent.get("guest", 0.0) + spent.get("guest_nice", 0.0)  # in user and nice already
+        busy = 1 - idle / max(sum(passed) - inner, 1e-9)
+        minutes = (time.monotonic() - self._begun) / 60
+        return f"{minutes:.1f} min, {os.cpu_count()} cores {100 * busy:.0f} % busy"
 
 
 def readers(slots: int, threads: int) -> int:

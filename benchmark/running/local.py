@@ -46,7 +46,7 @@ class SideBySide:
             Interrupted: this process or one of the cohorts' was asked to stop.
             CohortError: a job failed as a whole; the others leave a checkpoint.
         """
-        stop, pieces = threading.Event(), share_out(jobs, len(self.slots))
+        stop, pieces, use = threading.Event(), share_out(jobs, len(self.slots)), capacity.Use()
         with closing(View(jobs)) as view, ThreadPoolExecutor(len(self.slots)) as pool:
             left = {pool.submit(self._run, job, stop) for job in pieces}
             try:
@@ -56,6 +56,7 @@ class SideBySide:
                 print("stopping: every process leaves a checkpoint", file=sys.stderr, flush=True)
                 pool.shutdown(cancel_futures=True)
                 raise
+        print(f"trained and evaluated: {use.told()}", flush=True)
 
     def _run(self, job: Job, stop: threading.Event) -> None:
         """A job in the next slot that is free."""

@@ -1,6 +1,8 @@
 """What a machine lends to a run."""
 
 import os
+import re
+import time
 
 import psutil
 import pytest
@@ -14,6 +16,14 @@ def test_slurm_may_grant_fewer_cores(monkeypatch, granted, cores):
     monkeypatch.setattr(capacity.joblib, "cpu_count", lambda: 4)
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", granted)
     assert capacity.usable_cores() == cores
+
+
+def test_a_busy_core_is_seen():
+    use, until = capacity.Use(), time.process_time() + 0.5
+    while time.process_time() < until:
+        pass
+    busy = int(re.search(r"cores (\d+) % busy", use.told())[1])
+    assert 0.6 * 100 / os.cpu_count() <= busy <= 100
 
 
 def test_affinity_counts(monkeypatch):

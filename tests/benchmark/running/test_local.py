@@ -1,5 +1,6 @@
 """Jobs side by side on this machine."""
 
+import re
 import threading
 import time
 from dataclasses import replace
@@ -20,11 +21,14 @@ from benchmark.running.process import CohortError
 CPU = torch.device("cpu")
 
 
-def test_the_records_are_those_of_one_process(matrix, workplace, tmp_path):
+def test_the_records_are_those_of_one_process(matrix, workplace, tmp_path, capsys):
     """In a cache of its own, so that a student alone trains beside its teacher."""
     request = matrix(["none", "fitnet", "logit_kd"])
     workplace = replace(workplace, cache=tmp_path / "cache")
     run_matrix(request, workplace, SideBySide([CPU, CPU]))
+    assert re.search(
+        r"trained and evaluated: \d+\.\d min, \d+ cores \d+ % busy", capsys.readouterr().out
+    )
     other = replace(workplace, results=tmp_path / "other")
     run_in_process(request, other)
     assert results(workplace) == results(other)
@@ -37,10 +41,9 @@ def test_one_that_fails_as_a_whole_stops_the_others(matrix, workplace):
     publish_teachers(request, workplace)
     first, second = student_jobs(request, workplace)
     nowhere = replace(workplace, data=workplace.data / "nowhere")
-    begun = time.monotonic()
     with pytest.raises(CohortError, match="nowhere"):
         SideBySide([CPU, CPU])([replace(first, workplace=nowhere), second])
-    assert time.monotonic() - begun < 60  # fifty epochs take minutes
+    assert second.unfinished()  # of its fifty epochs
     assert not Journal(workplace.results).locked(second.cells[0].identity())
 
 
