@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from mmdet3d.models.voxel_encoders import PillarFeatureNet
 from mmdet3d.models.voxel_encoders.utils import PFNLayer
 from mmdet3d.registry import MODELS
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from detectors.core.family import Inputs, Model, scaled
 from detectors.core.grid import Grid
 from detectors.core.voxelnet import VoxelNet, count_points
+from detectors.operators.per_batch import once
 from kd_methods.core.interface import Points
 
 
@@ -56,26 +58,78 @@ class PointPillars(VoxelNet):
 
 @MODELS.register_module()
 class PillarEncoder(PillarFeatureNet):
-    """mmdet3d's encoder, whose only layer skips copies and a slow kernel."""
+    """mmdet3d's encoder, which computes on the points that pillars hold and not on their padding.
+
+    A pillar has room for 32 points and mostly holds a few: the rest are rows of zeros, which only
+    count in the statistics of the batch norm.
+    """
 
     def __init__(self, **config: Any) -> None:
         super().__init__(**config)
         (layer,) = self.pfn_layers
         layer.__class__ = PillarLayer
 
+    def forward(self, features: Tensor, num_points: Tensor, coors: Tensor, *unused: Any) -> Tensor:
+        """(pillars, points, channels) to (pillars, width)."""
+        grid = (self.vx, self.vy, self.vz, self.x_offset, self.y_offset, self.z_offset)
+        among = (features, num_points, coors)
+        rows = once(("points of pillars", grid), among, lambda: self._decorated(*among))
+        (layer,) = self.pfn_layers
+        return layer(rows, num_points, features.shape[1])
+
+    def _decorated(self, features: Tensor, counts: Tensor, cells: Tensor) -> Tensor:
+        """(points, 10) each point's offset from its pillar's centre, intensity, offset from the
+        mean of the pillar's points, and the first again, as mmdet3d's legacy encoder has them."""
+        held = torch.arange(features.shape[1], device=features.device) < counts[:, None]
+        points, pillar = features[held], held.nonzero()[:, 0]
+        means = features[:, :, :3].sum(dim=1) / counts.to(features)[:, None]
+        size = features.new_tensor([self.vx, self.vy, self.vz])
+        first = features.new_tensor([self.x_offset, self.y_offset, self.z_offset])
+        centres = cells[:, 1:].flip(1).to(features) * size + first
+        offset = points[:, :3] - centres[pillar]
+        return torch.cat([offset, points[:, 3:], points[:, :3] - means[pillar], offset], dim=1)
+
 
 class PillarLayer(PFNLayer):
-    """mmdet3d's layer with its batch norm over rows instead of transposed pillars.
+    """mmdet3d's layer on rows of points. ReLU and maximum commute."""
 
-    On the transposed gradient, PyTorch's CPU kernel goes element by element, in bfloat16 with a
-    percent of error. ReLU and maximum commute.
-    """
+    def forward(self, rows: Tensor, counts: Tensor, room: int) -> Tensor:
+        """The maximum of each pillar's points.
 
-    def forward(self, inputs: Tensor, *unused: Any) -> Tensor:
-        """(pillars, points, channels) to (pillars, 1, width)."""
-        rows = self.linear(inputs)
-        rows = self.norm(rows.flatten(0, 1)).view_as(rows)
-        return rows.max(dim=1, keepdim=True).values.relu()
+        Args:
+            rows: (points, channels), pillar after pillar.
+            counts: (pillars,) points of each.
+            room: points that a pillar can hold; the others are zeros.
+
+        Returns:
+            (pillars, width).
+        """
+        padding = len(counts) * room - len(rows)
+        rows, empty = _batch_norm(self.norm, self.linear(rows).to(rows), padding)
+        highest = torch.segment_reduce(rows, "max", lengths=counts.long(), axis=0)
+        full = (counts == room)[:, None]
+        return torch.where(full, highest, torch.maximum(highest, empty)).relu()
+
+
+def _batch_norm(norm: nn.BatchNorm1d, rows: Tensor, padding: int) -> tuple[Tensor, Tensor]:
+    """A batch norm over rows (N, C) and rows of zeros beside them; what it makes of a zero row."""
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None
+    assert variance is not None
+    assert norm.momentum is not None
+    if norm.training:
+        total = len(rows) + padding
+        batch_mean = rows.sum(dim=0) / total
+        centred = rows - batch_mean
+        batch_variance = (centred.square().sum(dim=0) + padding * batch_mean.square()) / total
+        with torch.no_grad():
+            mean.lerp_(batch_mean, norm.momentum)
+            variance.lerp_(batch_variance * (total / (total - 1)), norm.momentum)
+            norm.num_batches_tracked.add_(1)  # type: ignore[operator]
+        mean, variance = batch_mean, batch_variance
+    scale = norm.weight * (variance + norm.eps).rsqrt()
+    shift = norm.bias - mean * scale
+    return torch.addcmul(shift, rows, scale), shift
 
 
 FAMILY = PointPillars()

@@ -15,9 +15,15 @@ from benchmark.config.recipe import OneCycle, Recipe
 def make_optimizer(modules: Iterable[nn.Module], recipe: Recipe) -> torch.optim.Optimizer:
     """AdamW with a parameter group for each module, at the initial learning rate."""
     groups = [{"params": list(module.parameters())} for module in modules]
-    return torch.optim.AdamW(
-        groups, recipe.learning_rate, recipe.betas, weight_decay=recipe.weight_decay
-    )
+    settings = {
+        "lr": recipe.learning_rate,
+        "betas": recipe.betas,
+        "weight_decay": recipe.weight_decay,
+    }
+    try:
+        return torch.optim.AdamW(groups, fused=True, **settings)  # half the time, or less
+    except RuntimeError:  # PyTorch before 2.4 has no fused kernel for processors
+        return torch.optim.AdamW(groups, **settings)
 
 
 class OneCycleSchedule:

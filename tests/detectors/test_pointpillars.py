@@ -1,15 +1,13 @@
 """PointPillars: mmdet3d's network at the paper's widths, and its outputs as methods read them."""
 
-import copy
-
 import pytest
 import torch
 from frames import GRIDS, batch, focal_loss
-from mmdet3d.models.voxel_encoders.utils import PFNLayer
+from mmdet3d.models.voxel_encoders import PillarFeatureNet
 
 from detectors import CLASSES, DetectorError, Grid, get_family, parse_student, student_name
 from detectors.core.family import scaled
-from detectors.pointpillars import PillarLayer
+from detectors.pointpillars import PillarEncoder
 from kd_methods import Batch
 from kd_methods.core.interface import MissingOutputError
 
@@ -138,18 +136,42 @@ def test_a_grid_that_the_network_cannot_halve_is_refused():
         FAMILY.build(4, Grid((0, -5.12, -3, 10.56, 5.12, 1), (0.32, 0.32, 4), (300, 400)))
 
 
-def test_the_pillar_layer_is_mmdet3ds():
+@pytest.fixture
+def encoders():
+    """mmdet3d's encoder and ours with the same weights, in double precision."""
     torch.manual_seed(0)
-    theirs = PFNLayer(10, 8, last_layer=True).double()
-    ours = copy.deepcopy(theirs)
-    ours.__class__ = PillarLayer
-    points = torch.randn(50, 6, 10, dtype=torch.double)
-    points[:, 4:] = 0  # as pillars are padded
-    found = [layer(points) for layer in (theirs, ours)]
-    torch.testing.assert_close(found[1], found[0])
-    weight = torch.randn_like(found[0])
-    for output in found:
+    size = {"voxel_size": [0.32, 0.32, 4], "point_cloud_range": [0, -5.12, -3, 10.24, 5.12, 1]}
+    theirs = PillarFeatureNet(feat_channels=[8], **size).double()
+    with torch.no_grad():
+        theirs.pfn_layers[0].norm.weight.normal_()
+        theirs.pfn_layers[0].norm.bias.normal_()
+    ours = PillarEncoder(feat_channels=[8], **size).double()
+    ours.load_state_dict(theirs.state_dict())
+    return theirs, ours
+
+
+def pillars():
+    """Points of 60 pillars with room for 32, some of them full; theirs and cells."""
+    counts = torch.tensor([1, 2, 5, 31, 32, 3] * 10)
+    points = torch.randn(60, 32, 4, dtype=torch.double)
+    points[torch.arange(32) >= counts[:, None]] = 0
+    cells = torch.stack([torch.zeros(60, dtype=torch.long), *torch.randint(0, 30, (3, 60))], 1)
+    return points, counts, cells
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_pillar_encoder_is_mmdet3ds(encoders, training):
+    """Without the padding: features, gradients and running statistics."""
+    points, counts, cells = pillars()
+    for encoder in encoders:
+        encoder.train()(points.clone(), counts, cells)  # statistics to evaluate with
+        encoder.train(training)
+    theirs, ours = (encoder(points.clone(), counts, cells) for encoder in encoders)
+    torch.testing.assert_close(ours, theirs)
+    weight = torch.randn_like(theirs)
+    for output in (theirs, ours):
         (output * weight).sum().backward()
-    for ours_now, theirs_now in zip(ours.parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(ours_now.grad, theirs_now.grad)
+    theirs, ours = encoders
+    for our_weight, their_weight in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(our_weight.grad, their_weight.grad)
     torch.testing.assert_close(dict(ours.named_buffers()), dict(theirs.named_buffers()))

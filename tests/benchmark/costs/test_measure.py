@@ -67,13 +67,14 @@ def test_work_equals_a_hand_count(deployed, parts):
     frames = list(parts[2])[:2]
     cost = model_cost(deployed, frames, timed=False)
     macs, outputs, by_mmcv = counted_by_hand(deployed.model)
-    pillars = [len(deployed.voxelize(batch).voxels["coors"]) for batch in deployed.batches(frames)]
-    assert pillars[0] != pillars[1]
-    slots = 32 * sum(pillars) / 2  # points that the pillars have room for
-    assert cost["flops_full"] == round(macs + slots * 10 * 32)
-    assert cost["activations"] == round(outputs + slots * 32)
-    one_pillar = 32 * 10 * 32 + 2 * 32 * 32  # linear layer and batch norm; its ReLU is a function
-    assert cost["flops_paper"] == by_mmcv + one_pillar
+    voxels = [deployed.voxelize(batch).voxels for batch in deployed.batches(frames)]
+    held = [int(each["num_points"].sum()) for each in voxels]
+    assert held[0] != held[1]
+    points = sum(held) / 2
+    assert cost["flops_full"] == round(macs + points * 10 * 32)
+    assert cost["activations"] == round(outputs + points * 32)
+    one_point = 10 * 32  # of the linear layer; batch norm and ReLU are functions
+    assert cost["flops_paper"] == by_mmcv + one_point
 
 
 def test_cost_describes_the_deployed_model(deployed, parts):
