@@ -125,7 +125,7 @@ def _batch_norm(norm: nn.BatchNorm1d, rows: Tensor, padding: int) -> tuple[Tenso
         with torch.no_grad():
             mean.lerp_(batch_mean, norm.momentum)
             variance.lerp_(batch_variance * (total / (total - 1)), norm.momentum)
-            norm.num_batches_tracked.add_(1)  # type: ignore[operator]
+            norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]
         mean, variance = batch_mean, batch_variance
     scale = norm.weight * (variance + norm.eps).rsqrt()
     shift = norm.bias - mean * scale

@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmark.data.box_geometry import collisions, first_box, free_moves
 from benchmark.data.objects import Objects
+from benchmark.data.point_loops import carry, rows_where, turn
 from benchmark.data.sample import Sample, draw_points, frame_generator, points_in_range
 from detectors import CLASSES, Grid
 from kd_methods.core.errors import suggestion
@@ -92,7 +93,7 @@ class ObjectSample:
             drawn = generator.choice(candidates, lacking, replace=False)
             there = np.concatenate([sample.boxes, objects.boxes[chosen]])
             chosen = np.append(chosen, drawn[_with_room(objects.boxes[drawn], there)])
-        free = sample.points[first_box(sample.points, objects.boxes[chosen]) < 0]
+        free = rows_where(sample.points, first_box(sample.points, objects.boxes[chosen]), -1)
         return Sample(
             np.concatenate([*(objects.points_of(index) for index in chosen), free]),
             np.concatenate([sample.boxes, objects.boxes[chosen]]),
@@ -166,7 +167,7 @@ class GlobalRotation:
     ) -> Sample:
         angle = generator.uniform(*self.angle)
         points, boxes = sample.points.copy(), sample.boxes.copy()
-        points[:, :2] = _turned(points[:, :2], angle)
+        turn(points, np.cos(angle), np.sin(angle))
         boxes[:, :2] = _turned(boxes[:, :2], angle)
         boxes[:, 6] += angle
         return Sample(points, boxes, sample.labels)
@@ -183,8 +184,8 @@ class GlobalScaling:
         self, sample: Sample, generator: np.random.Generator, around: Surroundings
     ) -> Sample:
         factor = generator.uniform(*self.factor)
-        points, boxes = sample.points.copy(), sample.boxes.copy()
-        points[:, :3] *= factor
+        points = sample.points * np.array([factor, factor, factor, 1], np.float32)
+        boxes = sample.boxes.copy()
         boxes[:, :6] *= factor
         return Sample(points, boxes, sample.labels)
 
@@ -245,19 +246,14 @@ def _with_room(candidates: np.ndarray, there: np.ndarray) -> np.ndarray:
 
 def _carried(points: np.ndarray, boxes: np.ndarray, move: np.ndarray) -> np.ndarray:
     """Points (n, 4) after each box (m, 7) took those inside it along its move (m, 4)."""
-    owner = first_box(points, boxes)
-    inside = owner >= 0
-    owner = owner[inside]
-    moved = points.copy()
-    centres = boxes[owner, :2].astype(np.float64)
-    turned = _turned(points[inside, :2] - centres, move[owner, 3])
-    moved[inside, :2] = turned + centres + move[owner, :2]
-    moved[inside, 2] += move[owner, 2]
+    moved, centres = points.copy(), boxes[:, :2].astype(np.float64)
+    cos, sin = np.cos(move[:, 3]), np.sin(move[:, 3])
+    carry(moved, first_box(points, boxes), centres, move[:, :3], cos, sin)
     return moved
 
 
-def _turned(places: np.ndarray, angle: float | np.ndarray) -> np.ndarray:
-    """Places (n, 2) turned from x towards y by one angle or by one each (n,), in float64."""
+def _turned(places: np.ndarray, angle: float) -> np.ndarray:
+    """Places (n, 2) turned from x towards y by an angle, in float64."""
     cos, sin = np.cos(angle), np.sin(angle)
     x, y = places.T.astype(np.float64)
     return np.stack([cos * x - sin * y, sin * x + cos * y], axis=1)

@@ -11,6 +11,11 @@ import math
 import numpy as np
 from numba import njit
 
+MOST_TILES = 256
+"""Tiles of the ground along x and y, of 1 m where that suffices."""
+SLACK = 1e-6
+"""Metres by which a tile is more generous than the exact test, above its rounding."""
+
 
 @njit(cache=True, nogil=True)
 def first_box(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -19,7 +24,19 @@ def first_box(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     cos, sin = np.cos(boxes[:, 6]), np.sin(boxes[:, 6])
     reach = 0.5 * np.hypot(boxes[:, 3], boxes[:, 4])
     found = np.full(len(points), -1, np.int64)
+    if not len(boxes):
+        return found
+    x0, y0 = (boxes[:, 0] - reach).min() - SLACK, (boxes[:, 1] - reach).min() - SLACK
+    x1, y1 = (boxes[:, 0] + reach).max() + SLACK, (boxes[:, 1] + reach).max() + SLACK
+    side = max(1.0, (x1 - x0) / MOST_TILES, (y1 - y0) / MOST_TILES)
+    near = _tiles_near(boxes, reach + SLACK, x0, y0, side)
     for i in range(len(points)):
+        x, y = points[i, 0], points[i, 1]
+        if (
+            not (x0 <= x <= x1 and y0 <= y <= y1)
+            or not near[int((x - x0) / side), int((y - y0) / side)]
+        ):
+            continue
         for j in range(len(boxes)):
             dx, dy = points[i, 0] - boxes[j, 0], points[i, 1] - boxes[j, 1]
             above = points[i, 2] - boxes[j, 2]
@@ -30,6 +47,21 @@ def first_box(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
                 found[i] = j
                 break
     return found
+
+
+@njit(cache=True, nogil=True)
+def _tiles_near(
+    boxes: np.ndarray, reach: np.ndarray, x0: float, y0: float, side: float
+) -> np.ndarray:
+    """Whether a box reaches into each tile of the ground, from a corner on."""
+    near = np.zeros((MOST_TILES + 2, MOST_TILES + 2), np.bool_)
+    for j in range(len(boxes)):
+        left, right = boxes[j, 0] - reach[j] - x0, boxes[j, 0] + reach[j] - x0
+        low, high = boxes[j, 1] - reach[j] - y0, boxes[j, 1] + reach[j] - y0
+        near[int(left / side) : int(right / side) + 1, int(low / side) : int(high / side) + 1] = (
+            True
+        )
+    return near
 
 
 @njit(cache=True, nogil=True)

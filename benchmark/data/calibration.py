@@ -57,9 +57,14 @@ class Calibration:
         """(4, 4) rectified camera frame to LiDAR."""
         return np.linalg.inv(self.lidar_to_camera)
 
+    @cached_property
+    def lidar_to_image(self) -> np.ndarray:
+        """(3, 4) LiDAR to pixels of camera 2 times depth, and depth."""
+        return self.p2 @ self.lidar_to_camera
+
     def project_lidar(self, points: np.ndarray) -> np.ndarray:
         """(n, 3) u, v in pixels and depth in metres of points (n, 3) in the LiDAR frame."""
-        projection = self.p2 @ self.lidar_to_camera
+        projection = self.lidar_to_image
         return _dehomogenise(points @ projection[:, :3].T + projection[:, 3])
 
     def project_camera(self, points: np.ndarray) -> np.ndarray:

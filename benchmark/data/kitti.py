@@ -31,6 +31,7 @@ from benchmark.data.calibration import (
 )
 from benchmark.data.errors import DataError
 from benchmark.data.labels import Labels, read_labels
+from benchmark.data.point_loops import first_unusable, maybe_seen
 
 __all__ = ["DataError", "Frame", "KittiDataset", "crop_to_image", "to_labels", "verify"]
 
@@ -171,8 +172,9 @@ def crop_to_image(
 
     The same points as mmdet3d's `remove_outside_points`, which prepares `velodyne_reduced`.
     """
-    u, v, depth = calibration.project_lidar(points[:, :3].astype(np.float64)).T
     width, height = image_size
+    points = maybe_seen(points, calibration.lidar_to_image, image_size, _DEPTHS)
+    u, v, depth = calibration.project_lidar(points[:, :3].astype(np.float64)).T
     with np.errstate(invalid="ignore"):
         inside = (u > 0) & (u < width) & (v > 0) & (v < height)
     return points[inside & (depth > _DEPTHS[0]) & (depth < _DEPTHS[1])]
@@ -300,9 +302,7 @@ def _read_points(path: Path) -> np.ndarray:
             "each: x, y, z, reflectance as float32); the file is truncated, download it again"
         )
     points = np.frombuffer(data, "<f4").reshape(-1, 4).astype(np.float32)
-    wrong = ~np.isfinite(points).all(axis=1) | (points[:, 3] < 0) | (points[:, 3] > 1)
-    if wrong.any():
-        first = int(np.argmax(wrong))
+    if (first := first_unusable(points)) >= 0:
         raise DataError(
             f"{path}: point {first} is {points[first].tolist()}; write finite metres and a "
             "reflectance of 0 to 1"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmark.data.kitti import Frame
+from benchmark.data.point_loops import rows_within
 from detectors import CLASSES, Grid
 
 
@@ -37,8 +38,7 @@ def frame_generator(*key: int | str) -> np.random.Generator:
 def points_in_range(points: np.ndarray, grid: Grid) -> np.ndarray:
     """The points (m, 4) strictly within the grid's range, as mmdet3d's PointsRangeFilter."""
     low, high = np.array(grid.point_cloud_range, np.float32).reshape(2, 3)
-    places = points[:, :3]
-    return points[((places > low) & (places < high)).all(axis=1)]
+    return rows_within(points, low, high)
 
 
 def draw_points(points: np.ndarray, grid: Grid, generator: np.random.Generator) -> np.ndarray:

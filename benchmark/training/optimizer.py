@@ -15,7 +15,7 @@ from benchmark.config.recipe import OneCycle, Recipe
 def make_optimizer(modules: Iterable[nn.Module], recipe: Recipe) -> torch.optim.Optimizer:
     """AdamW with a parameter group for each module, at the initial learning rate."""
     groups = [{"params": list(module.parameters())} for module in modules]
-    settings = {
+    settings: dict[str, Any] = {
         "lr": recipe.learning_rate,
         "betas": recipe.betas,
         "weight_decay": recipe.weight_decay,
