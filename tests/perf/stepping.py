@@ -23,6 +23,11 @@ from benchmark.training.lockstep import train
 from benchmark.training.setup import TrainingSetup
 from detectors import parse_student
 
+CPU = torch.device("cpu")
+METHODS_OF_A_COHORT = [
+    "none", "logit_kd", "fitnet", "attention_transfer", "similarity_preserving", "crd",
+    "overhaul", "se_ssd", "fbkd", "point_distiller",
+]  # fmt: skip
 KINDS = ("own", "method", "data", "teacher")
 
 
@@ -50,32 +55,37 @@ def make_cohort(
     methods: Sequence[str],
     profile: str = "smoke",
     precision: str = "bf16",
+    device: torch.device = CPU,
+    data: Path | None = None,
     **recipe: Any,
-) -> tuple[tuple[Cell, ...], TrainingSetup]:
-    """Cells of one student on synthetic frames, with an untrained teacher at full width.
+) -> tuple[Sequence[Cell], TrainingSetup]:
+    """Cells of one student, with an untrained teacher at full width; or a teacher's own cell.
 
     Args:
+        student: or a family.
+        data: folder of frames; None generates two dozen.
         recipe: fields of the family's recipe that are changed.
     """
-    cpu = torch.device("cpu")
-    make_deterministic(cpu)
+    make_deterministic(device)
     family = parse_student(student)[0].name
     loaded = load_profile(profile)
     recipes = {**loaded.recipes, family: replace(loaded.recipe(family), **recipe)}
     loaded = replace(loaded, recipes=recipes)
-    root = synthetic.ensure(folder, **{**loaded.synthetic, "train": 24, "val": 1})
-    data = describe_data(root, synthetic=True)
-    place = Workplace(data=root, results=folder / "results", cache=folder / "cache", device=cpu)
-    matrix = Matrix(data, loaded, [student], list(methods), [0], precision)
-    (cohort,) = matrix.cohorts()
+    root = data or synthetic.ensure(folder, **{**loaded.synthetic, "train": 24, "val": 1})
+    described = describe_data(root, synthetic=data is None)
+    place = Workplace(data=root, results=folder / "results", cache=folder / "cache", device=device)
+    matrix = Matrix(described, loaded, [f"{family}@4"], list(methods), [0], precision)
+    if student == family:
+        return [matrix.teacher(family)], make_training_setup(matrix.teacher(family), None, place)
+    (cohort,) = replace(matrix, students=[student]).cohorts()
     bare = make_training_setup(matrix.teacher(family), None, place)
     torch.manual_seed(0)
-    teacher = bare.family.place(bare.family.build(1, bare.grid), cpu)
+    teacher = bare.family.place(bare.family.build(1, bare.grid), device)
     teacher.eval().requires_grad_(False)
     return cohort.cells, make_training_setup(cohort.cells[0], teacher, place)
 
 
-def time_steps(cells: Sequence[Cell], setup: TrainingSetup, steps: int = 10) -> Steps:
+def time_steps(cells: Sequence[Cell | Learner], setup: TrainingSetup, steps: int = 10) -> Steps:
     """Train that many steps in lockstep, after one to warm up; skipped cells take no time.
 
     On one thread: so ratios hardly depend on what else the machine does.
@@ -84,8 +94,8 @@ def time_steps(cells: Sequence[Cell], setup: TrainingSetup, steps: int = 10) -> 
         return _time_steps(cells, setup, steps)
 
 
-def _time_steps(cells: Sequence[Cell], setup: TrainingSetup, steps: int) -> Steps:
-    learners = [Learner(cell, setup) for cell in cells]
+def _time_steps(cells: Sequence[Cell | Learner], setup: TrainingSetup, steps: int) -> Steps:
+    learners = [one if isinstance(one, Learner) else Learner(one, setup) for one in cells]
     marks: list[tuple[float, list[dict[str, float]]]] = []
 
     def watch(position: Any, learners: Sequence[Learner]) -> None:

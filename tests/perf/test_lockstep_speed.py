@@ -6,17 +6,12 @@ results are the same either way is tested in tests/benchmark/training/test_locks
 """
 
 import pytest
-from stepping import make_cohort, time_steps
-
-METHODS = [
-    "none", "logit_kd", "fitnet", "attention_transfer", "similarity_preserving", "crd",
-    "overhaul", "se_ssd", "fbkd", "point_distiller",
-]  # fmt: skip
+from stepping import METHODS_OF_A_COHORT, make_cohort, time_steps
 
 
 @pytest.mark.parametrize(("student", "goal"), [("pointpillars@4", 1.5), ("pointpillars@16", 1.9)])
 def test_ten_cells_in_lockstep_against_one_by_one(student, goal, tmp_path):
-    cells, setup = make_cohort(tmp_path, student, METHODS, precision="fp32")
+    cells, setup = make_cohort(tmp_path, student, METHODS_OF_A_COHORT, precision="fp32")
     together = time_steps(cells, setup)
     alone = [time_steps([cell], setup) for cell in cells]
     apart = sum(steps.wall for steps in alone)
