@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -15,6 +18,8 @@ DEATHS = 3
 """Deaths of workers in one pass that end it."""
 AHEAD = 2
 """Things that each worker has ready."""
+LOOK = 0.5
+"""Seconds between a worker's looks for its parent."""
 
 
 def make_ahead(make: Callable[[int], Made], first: int, end: int, workers: int) -> Iterator[Made]:
@@ -78,6 +83,19 @@ def _unchanged(made: Any) -> Any:
 
 
 def _begin(worker: int) -> None:
-    """A worker ends when it is told to, whatever its parent does with signals."""
+    """A worker ends when it is told to, whatever its parent does with signals, and with its parent.
+
+    PyTorch's own watch over the parent does not suffice: a worker whose pipe is full waits for ever
+    for a parent that was killed, and whoever waits for that parent waits too, as the worker has
+    inherited the pipe whose closing would tell.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this process as soon as its parent is gone."""
+    while os.getppid() == parent:
+        time.sleep(LOOK)
+    os._exit(1)

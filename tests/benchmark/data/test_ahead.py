@@ -3,7 +3,9 @@
 import os
 import signal
 import time
+from multiprocessing.connection import wait
 
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -11,6 +13,7 @@ import torch
 from benchmark.data import ahead
 from benchmark.data.ahead import make_ahead
 from benchmark.data.errors import DataError
+from benchmark.running.server import CONTEXT
 
 
 def square(index):
@@ -89,3 +92,29 @@ def test_workers_are_told_apart_from_failures_of_what_is_made(tmp_path, workers)
         list(make_ahead(fail, 0, 3, workers))
     assert calls.read_text().split().count("0") == 1
     assert ahead.DEATHS > 1
+
+
+def large(index):
+    """More than a pipe holds."""
+    return np.full(1 << 20, index)
+
+
+def read_one_and_wait(sender):
+    made = make_ahead(large, 0, 100, workers=1)
+    sender.send(int(next(made)[0]))
+    time.sleep(600)
+
+
+def test_workers_with_full_pipes_end_with_a_parent_that_is_killed():
+    """They have inherited the pipe whose closing says that it is gone."""
+    receiver, sender = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=read_one_and_wait, args=(sender,))
+    process.start()
+    assert receiver.recv() == 0
+    (worker,) = psutil.Process(process.pid).children()
+    time.sleep(2)  # it has filled its pipe
+    process.kill()
+    assert wait([process.sentinel], timeout=30)
+    psutil.wait_procs([worker], timeout=30)
+    assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+    process.join()
