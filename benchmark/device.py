@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ def quiet_libraries() -> None:
     """Hide the warnings of libraries, and no others: a user's own method may warn."""
     for name in LIBRARIES:
         warnings.filterwarnings("ignore", module=rf"{name}(\.|$)")
+    logging.getLogger("torch.fx").setLevel(logging.ERROR)
 
 
 def make_deterministic(device: torch.device) -> None:

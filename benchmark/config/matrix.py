@@ -12,6 +12,7 @@ from benchmark.config.profile import Profile
 from benchmark.config.reading import changed_settings
 from benchmark.data.kitti import KittiDataset
 from benchmark.records import store
+from benchmark.records.record import GENERATED
 from benchmark.records.store import NONE
 from detectors import parse_student, student_name
 from kd_methods import KDMethod, MethodError, create
@@ -202,7 +203,7 @@ class Matrix:
 def describe_data(root: Path, synthetic: bool) -> Data:
     """The data set in a folder in KITTI's layout."""
     splits = [KittiDataset(root, split) for split in ("train", "val")]
-    name = "the built-in set" if synthetic else root.resolve().name
+    name = GENERATED if synthetic else root.resolve().name
     prints = "".join(split.fingerprint() for split in splits)
     digest = hashlib.sha256(prints.encode()).hexdigest()[:16]
     return Data(name, synthetic, digest, *map(len, splits))

@@ -25,6 +25,9 @@ from benchmark.training.setup import Setup
 from detectors import Grid, parse_student, read_grid
 from detectors.core.checkpoints import CheckpointError, load_network, read_origin
 
+UNKNOWN_PROFILE = "mini"
+"""Whose synthetic frames a network from elsewhere is evaluated on."""
+
 
 @dataclass(frozen=True)
 class Network:
@@ -108,7 +111,8 @@ def score_network(
     """AP of a network on the validation frames of a data set, as text.
 
     Args:
-        data: folder in KITTI's layout, or ``synthetic``: the set of the cell's profile.
+        data: folder in KITTI's layout, or ``synthetic``: the set of the cell's profile, or of
+            ``UNKNOWN_PROFILE`` for a network from a file.
         export: folder for a KITTI result file per frame.
 
     Raises:
@@ -123,6 +127,11 @@ def score_network(
         raise findings
     ap = findings.evaluate().as_json()
     parts = [describe_evaluation(network, frames, root), ap_table(ap)]
+    if network.record is None and data == SYNTHETIC:
+        parts.append(
+            f"NOTE: frames of profile {UNKNOWN_PROFILE}, as a file does not say under which it was "
+            "trained; for those of its own profile give its cell, with --results"
+        )
     if network.record is not None:
         parts.append(_beside_record(network.record, ap, describe_data(root, False).fingerprint))
     if export is not None:
@@ -172,7 +181,7 @@ def _of_cell(results: Path, cell: str) -> Network:
 def _data_root(network: Network, data: str, cache: Path) -> Path:
     if data != SYNTHETIC:
         return Path(data)
-    name = network.record["profile"]["name"] if network.record else "mini"
+    name = network.record["profile"]["name"] if network.record else UNKNOWN_PROFILE
     return synthetic.ensure(cache / "synthetic", **load_profile(name).synthetic)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from benchmark.leaderboard.tables import MISSING, make_tables
-from benchmark.records.record import Record, title
+from benchmark.records.record import GENERATED, KD_LOSS, Record, title
 from benchmark.records.spread import says_little
 from benchmark.records.store import NONE
 
@@ -27,6 +27,8 @@ ENVIRONMENT = {
 """Fields of provenance that are the same in a whole set, and what several of them are called."""
 COUNTED = ("params", "flops_paper", "flops_full", "activations")
 """Costs that are counted, not timed: the same in every cell of a student."""
+BUILT_IN_SETS = {"788f2d260f0bac37": "smoke", "bbac598b2672efe9": "mini"}
+"""Profiles by the fingerprint of the frames that are generated for them."""
 OF_TRAINING = ("extra_params", "extrapolated")
 """The same in every cell of a method with the same values."""
 NOTED = (
@@ -54,6 +56,7 @@ def find_problems(results: Path, found: Found) -> list[str]:
         *(f"{results}: {told}" for told in _without_teacher(found)),
         *(line for line, forged in find_copies(found) if forged),
         *_uneven_costs(found),
+        *_built_in_as_real(found),
     ]
 
 
@@ -61,8 +64,8 @@ def find_notes(results: Path, found: Found) -> list[str]:
     """What a reader must know of a sound set, each as "FILE: what; remedy".
 
     Noted are several numbers of threads or commits, seeds that some or all rows of a table lack,
-    latencies of one student that lie far apart, losses of one method with other names, and methods
-    that train the same weights as another.
+    latencies of one student that lie far apart, losses of one method with other names, code that is
+    not known or was changed, and methods that train the same weights as another.
     """
     return [
         *(
@@ -72,6 +75,7 @@ def find_notes(results: Path, found: Found) -> list[str]:
         ),
         *(f"{results}: {told}" for told in _missing_seeds(found)),
         *_other_losses(found),
+        *_unsure_code(results, found),
         *_uneven_latencies(found),
         *(line for line, forged in find_copies(found) if not forged),
     ]
@@ -114,7 +118,11 @@ def _fingerprints(record: Record) -> Iterator[tuple[str, str]]:
     yield "weights_sha256", record["weights_sha256"] or ""
     yield "losses_sha256", record["losses_sha256"] or ""
     losses = record["training"]["losses"] if record["training"] else []
-    yield "training.losses", _text(losses) if losses else ""
+    of_detector = [
+        {name: value for name, value in epoch.items() if not name.startswith(KD_LOSS)}
+        for epoch in losses
+    ]
+    yield "training.losses", _text(of_detector) if losses else ""
 
 
 def _decisive(record: Record) -> dict[str, Any]:
@@ -224,6 +232,27 @@ def _other_losses(found: Found) -> Iterator[str]:
             told = f"training.losses of {title(found[path])} are {', '.join(names[path])}, but "
             told += f"{', '.join(usual)} in {times} others of the same method"
             yield f"{path}: {told}; say why in README.md, or train the cell again"
+
+
+def _unsure_code(results: Path, found: Found) -> Iterator[str]:
+    """Records whose code nobody can look up."""
+    made = [record["provenance"] for record in found.values()]
+    for told, count in (
+        ("do not say which code made them", sum(m.get("commit") is None for m in made)),
+        ("were made by code with uncommitted changes", sum(m.get("clean") is False for m in made)),
+    ):
+        if count:
+            yield f"{results}: {count} of {len(made)} records {told}; say so in README.md"
+
+
+def _built_in_as_real(found: Found) -> Iterator[str]:
+    """Records of generated frames that are called real, or by another name."""
+    for path, record in found.items():
+        data = record["dataset"]
+        profile = BUILT_IN_SETS.get(data["fingerprint"])
+        if profile and (data["name"], data["synthetic"]) != (GENERATED, True):
+            told = f"dataset is {data['name']}, synthetic {data['synthetic']}, but its fingerprint"
+            yield f"{path}: {told} is that of profile {profile}'s generated frames; correct it"
 
 
 def _uneven_latencies(found: Found) -> Iterator[str]:

@@ -20,6 +20,8 @@ from benchmark.records import store
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.provenance import TOOLS, tool_version
 from benchmark.records.record import Record
+from benchmark.records.store import NONE
+from kd_methods.core.catalogue import BUILT_IN
 from kd_methods.core.errors import PointKDError
 
 AGAIN = "add the external result again with --replace"
@@ -54,6 +56,8 @@ def _name(value: Any, path: str, problems: Problems) -> str:
     if not fine or not all(c.isalnum() or c in "._+-" for c in value):
         problems.append(f"{path} is {value!r}; use letters, digits and . _ + -")
         return ""
+    if value in {NONE, *BUILT_IN}:
+        problems.append(f"{path} {value!r} is a method of this benchmark; use e.g. {value}-theirs")
     return value
 
 
@@ -123,7 +127,7 @@ def add(
             "--replace"
         )
     write_atomically(path, content)
-    return path, "\n".join([text, *(f"NOTE: {n}" for n in fewer_frames(stored, records))])
+    return path, "\n".join([text, *(f"NOTE: {n}" for n in beside(stored, records))])
 
 
 def _refuse(card_file: Path, problems: Iterable[str]) -> None:
@@ -197,8 +201,14 @@ def _other_data(card: Mapping[str, Any], records: Sequence[Record]) -> Iterator[
         )
 
 
-def fewer_frames(stored: Mapping[str, Any], records: Sequence[Record]) -> Iterator[str]:
-    """A note if other frames were scored than those that the records are of."""
+def beside(stored: Mapping[str, Any], records: Sequence[Record]) -> Iterator[str]:
+    """What a reader must know of an external result beside these records."""
+    profiles = {r["profile"]["name"] for r in records if r["profile"]["reduced"]}
+    if profiles:
+        yield (
+            f"{stored['card']['name']} counts objects wherever they are, the folder's records of "
+            f"{', '.join(sorted(profiles))} those in its reduced grid only: not comparable"
+        )
     counts = sorted({record["dataset"]["val_frames"] for record in records})
     if counts and stored["frames"] not in counts:
         yield (

@@ -78,7 +78,7 @@ def _notes(results: Path, found: consistency.Found) -> list[str]:
     outside = [
         note
         for stored in external.read_all(results)
-        for note in external.fewer_frames(stored, list(found.values()))
+        for note in external.beside(stored, list(found.values()))
     ]
     return [*consistency.find_notes(results, found), *outside]
 

@@ -122,6 +122,8 @@ class Record(TypedDict):
     provenance: Provenance
 
 
+GENERATED = "the built-in set"
+"""Name of the data set that is generated."""
 KD_LOSS = "kd."
 """Begins the names of a method's own losses, apart from the detector's."""
 FIELDS = tuple(Record.__annotations__)

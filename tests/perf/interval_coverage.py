@@ -1,6 +1,7 @@
 """How often the intervals of benchmark/evaluation/intervals.py hold the truth.
 
-    python tests/perf/interval_coverage.py [--simulations N]
+    python tests/perf/interval_coverage.py                      # 25 minutes on one core
+    python tests/perf/interval_coverage.py --simulations 50     # one minute, wider errors
 
 Prints the tables of docs/protocol.md. Worlds with a known truth are drawn again and again; a 95 %
 interval should hold it in 93-97 % of them. The standard error of each figure is printed beside it.
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from tabulate import tabulate
+from tqdm import trange
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmark" / "evaluation"))
 from kitti_cases import disturb, random_scenes, with_scores
@@ -92,7 +94,13 @@ def rank_table(simulations: int) -> str:
         "spreads differing up to fourfold": "unequal",
     }
     rows = [
-        [name, *(coverage([all_ranks(rng, s, world) for _ in range(simulations)]) for s in SEEDS)]
+        [
+            name,
+            *(
+                coverage([all_ranks(rng, s, world) for _ in trange(simulations, desc=name)])
+                for s in SEEDS
+            ),
+        ]
         for name, world in worlds.items()
     ]
     headers = ["all ranks at once", *(f"{s} seeds" for s in SEEDS)]
@@ -206,11 +214,17 @@ def main() -> None:
         "one cell in five missing": "missing",
     }
     rows = [
-        [name, *(coverage([over_seeds(rng, s, world) for _ in range(n)]) for s in SEEDS)]
+        [
+            name,
+            *(coverage([over_seeds(rng, s, world) for _ in trange(n, desc=name)]) for s in SEEDS),
+        ]
         for name, world in worlds.items()
     ]
     for name, drives in (("seeds and frames", None), ("seeds and frames, 40 drives", 40)):
-        row = [coverage([over_seeds_and_frames(rng, s, drives) for _ in range(n)]) for s in SEEDS]
+        row = [
+            coverage([over_seeds_and_frames(rng, s, drives) for _ in trange(n, desc=name)])
+            for s in SEEDS
+        ]
         rows.append([name, *row])
     headers = ["world", *(f"{s} seeds" for s in SEEDS)]
     print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
@@ -221,7 +235,10 @@ def main() -> None:
 
     frames = Frames()
     sizes = (250, 1000, 4000)
-    held = [[frames.intervals_hold(rng, size) for _ in range(n)] for size in sizes]
+    held = [
+        [frames.intervals_hold(rng, size) for _ in trange(n, desc=f"{size} frames")]
+        for size in sizes
+    ]
     headers = ["frames resampled", *(f"{size} frames" for size in sizes)]
     rows = [
         [name, *(coverage([world[part] for world in worlds]) for worlds in held)]

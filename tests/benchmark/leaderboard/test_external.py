@@ -82,6 +82,7 @@ def test_they_have_a_table_of_their_own_without_a_gain(place, record):
     ("change", "message"),
     [
         ({"name": "../up"}, "name is '../up'"),
+        ({"name": "fitnet"}, "name 'fitnet' is a method of this benchmark"),
         ({"url": "javascript:alert(1)"}, "url is"),
         ({"papr": "x"}, "did you mean 'paper'"),
         ({"costs": {"params": "few"}}, "costs is"),
