@@ -53,7 +53,7 @@ function drawSummary() {
       "p",
       { class: "lead" },
       students().length === 1 ? `${many(methods.length, "method")} on ${students()[0]}` : `${many(methods.length, "pair")} of method and student (${students().join(", ")})`,
-      `, ${many(methods.reduce((sum, row) => sum + row.seeds, 0), "trained cell")}`,
+      `, ${many(methods.reduce((sum, row) => sum + row.seeds, 0), "distilled cell")}`,
       s.wiring || !verdicts ? "." : `: ${verdicts}.`,
     ),
     facts([
