@@ -74,7 +74,7 @@ def test_identities_are_the_hash_of_what_the_file_says(results):
         ({"precision": "bf16"}, "precision is 'bf16', but 'fp32' in settings"),
         ({"hyperparameters__weight": 9.0}, "hyperparameters is {"),
         ({"ap__Car__3d__R40": [0, 99.5, 0]}, "ap.Car.3d.R40[1] is 99.50, but BEV AP only "),
-        ({"ap__Car__aos__R40": [0, 0, 99.5]}, "ap.Car.aos.R40[2] is 99.50, but bbox AP only "),
+        ({"ap__Car__aos__R40": [0, 0, 99.5]}, "ap.Car.aos.R40[2] is 99.50, but BBOX AP only "),
         (
             {"ap__Car__bev__R40": [80, 0, 0], "ap__Car__bev__R11": [40, 0, 0]},
             "ap.Car.bev.R40[0] is 80.00, but R11 of 40.00 leaves 34.00 to 44.00",
@@ -370,7 +370,7 @@ def external_result(results):
     ("fields", "message"),
     [
         ({"ap__Car__3d__R40": [0, 0, 101]}, "R40[2]: 101 is greater than the maximum"),
-        ({"ap__Car__aos__R40": [0, 0, 99.5]}, "ap.Car.aos.R40[2] is 99.50, but bbox AP only "),
+        ({"ap__Car__aos__R40": [0, 0, 99.5]}, "ap.Car.aos.R40[2] is 99.50, but BBOX AP only "),
         (
             {"ap__Car__bev__R40": [80, 0, 0], "ap__Car__bev__R11": [40, 0, 0]},
             "ap.Car.bev.R40[0] is 80.00, but R11 of 40.00 leaves 34.00 to 44.00",
