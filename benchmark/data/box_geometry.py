@@ -38,7 +38,7 @@ def first_box(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         ):
             continue
         for j in range(len(boxes)):
-            dx, dy = points[i, 0] - boxes[j, 0], points[i, 1] - boxes[j, 1]
+            dx, dy = x - boxes[j, 0], y - boxes[j, 1]
             above = points[i, 2] - boxes[j, 2]
             if abs(dx) >= reach[j] or abs(dy) >= reach[j] or not 0.0 < above < boxes[j, 5]:
                 continue

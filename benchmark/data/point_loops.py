@@ -27,30 +27,25 @@ def first_unusable(points: np.ndarray) -> int:
 
 
 @njit(cache=True, nogil=True)
-def rows_within(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """The points (m, 4) strictly between two corners (3,), in their order."""
+def rows_where(points: np.ndarray, marks: np.ndarray, wanted: int) -> np.ndarray:
+    """The points (m, 4) whose mark (n,) is the wanted one, in their order."""
     kept = np.empty_like(points)
     count = 0
     for i in range(len(points)):
-        inside = True
-        for k in range(3):
-            inside &= low[k] < points[i, k] < high[k]
-        if inside:
+        if marks[i] == wanted:
             kept[count] = points[i]
             count += 1
     return kept[:count].copy()
 
 
 @njit(cache=True, nogil=True)
-def rows_where(points: np.ndarray, numbers: np.ndarray, wanted: int) -> np.ndarray:
-    """The points (m, 4) whose number (n,) is the wanted one, in their order."""
-    kept = np.empty_like(points)
-    count = 0
+def rows_within(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """The points (m, 4) strictly between two corners (3,), in their order."""
+    inside = np.ones(len(points), np.bool_)
     for i in range(len(points)):
-        if numbers[i] == wanted:
-            kept[count] = points[i]
-            count += 1
-    return kept[:count].copy()
+        for k in range(3):
+            inside[i] &= low[k] < points[i, k] < high[k]
+    return rows_where(points, inside, True)
 
 
 @njit(cache=True, nogil=True)
@@ -64,8 +59,7 @@ def maybe_seen(
         size: width and height, pixels.
         depths: least and greatest depth, metres.
     """
-    kept = np.empty_like(points)
-    count = 0
+    seen = np.empty(len(points), np.bool_)
     for i in range(len(points)):
         x, y, z = np.float64(points[i, 0]), np.float64(points[i, 1]), np.float64(points[i, 2])
         u, v, depth = (
@@ -73,14 +67,12 @@ def maybe_seen(
             projection[1, 0] * x + projection[1, 1] * y + projection[1, 2] * z + projection[1, 3],
             projection[2, 0] * x + projection[2, 1] * y + projection[2, 2] * z + projection[2, 3],
         )
-        if (
+        seen[i] = (
             depths[0] - METRES < depth < depths[1] + METRES
             and -PIXELS * depth < u < (size[0] + PIXELS) * depth
             and -PIXELS * depth < v < (size[1] + PIXELS) * depth
-        ):
-            kept[count] = points[i]
-            count += 1
-    return kept[:count].copy()
+        )
+    return rows_where(points, seen, True)
 
 
 @njit(cache=True, nogil=True)

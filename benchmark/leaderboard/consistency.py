@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import median, mode
 from typing import Any
 
 import orjson
 
 from benchmark.leaderboard.tables import MISSING, make_tables
-from benchmark.records.record import GENERATED, KD_LOSS, Record, title
+from benchmark.records.record import GENERATED, KD_LOSS, Record, loss_names, title
 from benchmark.records.spread import says_little
 from benchmark.records.store import NONE
 
@@ -195,8 +195,9 @@ def _of(record: Record, part: str) -> str:
 def _unusual(values: Mapping[Path, Any]) -> Iterator[tuple[Path, Any, int]]:
     """Paths with another value than most; that value and how many have it."""
     every = list(values.values())
-    usual = max(every, key=every.count)
-    yield from ((p, usual, every.count(usual)) for p, value in values.items() if value != usual)
+    usual = mode(every)
+    times = every.count(usual)
+    yield from ((path, usual, times) for path, value in values.items() if value != usual)
 
 
 def _students(found: Found) -> dict[str, list[Path]]:
@@ -224,10 +225,7 @@ def _methods(found: Found) -> dict[str, list[Path]]:
 def _other_losses(found: Found) -> Iterator[str]:
     """Losses with other names than those of most cells of the same method."""
     for paths in _methods(found).values():
-        names = {
-            path: sorted({name for epoch in found[path]["training"]["losses"] for name in epoch})  # type: ignore
-            for path in paths
-        }
+        names = {path: loss_names(found[path]) for path in paths}
         for path, usual, times in _unusual(names):
             told = f"training.losses of {title(found[path])} are {', '.join(names[path])}, but "
             told += f"{', '.join(usual)} in {times} others of the same method"

@@ -33,12 +33,6 @@ Rows = dict[tuple[str, str], list[Record]]
 Figures = dict[str, dict[int, float]]
 """mAP by method and seed."""
 
-DEPLOYED = [column for column in COLUMNS if column.deployed]
-UNKNOWN = dict.fromkeys(
-    [c.key for c in DEPLOYED] + [f"{c.key} iqr" for c in DEPLOYED if c.iqr], math.nan
-)
-"""The figures of a student of which no cell is finished."""
-
 PER_CELL = (
     "student", "method", "seed", "hyperparameters", "weighting", "source", "teacher", "checkpoint",
 )  # fmt: skip
@@ -118,10 +112,14 @@ def _table(records: Sequence[Record]) -> Table:
     }
     gains = {metric: _gains(of_students) for metric, of_students in figures.items()}
     timed_on = _most_used_machine(records)
-    deployed = {student: _deployed(rows, student, timed_on) for student, _ in rows}
+    finished: dict[str, list[Record]] = defaultdict(list)
+    for (student, _), group in rows.items():
+        finished[student] += _done(group)
+    deployed = {student: _deployed(done, timed_on) for student, done in finished.items()}
+    unknown = _deployed([], timed_on)
     described = [
         _row(key, group, {m: gains[m].get(key) for m in HEADLINE_METRICS}, ranks.get(key), seeds)
-        | (deployed[key[0]] if any(record["status"] == "done" for record in group) else UNKNOWN)
+        | (deployed[key[0]] if _done(group) else unknown)
         for key, group in rows.items()
     ]
     described.sort(key=_order)
@@ -232,7 +230,7 @@ def _row(
     rank: Rank | None,
     seeds: Sequence[int],
 ) -> dict[str, Any]:
-    done = [record for record in records if record["status"] == "done"]
+    done = _done(records)
     student, method = key
     of = 1 if method == TEACHER else len(seeds)
     row: dict[str, Any] = {
@@ -282,20 +280,15 @@ def _training_columns(done: Sequence[Record]) -> dict[str, Any]:
     return {**figures, "machine": ", ".join(machines)}
 
 
-def _deployed(rows: Rows, student: str, timed_on: str) -> dict[str, float]:
+def _deployed(done: Sequence[Record], timed_on: str) -> dict[str, float]:
     """What a student costs as deployed: its methods share the network, so it has one figure each,
-    the median over all its finished cells."""
-    done = [
-        record
-        for (name, _), group in rows.items()
-        for record in group
-        if name == student and record["status"] == "done"
-    ]
+    the median over all its finished cells; NaN without any."""
     timed = [record for record in done if record["provenance"]["machine"] == timed_on]
     figures = {}
-    for column in DEPLOYED:
+    for column in COLUMNS:
         of = timed if column.one_machine else done
-        figures[column.key] = _median(map(column.figure, of))  # type: ignore[arg-type]
+        if column.figure and column.deployed:
+            figures[column.key] = _median(map(column.figure, of))
         if column.iqr:
             figures[f"{column.key} iqr"] = _median(map(column.iqr, of))
     return figures
@@ -303,8 +296,13 @@ def _deployed(rows: Rows, student: str, timed_on: str) -> dict[str, float]:
 
 def _most_used_machine(records: Sequence[Record]) -> str:
     """The machine of most finished cells."""
-    machines = sorted(r["provenance"]["machine"] for r in records if r["status"] == "done")
-    return max(machines, key=machines.count, default="")
+    machines = sorted(record["provenance"]["machine"] for record in _done(records))
+    return statistics.mode(machines) if machines else ""
+
+
+def _done(records: Sequence[Record]) -> list[Record]:
+    """The finished ones."""
+    return [record for record in records if record["status"] == "done"]
 
 
 def _verdict(gain: Gain | None, records: Sequence[Record], of: int) -> str:

@@ -19,7 +19,7 @@ from benchmark.evaluation.protocol import ENOUGH_OBJECTS, METRICS, RECALLS, SCOR
 from benchmark.leaderboard import consistency, external, pages
 from benchmark.records import store
 from benchmark.records.folder import ResultsFolder
-from benchmark.records.record import KD_LOSS, Record
+from benchmark.records.record import KD_LOSS, Record, loss_names
 from benchmark.records.store import NONE
 
 SHOWN = 120
@@ -126,9 +126,9 @@ def _problems(record: Record, path: Path) -> list[str]:
 
 def _losses_of_a_method(record: Record) -> list[str]:
     """Names of a method's losses in a cell that has none."""
-    epochs = record["training"]["losses"] if record["training"] else []
-    names = sorted({name for epoch in epochs for name in epoch if name.startswith(KD_LOSS)})
-    return names if record["method"] == NONE else []
+    if record["method"] != NONE:
+        return []
+    return [name for name in loss_names(record) if name.startswith(KD_LOSS)]
 
 
 def _by_place(schema: Draft202012Validator, value: Any) -> list[ValidationError]:

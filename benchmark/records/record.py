@@ -140,6 +140,12 @@ def title(record: Record) -> str:
     return f"{record['student']} {record['method']} seed {record['seed']}"
 
 
+def loss_names(record: Record) -> tuple[str, ...]:
+    """The names of the losses that a cell trained with, in any epoch."""
+    epochs = record["training"]["losses"] if record["training"] else []
+    return tuple(sorted({name for epoch in epochs for name in epoch}))
+
+
 def describe_weights(record: Record) -> str:
     """How the weights of a network came about."""
     return f"{record['method']}, seed {record['seed']}, {describe_training(record)}"

@@ -52,21 +52,16 @@ def largest_process() -> int:
 
 
 class Use:
-    """How busy this machine is from now on, whatever runs on it."""
+    """How busy this machine is from now on, whatever runs on it; one at a time."""
 
     def __init__(self) -> None:
-        self._begun, self._before = time.monotonic(), psutil.cpu_times()
+        self._begun = time.monotonic()
+        psutil.cpu_percent()  # counts from its latest call
 
     def told(self) -> str:
         """In words, with the time so far."""
-        now = psutil.cpu_times()
-        passed = [after - before for after, before in zip(now, self._before, strict=True)]
-        spent = dict(zip(now._fields, passed, strict=True))
-        idle = spent["idle"] + spent.get("iowait", 0.0)
-        inner = spent.get("guest", 0.0) + spent.get("guest_nice", 0.0)  # in user and nice already
-        busy = 1 - idle / max(sum(passed) - inner, 1e-9)
         minutes = (time.monotonic() - self._begun) / 60
-        return f"{minutes:.1f} min, {os.cpu_count()} cores {100 * busy:.0f} % busy"
+        return f"{minutes:.1f} min, {os.cpu_count()} cores {psutil.cpu_percent():.0f} % busy"
 
 
 def readers(slots: int, threads: int) -> int:

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from stepping import METHODS_OF_A_COHORT, Enough, make_cohort, time_steps
 from tabulate import tabulate
+from timing import least_seconds
 from torch.profiler import ProfilerActivity, profile
 
 from benchmark.config.profile import load_profile
@@ -36,8 +37,10 @@ from benchmark.running.server import CONTEXT
 from benchmark.training.learner import Learner
 from benchmark.training.lockstep import train
 from benchmark.training.setup import TrainingSetup
+from detectors import Inputs
 from detectors.core.checkpoints import state_hash
 from detectors.core.registry import FAMILIES
+from detectors.operators.per_batch import Searches
 
 Rows = Iterator[dict[str, Any]]
 """The lines of a part's table."""
@@ -201,7 +204,7 @@ def plain_mmdet3d(exam: Examination) -> Rows:
 
         def ours(learner=learners[0], inputs=inputs) -> None:
             learner.begin_epoch(0)
-            learner.step(replace(inputs, searches=type(inputs.searches)()), None)
+            learner.step(_unsearched(inputs), None)
 
         frames = setup.frames.batch_size
         seconds = {"ours": _seconds(ours, exam), "mmdet3d's": _seconds(plain, exam)}
@@ -314,7 +317,12 @@ def evaluation(exam: Examination) -> Rows:
 @torch.no_grad()
 def _each(run: Callable[..., Any], model: Any, inputs: Sequence[Any]) -> None:
     for one in inputs:
-        run(model, replace(one, searches=type(one.searches)()))
+        run(model, _unsearched(one))
+
+
+def _unsearched(inputs: Inputs) -> Inputs:
+    """The same inputs, in which no network has searched yet."""
+    return replace(inputs, searches=Searches())
 
 
 def point_distiller(exam: Examination) -> Rows:
@@ -407,14 +415,13 @@ def _train(learners: list[Learner], setup: TrainingSetup, exam: Examination) -> 
 
 def _seconds(work: Callable[[], Any], exam: Examination) -> float:
     """Least of several calls, the device's queue included, after one to warm up."""
-    times = []
-    for _ in range(exam.steps + 1):
-        _wait(exam.device)
-        begun = time.perf_counter()
+
+    def finished() -> None:
         work()
         _wait(exam.device)
-        times.append(time.perf_counter() - begun)
-    return min(times[1:])
+
+    finished()
+    return least_seconds(finished, exam.steps)
 
 
 def _wait(device: torch.device) -> None:
