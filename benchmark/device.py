@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from typing import TYPE_CHECKING
 
@@ -29,9 +30,13 @@ def quiet_libraries() -> None:
 
 
 def make_deterministic(device: torch.device) -> None:
-    """Let PyTorch choose deterministic kernels; on CUDA it warns if there is none."""
+    """Let PyTorch choose deterministic kernels; on CUDA it warns if there is none.
+
+    cuBLAS reads its variable when it is first used; what the user has set stays.
+    """
     import torch
 
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 

@@ -370,12 +370,12 @@ PARTS: dict[str, Callable[[Examination], Rows]] = {
     "Operators against the CPU": operators,
     "Training steps": steps,
     "Beside plain mmdet3d": plain_mmdet3d,
+    "Repetition": repetition,
     "Feeding the card": feeding,
-    "Processes on one card": sharing,
-    "Cohorts in lockstep": lockstep,
     "Evaluation": evaluation,
     "PointDistiller's loss": point_distiller,
-    "Repetition": repetition,
+    "Processes on one card": sharing,
+    "Cohorts in lockstep": lockstep,
 }
 
 
