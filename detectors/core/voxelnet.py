@@ -10,6 +10,7 @@ from mmdet3d.models.dense_heads import Anchor3DHead
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
+from detectors.core.anchor_targets import anchor_targets
 from detectors.core.family import Family, Hooks, Inputs, Model, scale_widths, wanted
 from detectors.core.grid import Grid
 from detectors.operators.per_batch import once, remembering
@@ -155,11 +156,10 @@ class AnchorHead(Anchor3DHead):
     """mmdet3d's head. Its targets depend on anchors and objects alone, so they are computed once
     for all networks that see a batch."""
 
-    def anchor_target_3d(self, anchors: Any, truth: Any, *others: Any, **settings: Any) -> Any:
+    def anchor_target_3d(self, anchors: Any, truth: Any, *unused: Any, **settings: Any) -> Any:
         objects = [tensor for one in truth for tensor in (one.bboxes_3d.tensor, one.labels_3d)]
-        make = super().anchor_target_3d
-        among = (*anchors[0], *objects)
-        return once("anchor targets", among, lambda: make(anchors, truth, *others, **settings))
+        (among,) = anchors[0]
+        return once("anchor targets", (among, *objects), lambda: anchor_targets(self, among, truth))
 
 
 def _moved_anchors(generator: dict[str, Any], grid: Grid) -> dict[str, Any]:

@@ -6,9 +6,9 @@ import pytest
 import spconv.pytorch.ops as spconv
 import torch
 from frames import GRIDS, batch
-from mmdet3d.models.dense_heads import Anchor3DHead
 
 from detectors import get_family
+from detectors.core import voxelnet
 from detectors.operators import cpu_searches
 from detectors.operators.per_batch import Searches, once, remembering
 
@@ -91,7 +91,7 @@ def test_targets_are_made_once_for_equal_objects(name, monkeypatch):
     with family.capture(model, {"head"}, grid) as take:
         family.losses(model, inputs)
     alone = learn(family, grid, replace(inputs, searches=Searches()))
-    monkeypatch.setattr(Anchor3DHead, "anchor_target_3d", refuse)
+    monkeypatch.setattr(voxelnet, "anchor_targets", refuse)
     assert all(map(torch.equal, alone, learn(family, grid, inputs)))
     assert take(inputs).head.positive.any()
     moved = replace(inputs.batch, boxes=[boxes + 0.1 for boxes in inputs.batch.boxes])
