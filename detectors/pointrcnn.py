@@ -10,6 +10,7 @@ import torch
 from mmdet3d.models.dense_heads import PointRPNHead
 from mmdet3d.registry import MODELS
 from mmengine.model import normal_init
+from mmengine.structures import InstanceData
 from torch import Tensor
 
 from detectors.core.family import (
@@ -201,6 +202,19 @@ class PointRCNN(Family):
         return tuple(grid.num_points * n // whole for n in counts)
 
 
+class Proposals(InstanceData):
+    """Proposals of a frame, of which some are taken at once.
+
+    mmengine takes boxes one by one (instance_data.py:230): a thousand small tensors per step.
+    """
+
+    def __getitem__(self, chosen: Any) -> InstanceData:
+        if not isinstance(chosen, Tensor):
+            return super().__getitem__(chosen)
+        taken = {name: values[chosen] for name, values in self.items()}
+        return Proposals(metainfo=self.metainfo, **taken)
+
+
 @MODELS.register_module()
 class PointHead(PointRPNHead):
     """mmdet3d's point head, trained also on batches without a point in a box.
@@ -211,9 +225,10 @@ class PointHead(PointRPNHead):
     """
 
     @torch.no_grad()
-    def predict_by_feat(self, *arguments: Any, **options: Any) -> list[Any]:
+    def predict_by_feat(self, *arguments: Any, **options: Any) -> list[Proposals]:
         """Proposals of each frame."""
-        return super().predict_by_feat(*arguments, **options)
+        found = super().predict_by_feat(*arguments, **options)
+        return [Proposals(metainfo=one.metainfo, **dict(one.items())) for one in found]
 
     def loss_by_feat(
         self, bbox_preds: Tensor, cls_preds: Tensor, points: Tensor, truth: Any, *unused: Any

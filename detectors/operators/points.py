@@ -206,8 +206,32 @@ def _take(features: Tensor, idx: Tensor) -> Tensor:
 
 
 def _give_back(grad: Tensor, idx: Tensor, values: Tensor) -> None:
-    """Add values (B, C, ...) to the columns ``idx`` (B, ...) of ``grad`` (B, C, N)."""
-    grad.scatter_add_(2, _columns(idx, grad), values.flatten(2).to(grad.dtype))
+    """Add values (B, C, ...) to the columns ``idx`` (B, ...) of ``grad`` (B, C, N), in order."""
+    values = values.flatten(2).to(grad.dtype)
+    if grad.is_cuda:
+        grad.add_(summed_columns(idx.flatten(1).long(), values, grad.shape[2]))
+    else:
+        grad.scatter_add_(2, _columns(idx, grad), values)
+
+
+def summed_columns(idx: Tensor, values: Tensor, count: int) -> Tensor:
+    """(B, C, count) sums of the columns of values (B, C, M) that idx (B, M) sends to each place.
+
+    As scatter_add_, in the same order. On CUDA that one sorts every channel by itself to sum in a
+    fixed order, 400 million numbers in a step of PointRCNN; here a frame's places are sorted once.
+    """
+    place = idx + count * torch.arange(len(idx), device=idx.device)[:, None]
+    place, order = place.flatten().sort(stable=True)
+    ends = torch.arange(len(idx) * count + 1, device=idx.device)
+    sums = torch.segment_reduce(
+        values.transpose(1, 2).flatten(0, 1).index_select(0, order),
+        "sum",
+        offsets=torch.searchsorted(place, ends),
+        axis=0,
+        unsafe=True,
+        initial=0,
+    )
+    return sums.unflatten(0, (len(idx), count)).transpose(1, 2)
 
 
 def _columns(idx: Tensor, features: Tensor) -> Tensor:

@@ -1,15 +1,19 @@
-"""spconv's convolutions on the CPU.
+"""spconv's convolutions: their arithmetic on the CPU, their order on CUDA.
 
 spconv 2.3.8's CPU build finds the pairs of cells correctly, but its sums are wrong with more than
 one thread, each time differently, and its backward requires a CUDA stream. So the pairs are
 spconv's and the arithmetic is PyTorch's: a gather of all pairs, a product per kernel offset, and a
 scatter in a fixed order. CUDA builds give layers implicit GEMM, which the CPU lacks; there they run
 natively.
+
+On CUDA the arithmetic is spconv's. It finds the cells of a strided layer's output in a hash table,
+so that their order differs from run to run, and with it the sums over them; here it sorts them.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -49,7 +53,22 @@ def install() -> None:
 
     SparseConvolution._conv_forward = conv_forward
     ops.get_indice_pairs = get_indice_pairs
+    ops.get_indice_pairs_implicit_gemm = in_order(ops.get_indice_pairs_implicit_gemm)
     ops.indice_conv, ops.indice_conv_backward = indice_conv, indice_conv_backward
+
+
+def in_order(find: Callable[..., Any]) -> Callable[..., Any]:
+    """``spconv.pytorch.ops.get_indice_pairs_implicit_gemm`` with cells in order, once per batch."""
+
+    def get_indice_pairs_implicit_gemm(indices: Tensor, *settings: Any, **named: Any) -> Any:
+        told = {name: named[name] for name in sorted(named) if name not in ("alloc", "timer")}
+        return once(
+            ("pairs", repr((settings, told))),
+            (indices,),
+            lambda: find(indices, *settings, **named, direct_table=False),
+        )
+
+    return get_indice_pairs_implicit_gemm
 
 
 @torch.autocast("cpu", enabled=False)

@@ -5,8 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 from frames import GRIDS, batch, focal_loss
+from mmdet3d.structures import LiDARInstance3DBoxes
+from mmengine.structures import InstanceData
 
 from detectors import CLASSES, DetectorError, Grid, get_family
+from detectors.pointrcnn import Proposals
 from kd_methods import Batch
 
 FAMILY = get_family("pointrcnn")
@@ -162,6 +165,18 @@ def test_a_fresh_second_stage_keeps_its_proposals(monkeypatch):
     moved = (found.boxes[:, None] - before).abs().amax(2).amin(1)
     assert len(found.boxes) > 0
     assert moved.max() < 0.02
+
+
+@pytest.mark.parametrize("chosen", [[0, 0, 0], [1, 0, 1], [1, 1, 1]])
+def test_proposals_are_taken_as_mmengine_takes_them(chosen):
+    boxes = LiDARInstance3DBoxes(torch.arange(21.0).view(3, 7))
+    fields = {"bboxes_3d": boxes, "labels_3d": torch.tensor([2, 0, 1])}
+    mask = torch.tensor(chosen, dtype=torch.bool)
+    for item in (mask, mask.nonzero()[:, 0], slice(0, sum(chosen))):
+        ours, theirs = Proposals(**fields)[item], InstanceData(**fields)[item]
+        assert torch.equal(ours.bboxes_3d.tensor, theirs.bboxes_3d.tensor)
+        assert torch.equal(ours.labels_3d, theirs.labels_3d)
+        assert len(ours) == sum(chosen)
 
 
 def test_frames_do_not_share_proposals(model):

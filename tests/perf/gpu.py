@@ -17,7 +17,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ import torch
 from stepping import METHODS_OF_A_COHORT, Enough, make_cohort, time_steps
 from tabulate import tabulate
 from timing import least_seconds
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from benchmark.config.profile import load_profile
@@ -35,8 +36,8 @@ from benchmark.device import choose_device
 from benchmark.records.provenance import environment
 from benchmark.running.server import CONTEXT
 from benchmark.training.learner import Learner
-from benchmark.training.lockstep import train
-from benchmark.training.setup import TrainingSetup
+from benchmark.training.lockstep import SharedBatch, train
+from benchmark.training.setup import Clock, TrainingSetup
 from detectors import Inputs
 from detectors.core.checkpoints import state_hash
 from detectors.core.registry import FAMILIES
@@ -222,7 +223,8 @@ def feeding(exam: Examination) -> Rows:
             for name, methods in ((family, 1), (STUDENTS[family], exam.cells)):
                 learners, setup = exam.cohort(name, METHODS_OF_A_COHORT[:methods])
                 frames = replace(setup.frames, workers=workers)
-                wall, busy = _train(learners, replace(setup, frames=frames), exam)
+                wall = _train(learners, replace(setup, frames=frames), exam)
+                busy = exam.steps * _busy(learners, setup, exam.device)
                 yield {
                     "network": name,
                     "cells": len(learners),
@@ -258,7 +260,7 @@ def _train_alone(exam: Examination, student: str, results: Any) -> None:
     """A process beside others."""
     torch.set_num_threads(1)
     learners, setup = exam.cohort(student, ["none", "fitnet"])
-    wall, _ = _train(learners, setup, exam)
+    wall = _train(learners, setup, exam)
     results.put(setup.frames.batch_size * exam.steps / wall)
 
 
@@ -379,38 +381,54 @@ PARTS: dict[str, Callable[[Examination], Rows]] = {
 }
 
 
-def _train(learners: list[Learner], setup: TrainingSetup, exam: Examination) -> tuple[float, float]:
-    """Seconds of the timed steps, after one to warm up, and in how many of them the device worked.
-
-    Without a card: the processor time of this process.
-    """
-    cuda = exam.device.type == "cuda"
-    kernels = profile(activities=[ProfilerActivity.CUDA]) if cuda else nullcontext()
-    begun = [0.0, 0.0]
+def _train(learners: list[Learner], setup: TrainingSetup, exam: Examination) -> float:
+    """Seconds of the timed steps, after one to warm up."""
+    begun = 0.0
     taken = 0
 
     def watch(*_: Any) -> None:
-        nonlocal taken
+        nonlocal begun, taken
         taken += 1
         if taken == 1:
             _wait(exam.device)
-            if cuda:
-                kernels.start()
-            begun[:] = [time.perf_counter(), time.process_time()]
+            begun = time.perf_counter()
         if taken > exam.steps:
             raise Enough
 
     with suppress(Enough):
         train(learners, setup, watch)
     _wait(exam.device)
-    wall, busy = time.perf_counter() - begun[0], time.process_time() - begun[1]
-    if cuda:
-        kernels.stop()
-        busy = sum(event.self_device_time_total for event in kernels.key_averages()) / MEGA
+    wall = time.perf_counter() - begun
     assert all(one.status in ("running", "skipped") for one in learners), [
         one.reason for one in learners
     ]
-    return wall, busy
+    return wall
+
+
+def _busy(learners: list[Learner], setup: TrainingSetup, device: torch.device) -> float:
+    """Seconds in which the device works in a step; without a card, the process in its own.
+
+    Read from the profiler's own list: to sum it up in Python takes minutes for ten cells.
+    """
+    batch = next(setup.frames.epoch(0))
+    running = [one for one in learners if one.running]
+    needs = set().union(*(one.needs for one in running))
+    activities = [ProfilerActivity.CUDA if device.type == "cuda" else ProfilerActivity.CPU]
+
+    def step() -> None:
+        shared = SharedBatch(setup, batch, needs, Clock(device))
+        for one in running:
+            one.step(shared.inputs, shared.teacher)
+        _wait(device)
+
+    step()
+    begun = time.process_time()
+    with profile(activities=activities) as kernels:
+        step()
+    if device.type != "cuda":
+        return time.process_time() - begun
+    events = kernels.profiler.kineto_results.events()
+    return sum(e.duration_ns() for e in events if e.device_type() == DeviceType.CUDA) / 1e9
 
 
 def _seconds(work: Callable[[], Any], exam: Examination) -> float:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmcv.ops.furthest_point_sample import furthest_point_sample_with_dist
 
-from detectors.operators.points import tie_order
+from detectors.operators.points import summed_columns, tie_order
 
 
 def cloud(n, seed=0, frames=2):
@@ -143,6 +143,17 @@ def test_gradients():
         (mmcv.ops.three_interpolate, (two, weight)),
     ):
         assert torch.autograd.gradcheck(lambda x, f=function, a=arguments: f(x, *a), features)
+
+
+@pytest.mark.parametrize(("frames", "count", "columns"), [(2, 50, 400), (3, 700, 6000), (2, 5, 0)])
+def test_columns_summed_in_order_are_those_of_scatter_add(frames, count, columns):
+    generator = torch.Generator().manual_seed(count)
+    idx = torch.randint(0, count, (frames, columns), generator=generator)
+    idx[:, : columns // 3] = 0  # as where a ball is empty
+    values = torch.randn(frames, 4, columns, generator=generator)
+    expected = torch.zeros(frames, 4, count)
+    expected.scatter_add_(2, idx[:, None].expand(-1, 4, -1), values)
+    assert torch.equal(summed_columns(idx, values, count), expected)
 
 
 def test_half_precision_features_keep_their_type():

@@ -1,9 +1,15 @@
 """spconv's layers on the CPU against dense convolution, values and gradients."""
 
+from inspect import getclosurevars, signature
+
 import pytest
 import spconv.pytorch as spconv
 import torch
 import torch.nn.functional as F
+from spconv.pytorch import ops
+
+from detectors.operators.per_batch import Searches, remembering
+from detectors.operators.sparse import in_order
 
 SHAPE = (6, 7, 8)
 
@@ -89,3 +95,25 @@ def test_arithmetic_stays_in_float32_under_autocast(cells):
         assert out.dtype == torch.float32
     out.sum().backward()
     assert features.grad.dtype == torch.float32
+
+
+def test_on_cuda_cells_are_found_in_order_and_once_per_batch(cells):
+    calls = []
+
+    def find(*arguments, **named):
+        calls.append(named)
+        return len(calls)
+
+    found = in_order(find)
+    with remembering(Searches()):
+        assert found(cells, 1, [4, 4, 4], ksize=[3, 3, 3], alloc=object()) == 1
+        assert found(cells, 1, [4, 4, 4], ksize=[3, 3, 3], alloc=object()) == 1
+        assert found(cells, 1, [4, 4, 4], ksize=[1, 3, 3], alloc=object()) == 2
+        assert found(cells[1:], 1, [4, 4, 4], ksize=[3, 3, 3], alloc=object()) == 3
+    assert all(named["direct_table"] is False and "alloc" in named for named in calls)
+    assert "direct_table" in signature(unwrapped()).parameters
+
+
+def unwrapped():
+    """spconv's own function, out of what stands in its place."""
+    return dict(getclosurevars(ops.get_indice_pairs_implicit_gemm).nonlocals)["find"]
