@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from benchmark.records.provenance import TOOLS
+from benchmark.records.provenance import TOOLS, installed, version
 
 GIGA = 1e9
 LOW_DISK, NO_DISK = 10.0, 1.0
@@ -77,7 +77,7 @@ def examine(data: Path | None, cache: Path, thorough: bool = False) -> Iterator[
 def _python() -> Iterator[Finding]:
     fine = (3, 10) <= sys.version_info[:2] < (3, 13)
     remedy = "" if fine else "use Python 3.10, 3.11 or 3.12"
-    yield Finding("ok" if fine else "problem", "Python", platform.python_version(), remedy)
+    yield Finding("ok" if fine else "problem", "Python", platform.pythonversion(), remedy)
 
 
 def _packages() -> Iterator[Finding]:
@@ -95,8 +95,7 @@ def _packages() -> Iterator[Finding]:
         need = Requirement(text)
         if need.marker is not None and not need.marker.evaluate({"extra": ""}):
             continue
-        names = [need.name, *ALTERNATIVES.get(need.name, [])]
-        versions = [version for name in names if (version := _version(name))]
+        versions = [version(name) for name in installed(need.name)]
         if not versions:
             wrong.append(f"{need.name} is missing")
         elif not any(need.specifier.contains(version, prereleases=True) for version in versions):
@@ -108,27 +107,8 @@ def _packages() -> Iterator[Finding]:
         yield Finding("ok", "packages", f"{len(asked)} requirements checked")
 
 
-ALTERNATIVES = {
-    "mmcv-lite": ["mmcv"],
-    "spconv": [f"spconv-cu{version}" for version in (113, 114, 116, 117, 118, 120, 121, 124, 126)],
-}
-"""Distributions that take the place of a required one, in the same folder."""
-
-
-def _version(distribution: str) -> str:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
-
-
-def _installed(name: str) -> list[str]:
-    """The distributions of a library that are installed."""
-    return [found for found in (name, *ALTERNATIVES[name]) if _version(found)]
-
-
 def _mmcv() -> Iterator[Finding]:
-    found = _installed("mmcv-lite")
+    found = installed("mmcv-lite")
     if len(found) > 1:
         told = "mmcv and mmcv-lite are installed in one folder and overwrite each other"
         remedy = "pip uninstall --yes mmcv mmcv-lite, then install the one you want"
@@ -137,7 +117,7 @@ def _mmcv() -> Iterator[Finding]:
         yield Finding("problem", "mmcv", "not installed", "pip install 'mmcv-lite>=2.0.0,<2.2'")
     else:
         kind = "compiled" if found == ["mmcv"] else "without compiled operators, which suffices"
-        yield Finding("ok", "mmcv", f"{found[0]} {_version(found[0])}, {kind}")
+        yield Finding("ok", "mmcv", f"{found[0]} {version(found[0])}, {kind}")
 
 
 def _torch() -> Iterator[Finding]:
@@ -159,8 +139,8 @@ def _torch() -> Iterator[Finding]:
 def _spconv() -> Iterator[Finding]:
     import torch
 
-    found = _installed("spconv")
-    told = ", ".join(f"{name} {_version(name)}" for name in found)
+    found = installed("spconv")
+    told = ", ".join(f"{name} {version(name)}" for name in found)
     if len(found) > 1:
         remedy = f"pip uninstall --yes {' '.join(found)}, then install the one you want"
         yield Finding("problem", "spconv", f"{told} are installed in one folder", remedy)
@@ -246,8 +226,8 @@ def _networks() -> Iterator[Finding]:
 
 
 def _ray() -> Iterator[Finding]:
-    if version := _version("ray"):
-        yield Finding("ok", "Ray", version)
+    if ray := version("ray"):
+        yield Finding("ok", "Ray", ray)
     else:
         remedy = f"only for --executor ray: pip install '{TOOLS[0]}[ray]'"
         yield Finding("warning", "Ray", "not installed", remedy)

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     import torch  # records are read without it
 
 TOOLS = ("pointkd-bench", "torch", "mmdet3d", "mmdet", "mmengine", "spconv", "numpy")
+ALTERNATIVES = {
+    "mmcv-lite": ["mmcv"],
+    "spconv": [f"spconv-cu{version}" for version in (113, 114, 116, 117, 118, 120, 121, 124, 126)],
+}
+"""Distributions that take the place of one, in the same folder."""
 CODE = ("benchmark", "detectors", "kd_methods", "run_bench.py", "pyproject.toml")
 """The parts of a checkout that affect results."""
 
@@ -102,8 +107,18 @@ def _processor() -> str:
 
 
 def tool_version(tool: str) -> str:
-    """The installed version of a distribution, or ``absent``."""
+    """The installed version of a distribution or of what takes its place, or ``absent``."""
+    return next((version(found) for found in installed(tool)), "absent")
+
+
+def installed(tool: str) -> list[str]:
+    """The distributions of a library that are installed."""
+    return [found for found in (tool, *ALTERNATIVES.get(tool, [])) if version(found)]
+
+
+def version(distribution: str) -> str:
+    """The installed version of one distribution, or nothing."""
     try:
-        return importlib.metadata.version(tool)
+        return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
-        return "absent"
+        return ""

@@ -1,11 +1,14 @@
 """The doctor sees what is wrong with a machine, and says what to do."""
 
+import importlib.metadata
 import shutil
 from collections import namedtuple
 
 import pytest
+import torch
 
 from benchmark import doctor
+from benchmark.records.provenance import environment
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -16,7 +19,13 @@ def installed(monkeypatch):
 
     def pretend(**versions):
         found = {name.replace("_", "-"): version for name, version in versions.items()}
-        monkeypatch.setattr(doctor, "_version", lambda name: found.get(name, ""))
+
+        def version(name):
+            if name not in found:
+                raise importlib.metadata.PackageNotFoundError(name)
+            return found[name]
+
+        monkeypatch.setattr(importlib.metadata, "version", version)
 
     return pretend
 
@@ -48,6 +57,12 @@ def test_two_builds_of_spconv_are_a_problem(installed):
     (finding,) = doctor._spconv()
     assert finding.level == "problem"
     assert "spconv 2.3.8, spconv-cu120 2.3.8 are installed in one folder" in finding.told
+
+
+def test_records_name_the_version_of_a_build_for_cuda(installed):
+    installed(spconv_cu126="2.3.8", torch="2.11.0")
+    told = environment(torch.device("cpu"))["versions"]
+    assert (told["spconv"], told["torch"], told["numpy"]) == ("2.3.8", "2.11.0", "absent")
 
 
 def test_wrong_versions_are_named(installed, monkeypatch):

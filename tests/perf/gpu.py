@@ -41,6 +41,7 @@ from benchmark.training.setup import Clock, TrainingSetup
 from detectors import Inputs
 from detectors.core.checkpoints import state_hash
 from detectors.core.registry import FAMILIES
+from detectors.operators import sources
 from detectors.operators.per_batch import Searches
 
 Rows = Iterator[dict[str, Any]]
@@ -141,7 +142,7 @@ def card(exam: Examination) -> Rows:
         **made["versions"],
         "python": made["python"],
         "CUDA": torch.version.cuda or "none",
-        "operators that are ours": len(made["operators"]),
+        "operators that are ours": list(sources(exam.device.type).values()).count("own"),
         "data": str(exam.data or "synthetic"),
         "profile": exam.profile,
     }
