@@ -77,7 +77,7 @@ def examine(data: Path | None, cache: Path, thorough: bool = False) -> Iterator[
 def _python() -> Iterator[Finding]:
     fine = (3, 10) <= sys.version_info[:2] < (3, 13)
     remedy = "" if fine else "use Python 3.10, 3.11 or 3.12"
-    yield Finding("ok" if fine else "problem", "Python", platform.pythonversion(), remedy)
+    yield Finding("ok" if fine else "problem", "Python", platform.python_version(), remedy)
 
 
 def _packages() -> Iterator[Finding]:
