@@ -9,18 +9,23 @@ TOOLS := .venv/.tools
 
 setup: $(STAMP)
 
-# PyTorch first and pinned: another package would pull the newest build with all of CUDA.
-$(STAMP): pyproject.toml constraints.txt
+# PyTorch first and pinned: another package would pull the newest build with all of CUDA. Where the
+# index has no build that suits: make setup TORCH_INDEX=... (pytorch.org names one for every CUDA and
+# for none). benchmark/records/builds.py chooses the rest by what the NVIDIA driver runs, if there is one.
+$(STAMP): pyproject.toml constraints.txt benchmark/records/builds.py
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt torch numpy setuptools
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH_INDEX:%=--index-url %) torch
+	$(BIN)/pip install --quiet --no-deps --editable .
+	$(BIN)/python benchmark/records/builds.py > .venv/requirements.txt
+	$(BIN)/pip install --quiet --constraint constraints.txt --requirement .venv/requirements.txt
 	touch $(STAMP)
 
 # What tests and lint need besides.
 tools: $(TOOLS)
 
 $(TOOLS): $(STAMP)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python benchmark/records/builds.py dev > .venv/requirements.txt
+	$(BIN)/pip install --quiet --constraint constraints.txt --requirement .venv/requirements.txt
 	touch $(TOOLS)
 
 bench: setup

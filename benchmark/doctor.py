@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from benchmark.records.builds import driver, spconv_for
 from benchmark.records.provenance import TOOLS, installed, version
 
 GIGA = 1e9
@@ -123,36 +124,39 @@ def _mmcv() -> Iterator[Finding]:
 def _torch() -> Iterator[Finding]:
     import torch
 
-    told = f"{torch.__version__}, {torch.get_num_threads()} threads"
+    told, cuda = f"{torch.__version__}, {torch.get_num_threads()} threads", driver()
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        yield Finding("ok", "PyTorch", f"{told}, CUDA {torch.version.cuda}: {', '.join(names)}")
-    elif shutil.which("nvidia-smi"):
-        remedy = "install PyTorch's build for your CUDA (pytorch.org), or update the driver"
-        yield Finding(
-            "warning", "PyTorch", f"{told}; there is a GPU, but PyTorch cannot use CUDA", remedy
+        told += f", CUDA {torch.version.cuda} ({_runs(cuda)}): {', '.join(names)}"
+        yield Finding("ok", "PyTorch", told)
+    elif cuda:
+        built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
+        remedy = (
+            "rm -r .venv, then make setup TORCH_INDEX=INDEX with the index that pytorch.org names "
+            "for that CUDA; or update the driver"
         )
+        yield Finding("warning", "PyTorch", f"{told}, built {built}, but {_runs(cuda)}", remedy)
     else:
-        yield Finding("ok", "PyTorch", f"{told}, CPU")
+        yield Finding("ok", "PyTorch", f"{told}, CPU; no NVIDIA driver answers")
+
+
+def _runs(cuda: int | None) -> str:
+    """What the driver runs, which decides on builds."""
+    return f"the driver runs CUDA up to {cuda // 10}.{cuda % 10}" if cuda else "no driver answers"
 
 
 def _spconv() -> Iterator[Finding]:
-    import torch
-
-    found = installed("spconv")
+    found, best = installed("spconv"), spconv_for(driver())
     told = ", ".join(f"{name} {version(name)}" for name in found)
     if len(found) > 1:
-        remedy = f"pip uninstall --yes {' '.join(found)}, then install the one you want"
+        remedy = f"pip uninstall --yes {' '.join(found)}, then pip install {best}"
         yield Finding("problem", "spconv", f"{told} are installed in one folder", remedy)
         return
     importlib.import_module("spconv.pytorch")
-    if torch.cuda.is_available() and found == ["spconv"]:
-        remedy = (
-            "pip uninstall --yes spconv, then pip install spconv-cu120 or the one for your CUDA"
-        )
-        yield Finding(
-            "warning", "spconv", f"{told} has no CUDA: SECOND runs on the CPU only", remedy
-        )
+    told += f"; {best} suits: {_runs(driver())}"
+    if found == ["spconv"] != [best]:
+        remedy = f"pip uninstall --yes spconv cumm, then pip install {best}"
+        yield Finding("warning", "spconv", f"{told}; SECOND runs on the CPU only", remedy)
     else:
         yield Finding("ok", "spconv", told)
 
@@ -249,14 +253,15 @@ def _disk(cache: Path) -> Iterator[Finding]:
 
 def _data(root: Path) -> Iterator[Finding]:
     from benchmark.data.errors import DataError
-    from benchmark.data.kitti import KittiDataset
+    from benchmark.evaluation.survey import check
 
+    remedy = f"run_bench.py data verify {root}"
+    warnings: list[str] = []
     try:
-        splits = {split: KittiDataset(root, split) for split in ("train", "val")}
-        for dataset in splits.values():
-            dataset.frame(0)
+        frames = check(root, warnings.append)
     except DataError as error:
-        yield Finding("problem", "data", str(error), f"run_bench.py data verify {root}")
+        yield Finding("problem", "data", str(error), remedy)
         return
-    counts = " and ".join(f"{len(dataset)} {split}" for split, dataset in splits.items())
-    yield Finding("ok", "data", f"{root}: {counts} frames; the first of each is readable")
+    for told in warnings:
+        yield Finding("warning", "data", told, remedy)
+    yield Finding("ok", "data", f"{root}: {frames} frames read, of both splits; they are usable")

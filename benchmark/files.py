@@ -1,7 +1,8 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and text read as its authors meant it."""
 
 from __future__ import annotations
 
+import codecs
 import errno
 import gc
 import os
@@ -15,6 +16,29 @@ from kd_methods.core.errors import PointKDError
 
 class DiskFullError(PointKDError):
     """No space, or no quota, is left to write a file."""
+
+
+class TextError(PointKDError):
+    """A file that is not the text it should be."""
+
+
+def read_text(path: Path, error: type[PointKDError] = TextError) -> str:
+    """The text of a file in UTF-8, with or without a byte-order mark.
+
+    Raises:
+        error: it is in another encoding; names the file, the line where known, and what to do.
+        OSError: the file cannot be read.
+    """
+    content = path.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise error(f"{path}: not UTF-8 (looks like UTF-16); save the file as UTF-8")
+    if b"\0" in content:
+        raise error(f"{path}: not a text file; remove it, or save it as UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as wrong:
+        line = content.count(b"\n", 0, wrong.start) + 1
+        raise error(f"{path}:{line}: not UTF-8; save the file as UTF-8") from None
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ def add(commands: Any) -> None:
     """The commands and their options."""
     data = commands.add_parser("data", help="check, prepare, compare or generate data")
     kinds = data.add_subparsers(required=True, metavar="verify|prepare|compare|synthesize")
-    check = add_command(kinds, "verify", verify_data, "read every file of a KITTI folder")
+    check = add_command(kinds, "verify", verify_data, "look at a KITTI folder as a whole")
     check.add_argument("data", type=Path, metavar="DIR")
+    check.add_argument("--json", type=Path, metavar="FILE", help="also write all figures there")
     told = "collect the objects that training pastes"
     prepare = add_command(kinds, "prepare", prepare_data, told)
     prepare.add_argument("data", type=Path, metavar="DIR")
@@ -33,12 +36,23 @@ def add(commands: Any) -> None:
 
 
 def verify_data(options: argparse.Namespace) -> int:
-    """Read every file of a KITTI folder and list all problems."""
-    from benchmark.data.kitti import verify
+    """Read every frame of a KITTI folder; count what is there, and tell what looks wrong."""
+    from benchmark.evaluation.survey import survey
+    from benchmark.running.capacity import usable_cores
 
-    problems = verify(options.data)
-    print("\n".join(problems) or f"{options.data}: no problems found")
-    return BAD_INPUT if problems else DONE
+    begun = time.monotonic()
+    found = survey(options.data, jobs=usable_cores(), quiet=False)
+    print(found.as_text())
+    if options.json:
+        options.json.write_text(json.dumps(found.as_json(), indent=2) + "\n", encoding="utf-8")
+    told = "not usable" if found.problems or found.fatal() else "usable"
+    print(
+        f"\n{options.data}: {told}, {len(found.warnings())} warnings "
+        f"({time.monotonic() - begun:.0f} s)"
+    )
+    if found.fatal():
+        print(found.fatal())
+    return BAD_INPUT if found.problems or found.fatal() else DONE
 
 
 def synthesize_data(options: argparse.Namespace) -> int:

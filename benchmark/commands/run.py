@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.commands.common import (
@@ -92,13 +93,16 @@ def _describe_ends(ended: Sequence[Record], cells: int) -> str:
 
 
 def _prepare(options: argparse.Namespace, how: Execution) -> tuple[Any, Any]:
-    from benchmark.config.request import FIELDS, read_request, resolve
+    from benchmark.config.request import FIELDS, SYNTHETIC, read_request, resolve
     from benchmark.device import choose_device
+    from benchmark.evaluation.survey import check
     from benchmark.running.workplace import Workplace
 
     given = {name: getattr(options, name) for name in FIELDS}
     request = read_request(options.matrix, given)
     device = choose_device(options.device)
+    if request.data != SYNTHETIC:
+        check(Path(request.data), lambda told: print(f"warning: {told}", file=sys.stderr))
     matrix, root = resolve(request, options.cache, device)
     workplace = Workplace(
         data=root,

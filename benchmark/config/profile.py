@@ -11,6 +11,7 @@ from typing import Any
 from benchmark.config import bundled
 from benchmark.config.reading import Problems, parse_yaml, read_dataclass
 from benchmark.config.recipe import Recipe
+from benchmark.files import read_text
 from detectors import Family, Grid
 from detectors.core.registry import FAMILIES
 from kd_methods.core.errors import PointKDError, suggestion
@@ -125,7 +126,7 @@ def _find(name: str) -> tuple[str, str]:
     if own.suffix in (".yaml", ".yml"):
         if not own.is_file():
             raise ProfileError(f"profile file {own} does not exist")
-        return own.stem, own.read_text(encoding="utf-8")
+        return own.stem, read_text(own, ProfileError)
     known = bundled.names("profiles")
     if name not in known:
         raise ProfileError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import types
 from collections.abc import Mapping
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -16,6 +17,17 @@ Problems = list[str]
 """The problems so far, each as "PATH ...": readers append to it."""
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1, in which alone 1e-3 is text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
 def parse_yaml(text: str) -> Any:
     """The plain values of a YAML document.
 
@@ -23,7 +35,7 @@ def parse_yaml(text: str) -> Any:
         ValueError: says where it is wrong, and what helps most often.
     """
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""

@@ -7,6 +7,7 @@ reported at once, each with its path in the file.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from benchmark.config.profile import Profile, ProfileError, load_profile
 from benchmark.config.reading import parse_yaml
 from benchmark.data import synthetic
 from benchmark.device import choose_precision
+from benchmark.files import read_text
 from benchmark.records.store import NONE
 from detectors import DetectorError, parse_student, student_name
 from detectors.core.registry import FAMILIES
@@ -124,7 +126,7 @@ def _load(matrix: str | None) -> tuple[str, Path, dict[str, Any]]:
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise RequestError(f"matrix file {path} does not exist")
-        text, folder = path.read_text(encoding="utf-8"), path.parent
+        text, folder = read_text(path, RequestError), path.parent
     elif matrix in bundled.names("matrices"):
         text = bundled.text("matrices", matrix)
         folder = Path()
@@ -235,21 +237,29 @@ def _methods(value: Any, path: str, problems: list[str]) -> list[str]:
 
 def _method_problems(written: str) -> Iterator[str]:
     """Why a method cannot be created, or asks for outputs that no detector has."""
+    called = "its constructor"
     try:
-        checked_needs(create(written, "pointpillars@4"))
+        method = create(written, "pointpillars@4")
+        called = "needs()"
+        checked_needs(method)
     except MethodError as error:
         yield str(error)
     except Exception as error:
-        yield f"{written}: needs() raises {type(error).__name__}: {error}"
+        yield f"{written}: {called} raises {type(error).__name__}: {error}"
 
 
 def _seeds(value: Any, path: str, problems: list[str]) -> list[int]:
     seeds = []
     for where, item in _items(value, path, problems):
+        span = re.fullmatch(r"(\d+)-(\d+)", str(item))
         if str(item).isdigit() and not isinstance(item, bool):
             seeds.append(int(item))
+        elif span and int(span[1]) <= int(span[2]):
+            seeds += range(int(span[1]), int(span[2]) + 1)
         else:
-            problems.append(f"{where}: seed {item!r} must be a whole number of at least 0")
+            problems.append(
+                f"{where}: seed {item!r} must be a whole number of at least 0, or several as 0-4"
+            )
     return list(dict.fromkeys(seeds))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmark.data.ahead import make_ahead
 from benchmark.data.augment import Step, Surroundings, augment
@@ -103,6 +104,14 @@ def to_batch(samples: Sequence[Sample], device: torch.device) -> Batch:
     boxes = [torch.tensor(s.boxes, dtype=torch.float32).view(-1, 7) for s in samples]
     for box in boxes:
         box[:, 6] = limit_angle(box[:, 6])  # as mmdet3d does after augmentation
-    labels = [torch.from_numpy(s.labels).to(device) for s in samples]
-    points = [torch.from_numpy(np.ascontiguousarray(s.points)).to(device) for s in samples]
-    return Batch([box.to(device) for box in boxes], labels, points, CLASSES)
+    labels = [torch.from_numpy(s.labels) for s in samples]
+    points = [torch.from_numpy(np.ascontiguousarray(s.points)) for s in samples]
+    boxes, labels, points = ([_move(t, device) for t in kind] for kind in (boxes, labels, points))
+    return Batch(boxes, labels, points, CLASSES)
+
+
+def _move(tensor: Tensor, device: torch.device) -> Tensor:
+    """To a device; a graphics card copies it from pinned memory while this process goes on."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)

@@ -14,8 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.data.errors import DataError
+from benchmark.files import read_text
 
 _ROWS = {"P2": (3, 4), "R0_rect": (3, 3), "Tr_velo_to_cam": (3, 4)}
+_ALIASES = {"R_rect": "R0_rect", "Tr_velo_cam": "Tr_velo_to_cam"}
+"""Rows of KITTI's tracking benchmark, by the names of its object benchmark."""
 _NEAREST_DEPTH = 0.1  # metres; what lies nearer to the camera plane is cut off before projection
 
 # Corners of a unit box on the ground: x right, y down, z ahead of a box with rotation_y = 0.
@@ -73,25 +76,40 @@ class Calibration:
 
 
 def read_calibration(path: Path) -> Calibration:
-    """Read P2, R0_rect and Tr_velo_to_cam of one calibration file; other rows are ignored.
+    """Read P2, R0_rect and Tr_velo_to_cam of one calibration file, of KITTI's object or tracking
+    benchmark; other rows are ignored.
 
     Raises:
-        DataError: names file and line for a missing row, a wrong number of values, a value that is
-            not finite, and an R0_rect or Tr_velo_to_cam that is not a rotation.
+        DataError: names file and line for a missing row, two that differ, a wrong number of values,
+            a value that is not finite, and an R0_rect or Tr_velo_to_cam that is not a rotation.
         OSError: if the file cannot be read.
     """
     rows: dict[str, np.ndarray] = {}
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    for number, line in enumerate(lines, start=1):
-        name, _, values = line.partition(":")
-        if name in _ROWS:
-            rows[name] = _parse_row(f"{path}:{number}", name, values.split())
-    missing = [name for name in _ROWS if name not in rows]
-    if missing:
-        raise DataError(
-            f"{path}: row {missing[0]} is missing; download the calibration files again"
-        )
+    found = []
+    for number, line in enumerate(read_text(path, DataError).splitlines(), start=1):
+        written, _, values = line.replace(":", " ", 1).strip().partition(" ")
+        found.append(written)
+        name = _ALIASES.get(written, written)
+        if name not in _ROWS:
+            continue
+        row = _parse_row(f"{path}:{number}", name, values.split())
+        if not np.array_equal(rows.setdefault(name, row), row):
+            raise DataError(f"{path}:{number}: another row {name} with other values; keep one")
+    for name in _ROWS:
+        if name not in rows:
+            raise DataError(f"{path}: row {name} is missing; {_nearest(name, found)}")
     return Calibration(rows["P2"], rows["R0_rect"], rows["Tr_velo_to_cam"])
+
+
+def _nearest(name: str, found: list[str]) -> str:
+    """What to do about a missing row, by those that are there."""
+    alike = [other for other in found if other.startswith(name)]
+    if alike:
+        return (
+            f"there is {', '.join(alike)}: several cameras, as in Waymo's converted by mmdet3d? "
+            f"Write the row of the labels' camera as {name}, and its projection as P2"
+        )
+    return f"the file has {', '.join(filter(None, found)) or 'no row'}; {name} is KITTI's name"
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:

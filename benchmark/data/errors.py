@@ -1,7 +1,39 @@
-"""The error every reader of a data folder raises."""
+"""The error every reader of a data folder raises, and many of them told together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
 
 from kd_methods.core.errors import PointKDError
+
+KINDS_SHOWN, LINES_SHOWN = 12, 3
+"""Kinds of problems that are listed, and lines of each."""
 
 
 class DataError(PointKDError):
     """A data folder or file that cannot be used: names the file (and line) and what to do."""
+
+
+def grouped(problems: Iterable[str]) -> list[str]:
+    """Problems with those alike put together: the first few of each kind, and how many more."""
+    kinds: dict[str, list[str]] = {}
+    for line in problems:
+        kinds.setdefault(_kind(line), []).append(line)
+    shown = [
+        "\n".join([*lines[:LINES_SHOWN], *_more(len(lines) - LINES_SHOWN, "more like this")])
+        for lines in list(kinds.values())[:KINDS_SHOWN]
+    ]
+    return shown + _more(len(kinds) - KINDS_SHOWN, "more kinds of problems")
+
+
+def _more(count: int, told: str) -> list[str]:
+    return [f"... and {count} {told}"] if count > 0 else []
+
+
+def _kind(line: str) -> str:
+    """What a problem is, whichever file, line and number it names."""
+    place, _, told = line.partition(": ")
+    folder = Path(place).parent.name
+    return f"{folder}: {re.sub(r'-?[0-9][0-9.e+-]*', '#', told)}"

@@ -12,12 +12,14 @@ import csv
 import hashlib
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 
+import imagesize
 import numpy as np
 
 from benchmark.data.calibration import (
@@ -31,12 +33,18 @@ from benchmark.data.calibration import (
 )
 from benchmark.data.errors import DataError
 from benchmark.data.labels import Labels, read_labels
-from benchmark.data.point_loops import first_unusable, maybe_seen
+from benchmark.data.point_loops import maybe_seen
+from benchmark.data.scans import read_scan
+from benchmark.data.standard_split import standard_split
+from benchmark.files import read_text
 
-__all__ = ["DataError", "Frame", "KittiDataset", "crop_to_image", "to_labels", "verify"]
+__all__ = ["DataError", "Frame", "KittiDataset", "crop_to_image", "to_labels"]
 
 _DEPTHS = (0.001, 100.0)  # metres; the depths of camera 2's frustum in mmdet3d and OpenPCDet
-_POINT_BYTES = 16  # four little-endian float32
+IMAGES = ("png", "jpg", "jpeg")
+"""Suffixes of the images whose sizes are read."""
+SUFFIX = r"\.(bin|txt|png|jpe?g|npy|pcd)"
+"""Ends of file names, which an id does not have."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +77,8 @@ class KittiDataset:
 
     Args:
         root: a folder in KITTI's layout.
-        split: name of a list in ROOT/ImageSets, without ".txt".
+        split: name of a list in ROOT/ImageSets, without ".txt"; without that folder, one of
+            KITTI's standard split if the frames are KITTI's.
 
     Attributes:
         ids: the frames' names in the list's order.
@@ -82,8 +91,8 @@ class KittiDataset:
     def __init__(self, root: Path | str, split: str) -> None:
         self.root = Path(root)
         self.split = split
-        self.ids = _read_split(self.root, split)
-        missing = _missing_files(self.root, self.ids)
+        self.ids, _ = read_split(self.root, split)
+        missing = missing_files(self.root, self.ids)
         if missing:
             more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
             raise DataError(missing[0] + more)
@@ -121,7 +130,7 @@ class KittiDataset:
         for frame_id in self.ids:
             calib = self._path("calib", frame_id, "txt")
             label = self._path("label_2", frame_id, "txt")
-            scan = self._scan(frame_id)
+            scan = self.scan(frame_id)
             size = self._image_size(frame_id, read_calibration(calib))
             digest.update(f"{frame_id} {scan.parent.name} {scan.stat().st_size} {size}".encode())
             digest.update(hashlib.sha256(calib.read_bytes()).digest())
@@ -131,27 +140,29 @@ class KittiDataset:
     def _path(self, folder: str, frame_id: str, suffix: str) -> Path:
         return self.root / "training" / folder / f"{frame_id}.{suffix}"
 
-    def _scan(self, frame_id: str) -> Path:
-        """The cropped scan if there is one, else the full scan."""
+    def scan(self, frame_id: str) -> Path:
+        """The file of the cropped scan if there is one, else of the full scan."""
         reduced = self._path("velodyne_reduced", frame_id, "bin")
         return reduced if reduced.exists() else self._path("velodyne", frame_id, "bin")
 
     def _points(
         self, frame_id: str, calibration: Calibration, image_size: tuple[int, int]
     ) -> np.ndarray:
-        scan = self._scan(frame_id)
-        points = _read_points(scan)
+        scan = self.scan(frame_id)
+        points = read_scan(scan)
         if scan.parent.name == "velodyne_reduced":
             return points
         return crop_to_image(points, calibration, image_size)
 
     def _image_size(self, frame_id: str, calibration: Calibration) -> tuple[int, int]:
         """From the image's header, else ROOT/image_sizes.csv, else KITTI's size for this camera."""
-        image = self._path("image_2", frame_id, "png")
-        if image.exists():
-            return _png_size(image)
+        for suffix in IMAGES:
+            image = self._path("image_2", frame_id, suffix)
+            if image.exists():
+                return _size_of_image(image)
         size = self._listed_sizes.get(frame_id) or _size_of_camera(calibration)
         if size is None:
+            image = self._path("image_2", frame_id, IMAGES[0])
             raise DataError(
                 f"{image}: no such image, and frame {frame_id} is not calibrated for any of "
                 "KITTI's cameras; add a line 'frame,width,height' to "
@@ -205,7 +216,7 @@ def to_labels(
     seen = (bbox[:, 0] < width) & (bbox[:, 1] < height) & (bbox[:, 2] > 0) & (bbox[:, 3] > 0)
     limits = np.array([width - 1, height - 1, width - 1, height - 1])
     labels = Labels(
-        name=np.asarray(list(names), "<U14"),
+        name=np.asarray(list(names), np.str_),
         truncation=np.full(len(boxes), -1.0),
         occlusion=np.full(len(boxes), -1),
         alpha=observation_angle(location, rotation_y),
@@ -218,46 +229,57 @@ def to_labels(
     return labels.select(seen)
 
 
-def verify(root: Path | str, splits: Iterable[str] = ("train", "val")) -> list[str]:
-    """The problems of a folder, one per line: every missing file or, where none is missing, what
-    makes frames unreadable. Empty if every frame of the splits can be read."""
-    problems = []
-    for split in splits:
-        try:
-            ids = _read_split(Path(root), split)
-        except DataError as error:
-            problems.append(str(error))
-            continue
-        missing = _missing_files(Path(root), ids)
-        problems += missing
-        if not missing:
-            problems += _unreadable_frames(KittiDataset(root, split))
-    return list(dict.fromkeys(problems))
+def read_split(root: Path, split: str) -> tuple[list[str], list[str]]:
+    """The frames of a split, and what is taken for granted about them.
 
-
-def _unreadable_frames(dataset: KittiDataset) -> list[str]:
-    problems = []
-    for frame_id in dataset.ids:
-        try:
-            dataset.frame(frame_id)
-        except DataError as error:
-            problems += str(error).splitlines()
-    return problems
-
-
-def _read_split(root: Path, split: str) -> list[str]:
+    Raises:
+        DataError: the folder has no such list, or one that cannot be used.
+    """
     lists = root / "ImageSets"
-    if not lists.is_dir():
-        raise DataError(f"{lists}: no such folder; give the root of a folder in KITTI's layout")
+    if lists.is_dir():
+        return _listed(lists, split), []
+    frames = _frames_there(root)
+    if not frames:
+        raise DataError(
+            f"{root / 'training'}: no frames; give the root of a folder in KITTI's layout, with "
+            "training/velodyne, label_2 and calib, and the lists ImageSets/train.txt and val.txt"
+        )
+    chosen = [frame for frame in standard_split(split) if frame in frames]
+    if not chosen or not _are_kittis(root, chosen):
+        raise DataError(
+            f"{lists}: no such folder, and the frames are not KITTI's, whose standard split comes "
+            f"along; write {lists / 'train.txt'} and val.txt, one frame per line, such as "
+            f"{min(frames)}, frames of one drive in one list only"
+        )
+    count = len(standard_split(split))
+    return chosen, [f"no ImageSets: {len(chosen)} of the standard split's {count} {split} frames"]
+
+
+def _frames_there(root: Path) -> set[str]:
+    """The frames that have a calibration."""
+    return {Path(name).stem for name in _names(root / "training" / "calib") if name[0] != "."}
+
+
+def _are_kittis(root: Path, frames: Sequence[str]) -> bool:
+    """Whether the first, middle and last of some frames are calibrated for KITTI's cameras."""
+    looked = {frames[0], frames[len(frames) // 2], frames[-1]}
+    paths = [root / "training" / "calib" / f"{frame}.txt" for frame in looked]
+    return all(_size_of_camera(read_calibration(path)) is not None for path in paths)
+
+
+def _listed(lists: Path, split: str) -> list[str]:
     path = lists / f"{split}.txt"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in lists.glob("*.txt"))) or "none"
         raise DataError(f"{path}: no such split; the folder has {known}")
     ids: dict[str, int] = {}
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(path, DataError).splitlines(), start=1):
         frame_id = line.strip()
-        if frame_id and not re.fullmatch(r"[\w-]+", frame_id):
+        if suffix := re.search(SUFFIX + "$", frame_id):
+            raise DataError(
+                f"{path}:{number}: '{frame_id}' names a file; write ids without {suffix[0]}"
+            )
+        if frame_id and not re.fullmatch(r"[\w-][\w.-]*", frame_id):
             raise DataError(
                 f"{path}:{number}: '{frame_id}' is not a frame id; write one id per line"
             )
@@ -272,21 +294,21 @@ def _read_split(root: Path, split: str) -> list[str]:
     return list(ids)
 
 
-def _missing_files(root: Path, ids: Iterable[str]) -> list[str]:
+def missing_files(root: Path, ids: Iterable[str]) -> list[str]:
     """One line for every listed frame without points, labels or calibration."""
     training = root / "training"
     scans = _names(training / "velodyne_reduced") | _names(training / "velodyne")
     labels, calibs = _names(training / "label_2"), _names(training / "calib")
     problems = []
     for frame_id in ids:
-        for folder, found, suffix in (
-            ("velodyne", scans, "bin"),
-            ("label_2", labels, "txt"),
-            ("calib", calibs, "txt"),
+        for folder, found, suffix, remedy in (
+            ("velodyne", scans, "bin", "add it"),
+            ("label_2", labels, "txt", "make an empty file if the frame has no object"),
+            ("calib", calibs, "txt", "add it"),
         ):
             if f"{frame_id}.{suffix}" not in found:
                 path = training / folder / f"{frame_id}.{suffix}"
-                problems.append(f"{path}: no such file; download it or remove the id from the list")
+                problems.append(f"{path}: no such file; {remedy}, or take the id off the list")
     return problems
 
 
@@ -294,37 +316,21 @@ def _names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
 
-def _read_points(path: Path) -> np.ndarray:
-    data = path.read_bytes()
-    if len(data) % _POINT_BYTES:
-        raise DataError(
-            f"{path}: {len(data)} bytes are not a whole number of points ({_POINT_BYTES} bytes "
-            "each: x, y, z, reflectance as float32); the file is truncated, download it again"
-        )
-    points = np.frombuffer(data, "<f4").reshape(-1, 4).astype(np.float32)
-    if (first := first_unusable(points)) >= 0:
-        raise DataError(
-            f"{path}: point {first} is {points[first].tolist()}; write finite metres and a "
-            "reflectance of 0 to 1"
-        )
-    return points
-
-
-def _png_size(path: Path) -> tuple[int, int]:
-    with path.open("rb") as file:
-        header = file.read(24)
-    if len(header) < 24 or header[:8] != b"\x89PNG\r\n\x1a\n" or header[12:16] != b"IHDR":
-        raise DataError(f"{path}: not a PNG image; download it again or remove it")
-    width, height = struct.unpack(">II", header[16:24])
-    return width, height
+def _size_of_image(path: Path) -> tuple[int, int]:
+    """From the header; the image itself is not decoded."""
+    with suppress(ValueError, struct.error):  # what the library raises for some broken headers
+        width, height = imagesize.get(path)
+        if width > 0 and height > 0:
+            return int(width), int(height)
+    raise DataError(f"{path}: not an image; download it again or remove it")
 
 
 def _read_sizes(path: Path) -> dict[str, tuple[int, int]]:
     """Frame id to width and height; a line per frame below the header."""
     sizes = {}
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = read_text(path, DataError).splitlines()
     for number, line in enumerate(lines[1:], start=2):
-        match = re.fullmatch(r"\s*([\w-]+)\s*,\s*([1-9]\d*)\s*,\s*([1-9]\d*)\s*", line)
+        match = re.fullmatch(r"\s*([\w.-]+)\s*,\s*([1-9]\d*)\s*,\s*([1-9]\d*)\s*", line)
         if match is None:
             raise DataError(f"{path}:{number}: '{line}' must be 'frame,width,height'")
         sizes[match[1]] = (int(match[2]), int(match[3]))

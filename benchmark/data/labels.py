@@ -16,6 +16,7 @@ from typing import NoReturn
 import numpy as np
 
 from benchmark.data.errors import DataError
+from benchmark.files import read_text
 
 LABEL_CLASSES = (
     "Car",
@@ -50,7 +51,6 @@ LEAST_HEIGHT = (40.0, 25.0, 25.0)
 """Pixels that an object's height in the image exceeds at level Easy, Moderate, Hard."""
 MOST_OCCLUSION = (0, 1, 2)
 MOST_TRUNCATION = (0.15, 0.3, 0.5)
-_NAME_TYPE = f"<U{max(map(len, LABEL_CLASSES))}"
 _SPELLING = {spelling: name for name in LABEL_CLASSES for spelling in (name, name.lower())}
 
 
@@ -65,7 +65,7 @@ class Labels:
     All arrays are float64 except `name` (str) and `occlusion` (int64).
 
     Attributes:
-        name: (n,) one of LABEL_CLASSES.
+        name: (n,) the class, one of LABEL_CLASSES or another, which nothing here looks for.
         truncation: (n,) 0 (inside the image) to 1; -1 where unknown.
         occlusion: (n,) 0 visible, 1 partly, 2 largely occluded, 3 unknown; -1 where not given.
         alpha: (n,) observation angle in radians; -10 where not given.
@@ -106,7 +106,7 @@ class Labels:
     @classmethod
     def empty(cls, scored: bool = False) -> Labels:
         """A frame without objects; with `scored`, one without detections."""
-        return _from_table(np.empty(0, _NAME_TYPE), np.empty((0, 15 if scored else 14)))
+        return _from_table([], np.empty((0, 15 if scored else 14)))
 
     @classmethod
     def concatenate(cls, frames: Sequence[Labels]) -> Labels:
@@ -145,29 +145,32 @@ _SHAPES: dict[str, tuple[int, ...]] = {
 def read_labels(path: str | Path, scored: bool = False) -> Labels:
     """Read one label file or, with `scored`, one result file (whose lines end in a score).
 
-    Classes may be written in lower case, as the development kit allows. Blank lines are
-    skipped; a file without other lines is a frame without objects.
+    KITTI's classes may be written in lower case, as the development kit allows; others are taken
+    as they are. Blank lines are skipped; a file without other lines is a frame without objects. The
+    sixteenth field of a label, a score in files that tools export, is ignored.
 
     Raises:
-        LabelError: names every malformed line of the file: a wrong number of fields, an unknown
-            class, a field that is not a number, NaN or infinity, an occlusion that is not a
-            whole number, a missing score.
+        LabelError: names the malformed lines of the file, once for all lines of a kind: a wrong
+            number of fields, a field that is not a number, NaN or infinity, an occlusion that is
+            not a whole number, a missing score, an object of a class of KITTI's without a size.
         OSError: if the file cannot be read.
     """
     path = Path(path)
-    lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")
-    rows = [row for row in map(str.split, lines) if row]
+    lines = read_text(path, LabelError).split("\n")
+    rows = [row if scored else _without_score(row) for row in map(str.split, lines) if row]
     width = len(LABEL_COLUMNS) if scored else len(LABEL_COLUMNS) - 1
     try:
-        names = [_SPELLING[row[0]] for row in rows]
+        names = [_SPELLING.get(row[0], row[0]) for row in rows]
         numbers = [float(field) for row in rows for field in row[1:]]
         table = np.array(numbers, np.float64).reshape(len(rows), width - 1)
-    except (KeyError, ValueError):
-        _raise_errors(path, lines, width)
-    regular = all(len(row) == width for row in rows)
+    except ValueError:
+        _raise_errors(path, lines, scored)
+    regular = all(len(row) == width and _is_name(row[0]) for row in rows)
     if not (regular and np.isfinite(table).all() and (table[:, 1] % 1 == 0).all()):
-        _raise_errors(path, lines, width)
-    return _from_table(np.array(names, _NAME_TYPE), table)
+        _raise_errors(path, lines, scored)
+    if not scored and not (table[:, 7:10] > 0).all():
+        _refuse_flat(path, lines)
+    return _from_table(names, table)
 
 
 def write_labels(path: str | Path, labels: Labels) -> None:
@@ -194,10 +197,10 @@ def write_labels(path: str | Path, labels: Labels) -> None:
     Path(path).write_text("".join(lines), encoding="utf-8")
 
 
-def _from_table(names: np.ndarray, table: np.ndarray) -> Labels:
-    """Labels from names (n,) and the numbers of the lines (n, 14), or (n, 15) with scores."""
+def _from_table(names: Sequence[str], table: np.ndarray) -> Labels:
+    """Labels from names (n) and the numbers of the lines (n, 14), or (n, 15) with scores."""
     return Labels(
-        name=names,
+        name=np.array(names, np.str_),
         truncation=table[:, 0],
         occlusion=table[:, 1].astype(np.int64),
         alpha=table[:, 2],
@@ -209,24 +212,65 @@ def _from_table(names: np.ndarray, table: np.ndarray) -> Labels:
     )
 
 
-def _raise_errors(path: Path, lines: list[str], width: int) -> NoReturn:
-    """Name every malformed line; called only if there is one."""
-    problems = [_problem(line.split(), width) for line in lines]
+def _without_score(row: list[str]) -> list[str]:
+    return row[:-1] if len(row) == len(LABEL_COLUMNS) else row
+
+
+def _is_name(word: str) -> bool:
+    """Whether a word can be the name of a class, and not a number of another format."""
+    return word[0].isalpha() and "," not in word
+
+
+def _raise_errors(path: Path, lines: Sequence[str], scored: bool) -> NoReturn:
+    """Name the malformed lines, those of a kind once; called only if there is one."""
+    kinds: dict[str, list[int]] = {}
+    for number, line in enumerate(lines, 1):
+        if problem := _problem(line.split(), scored):
+            kinds.setdefault(problem, []).append(number)
     raise LabelError(
-        "\n".join(f"{path}:{n}: {problem}" for n, problem in enumerate(problems, 1) if problem)
+        "\n".join(
+            f"{path}:{numbers[0]}: {told}{_and_more(len(numbers) - 1)}"
+            for told, numbers in kinds.items()
+        )
     )
 
 
-def _problem(row: list[str], width: int) -> str | None:
+def _and_more(count: int) -> str:
+    return f" (and {count} more line{'s' * (count > 1)})" if count else ""
+
+
+def _refuse_flat(path: Path, lines: Sequence[str]) -> None:
+    """Refuse objects of KITTI's classes without a size, which no scan can hold."""
+    for number, line in enumerate(lines, 1):
+        name, *fields = line.split() or ["DontCare"]
+        known = _SPELLING.get(name, "DontCare")
+        if known != "DontCare" and not all(float(size) > 0 for size in fields[7:10]):
+            raise LabelError(
+                f"{path}:{number}: {known} has the size {' '.join(fields[7:10])}; write height, "
+                "width and length in metres, or DontCare where only the 2D box is known"
+            )
+
+
+def _problem(row: list[str], scored: bool) -> str | None:
     """What is wrong with the fields of one line, and what to do; None if nothing is."""
     if not row:
         return None
-    if row[0] not in _SPELLING:
-        return f"unknown class '{row[0]}'; use one of {', '.join(LABEL_CLASSES)}"
-    if len(row) == width - 1 == len(LABEL_COLUMNS) - 1:
+    width = len(LABEL_COLUMNS) if scored else len(LABEL_COLUMNS) - 1
+    wanted = f"write {width} fields: {' '.join(LABEL_COLUMNS[:width])}"
+    if "," in row[0]:
+        return f"fields are separated by commas; separate them by blanks and {wanted}"
+    if row[0].isdigit() and len(row) > 2 and _is_name(row[2]):
+        return (
+            "looks like KITTI's tracking benchmark, with frame and track before the class; write "
+            "one file per frame without these two"
+        )
+    if not _is_name(row[0]):
+        return f"'{row[0]}' is not a class; {wanted}"
+    if scored and len(row) == width - 1:
         return "the score is missing; write it as the 16th field of a detection"
+    row = row if scored else _without_score(row)
     if len(row) != width:
-        return f"{len(row)} fields; write {width}: {' '.join(LABEL_COLUMNS[:width])}"
+        return f"{len(row)} fields; {wanted}"
     for column, field in zip(LABEL_COLUMNS[1:], row[1:], strict=False):
         try:
             value = float(field)

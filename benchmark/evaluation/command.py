@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from tabulate import tabulate
 
 from benchmark.data.calibration import read_calibration
-from benchmark.data.errors import DataError
-from benchmark.data.labels import LabelError, Labels, read_labels
-from benchmark.evaluation import diagnostics
+from benchmark.data.errors import DataError, grouped
+from benchmark.data.labels import LABEL_CLASSES, LEAST_HEIGHT, LabelError, Labels, read_labels
+from benchmark.evaluation import diagnostics, validity
 from benchmark.evaluation.kitti_ap import LOOSE, STRICT, Result, evaluate
 from benchmark.evaluation.protocol import DIFFICULTIES, ENOUGH_OBJECTS, METRICS, SCORED_CLASSES
 from benchmark.evaluation.table import describe_overlap
-
-_SHOWN_ERRORS = 20
+from benchmark.files import read_text
 
 
 def evaluate_command(
@@ -47,10 +46,10 @@ def evaluate_command(
         curves: prefix of the precision-recall curves, written to CURVES.csv and CURVES.png.
 
     Raises:
-        LabelError: names file and line of every malformed line (the first 20, and how many more).
+        LabelError: names file and line of malformed lines, the first of each kind.
         DataError: for a folder, a split or a file that is missing or cannot be used.
     """
-    frames = _frames(labels, split)
+    frames = list_frames(labels, split)
     results = _result_files(detections, frames, missing_as_empty)
     gt, det = _read(
         [labels / f"{frame}.txt" for frame in frames], [results[frame] for frame in frames]
@@ -72,7 +71,7 @@ def evaluate_command(
             gt, det, lambda i: _camera_points(*scans[i]), min_overlap=min_overlap
         )
         parts.append(_table_by("points in box", diagnostics.POINT_COUNTS, found))
-    parts.append(_notes(result))
+    parts.append("\n".join([_notes(result), *_left_out(gt, det)]).strip())
     if json_file is not None:
         json_file.write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
     if curves is not None:
@@ -81,18 +80,18 @@ def evaluate_command(
     return "\n\n".join(part for part in parts if part)
 
 
-def _frames(labels: Path, split: Path | None) -> list[str]:
+def list_frames(labels: Path, split: Path | None) -> list[str]:
     """The frames to evaluate; every one has a label file."""
     if not labels.is_dir():
         raise DataError(f"{labels}: no such folder; give the folder of KITTI label files")
-    there = {path.stem for path in labels.glob("*.txt")}
+    there = _frames_of(labels)
     if split is None:
         if not there:
             raise DataError(f"{labels}: no label files FRAME.txt; give the folder that holds them")
         return sorted(there)
     if not split.is_file():
         raise DataError(f"{split}: no such file; give a file with one frame per line")
-    frames = split.read_text(encoding="utf-8").split()
+    frames = read_text(split, DataError).split()
     if not frames:
         raise DataError(f"{split}: no frames; list one frame per line")
     repeated = [frame for frame, count in Counter(frames).items() if count > 1]
@@ -107,13 +106,18 @@ def _frames(labels: Path, split: Path | None) -> list[str]:
     return frames
 
 
+def _frames_of(folder: Path) -> set[str]:
+    """The names of a folder's text files; hidden ones, as macOS leaves them, are none of ours."""
+    return {path.stem for path in folder.glob("*.txt") if not path.name.startswith(".")}
+
+
 def _result_files(
     detections: Path, frames: Sequence[str], missing_as_empty: bool
 ) -> dict[str, Path | None]:
     """The result file of every frame, None if it is missing and that is allowed."""
     if not detections.is_dir():
         raise DataError(f"{detections}: no such folder; give the folder of KITTI result files")
-    there = {path.stem for path in detections.glob("*.txt")}
+    there = _frames_of(detections)
     if not there.intersection(frames):
         raise DataError(
             f"{detections}: no result file for any of the {len(frames)} frames; "
@@ -151,9 +155,7 @@ def _read(
     gt = [read(path, scored=False) for path in label_files]
     det = [read(path, scored=True) for path in result_files]
     if errors:
-        rest = len(errors) - _SHOWN_ERRORS
-        more = [f"... and {rest} more malformed lines"] if rest > 0 else []
-        raise LabelError("\n".join(errors[:_SHOWN_ERRORS] + more))
+        raise LabelError("\n".join(grouped(errors)))
     return gt, det
 
 
@@ -222,9 +224,30 @@ def _cell(value: float, bounded: bool) -> str:
     return f"{value:.2f}*" if bounded else f"{value:.2f}"
 
 
+def _left_out(gt: Sequence[Labels], det: Sequence[Labels]) -> Iterator[str]:
+    """What counts for nothing, where that is most of it."""
+    objects, detections = Labels.concatenate(gt), Labels.concatenate(det)
+    for name in SCORED_CLASSES:
+        own = objects.select(objects.name == name)
+        if len(own) and (validity.levels(own) == validity.NO_LEVEL).all():
+            why = validity.told(Counter(validity.reasons(own).tolist()))
+            yield f"{name}: none of the {len(own)} objects counts: {why}."
+    low = int((validity.heights(detections) <= LEAST_HEIGHT[-1]).sum())
+    if 2 * low > len(detections):
+        yield (
+            f"{low} of {len(detections)} detections are {validity.LIMITS['low']}, by their 2D "
+            "boxes, and ignored; the devkit needs these boxes in every metric."
+        )
+    others = Counter(detections.name[~np.isin(detections.name, LABEL_CLASSES)].tolist())
+    if others:
+        listed = ", ".join(f"{name} ({count})" for name, count in others.most_common())
+        yield f"detections of classes that are not scored: {listed}."
+
+
 def _notes(result: Result) -> str:
     notes = []
-    if (result.objects < ENOUGH_OBJECTS).any():
+    bounded = (result.objects < ENOUGH_OBJECTS)[:, None] & ~np.isnan(result.ap("R40"))
+    if bounded.any():
         notes.append(
             f"* bounded: fewer than {ENOUGH_OBJECTS} valid objects, so no detector can reach "
             "100; mAP (-) requires that no class is bounded."

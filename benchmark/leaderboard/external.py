@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmark.config.reading import Problems, parse_yaml, read_dataclass
 from benchmark.evaluation.protocol import DIFFICULTIES, SCORED_CLASSES
-from benchmark.files import write_atomically
+from benchmark.files import read_text, write_atomically
 from benchmark.leaderboard.columns import HEADLINE_METRICS, MODERATE, number
 from benchmark.records import store
 from benchmark.records.folder import ResultsFolder
@@ -143,14 +143,14 @@ def _score(
     Args:
         folder: of the card.
     """
-    from benchmark.evaluation.command import evaluate_command
+    from benchmark.evaluation.command import evaluate_command, list_frames
 
     detections = folder / card.detections
     with tempfile.TemporaryDirectory() as place:
         scored = Path(place) / "ap.json"
         text = evaluate_command(labels, detections, split, scored, missing_as_empty)
         ap = json.loads(scored.read_text())
-    frames = split.read_text().split() if split else sorted(p.stem for p in labels.glob("*.txt"))
+    frames = list_frames(labels, split)
     stored = {
         "card": asdict(card),
         "frames": len(frames),
@@ -169,7 +169,7 @@ def read_card(path: Path) -> Card:
         CardError: lists all problems.
     """
     try:
-        fields = parse_yaml(path.read_text(encoding="utf-8"))
+        fields = parse_yaml(read_text(path, CardError))
     except (OSError, ValueError) as error:
         raise CardError(f"{path}: {error}") from None
     problems: Problems = []

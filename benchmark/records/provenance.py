@@ -14,16 +14,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmark.records.builds import PROJECT, SPCONV_FOR_CUDA
 from benchmark.records.record import Environment, Provenance
 
 if TYPE_CHECKING:
     import torch  # records are read without it
 
-TOOLS = ("pointkd-bench", "torch", "mmdet3d", "mmdet", "mmengine", "spconv", "numpy")
-ALTERNATIVES = {
-    "mmcv-lite": ["mmcv"],
-    "spconv": [f"spconv-cu{version}" for version in (113, 114, 116, 117, 118, 120, 121, 124, 126)],
-}
+TOOLS = (PROJECT, "torch", "mmdet3d", "mmdet", "mmengine", "spconv", "numpy")
+ALTERNATIVES = {"mmcv-lite": ["mmcv"], "spconv": SPCONV_FOR_CUDA}
 """Distributions that take the place of one, in the same folder."""
 CODE = ("benchmark", "detectors", "kd_methods", "run_bench.py", "pyproject.toml")
 """The parts of a checkout that affect results."""

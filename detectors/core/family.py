@@ -117,21 +117,9 @@ class Family(ABC):
         """The model on a device, its parts in the memory format that suits them."""
         return model.to(device)
 
+    @abstractmethod
     def voxelizer(self, grid: Grid, training: bool) -> Callable[[Batch], Inputs]:
-        """What turns a batch into :class:`Inputs`, with the voxel limit of the phase."""
-        import mmdet3d.models  # noqa: F401
-        from mmdet3d.registry import MODELS
-        from mmengine.registry import DefaultScope
-
-        with DefaultScope.overwrite_default_scope("mmdet3d"):
-            preprocessor = MODELS.build(self.config(1, grid)["data_preprocessor"])
-        preprocessor.train(training)
-
-        def voxelize(batch: Batch) -> Inputs:
-            points = [_never_empty(frame, grid) for frame in batch.points]
-            return Inputs(replace(batch, points=points), preprocessor.voxelize(points, []))
-
-        return voxelize
+        """What turns a batch into :class:`Inputs`, with the limits of the phase."""
 
     def losses(self, model: Model, inputs: Inputs) -> dict[str, Tensor]:
         """The detector's own training losses."""
@@ -263,21 +251,6 @@ def _sample(boxes: Tensor, labels: Tensor) -> Any:
     sample = Det3DDataSample(metainfo={"box_type_3d": LiDARInstance3DBoxes})
     sample.gt_instances_3d = instances
     return sample
-
-
-def _never_empty(points: Tensor, grid: Grid) -> Tensor:
-    """The points, or one at the middle of the range where none lies within it.
-
-    mmdet3d takes the number of frames from the last voxel, so each frame needs one.
-    """
-    low, high = (points.new_tensor(side) for side in _corners(grid))
-    if ((points[:, :3] >= low) & (points[:, :3] < high)).all(dim=1).any():
-        return points
-    return torch.cat([(low + high) / 2, points.new_zeros(1)])[None]
-
-
-def _corners(grid: Grid) -> tuple[Sequence[float], Sequence[float]]:
-    return grid.point_cloud_range[:3], grid.point_cloud_range[3:]
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +16,8 @@ from detectors.core.anchor_targets import anchor_targets
 from detectors.core.family import Family, Hooks, Inputs, Model, scale_widths, wanted
 from detectors.core.grid import Grid
 from detectors.operators.per_batch import once, remembering
-from kd_methods.core.interface import BEVMap, Detections, HeadOutputs, Layer, Points, Spec
+from detectors.operators.voxels import hard_voxels
+from kd_methods.core.interface import Batch, BEVMap, Detections, HeadOutputs, Layer, Points, Spec
 
 
 class VoxelNet(Family):
@@ -73,6 +76,22 @@ class VoxelNet(Family):
         for part in (model.backbone, model.neck, model.bbox_head):
             part.to(memory_format=torch.channels_last)
         return model.to(device)
+
+    def voxelizer(self, grid: Grid, training: bool) -> Callable[[Batch], Inputs]:
+        """As mmdet3d's data preprocessor does, for all frames at once."""
+        room = self.base_config()["data_preprocessor"]["voxel_layer"]["max_num_points"]
+        most = grid.max_voxels[0 if training else 1]
+        size, limits = torch.tensor(grid.voxel_size), torch.tensor(grid.point_cloud_range)
+
+        def voxelize(batch: Batch) -> Inputs:
+            points = [_never_empty(frame, grid) for frame in batch.points]
+            voxels, cells, counts = hard_voxels(points, size, limits, room, most)
+            centres = (cells[:, [3, 2, 1]] + 0.5) * size.to(voxels) + limits[:3].to(voxels)
+            found = {"voxels": voxels, "coors": cells, "num_points": counts}
+            found["voxel_centers"] = centres
+            return Inputs(replace(batch, points=points), found)
+
+        return voxelize
 
     def head(self, model: Model) -> Model:
         return model.bbox_head
@@ -160,6 +179,21 @@ class AnchorHead(Anchor3DHead):
         objects = [tensor for one in truth for tensor in (one.bboxes_3d.tensor, one.labels_3d)]
         (among,) = anchors[0]
         return once("anchor targets", (among, *objects), lambda: anchor_targets(self, among, truth))
+
+
+def _never_empty(points: Tensor, grid: Grid) -> Tensor:
+    """The points, or one at the middle of the range where none lies within it.
+
+    mmdet3d takes the number of frames from the last voxel, so each frame needs one.
+    """
+    low, high = (points.new_tensor(side) for side in _corners(grid))
+    if ((points[:, :3] >= low) & (points[:, :3] < high)).all(dim=1).any():
+        return points
+    return torch.cat([(low + high) / 2, points.new_zeros(1)])[None]
+
+
+def _corners(grid: Grid) -> tuple[Sequence[float], Sequence[float]]:
+    return grid.point_cloud_range[:3], grid.point_cloud_range[3:]
 
 
 def _moved_anchors(generator: dict[str, Any], grid: Grid) -> dict[str, Any]:

@@ -1,6 +1,12 @@
-"""Voxelization: points to a sparse grid, as mmcv's deterministic operator does it."""
+"""Voxelization: points to a sparse grid, as mmcv's deterministic operator does it.
+
+All frames of a batch at once: on a graphics card some fifty small operations instead of ninety a
+frame.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -50,33 +56,67 @@ def hard_voxelize_forward(
         voxel_num: (), filled with the number of voxels used.
         deterministic: ignored, the result always is.
     """
-    index = torch.empty(len(points), NDim, dtype=torch.long, device=points.device)
-    dynamic_voxelize_forward(points, voxel_size, coors_range, index, NDim)
-    source = torch.nonzero(index[:, 0] >= 0).flatten()
-    if not len(source):
-        voxel_num.fill_(0)
-        return
-    index = index[source]
-    voxel, order, slot = _group(index)
-    keep = (voxel < max_voxels) & (slot < max_points)
-    voxel, slot, order = voxel[keep], slot[keep], order[keep]
-    voxels[voxel, slot] = points[source[order]]
+    found = hard_voxels([points], voxel_size, coors_range, max_points, max_voxels)
+    count = len(found[0])
+    voxels[:count], coors[:count], num_points_per_voxel[:count] = (
+        found[0],
+        found[1][:, 1:],
+        found[2],
+    )
+    voxel_num.fill_(count)
+
+
+def hard_voxels(
+    points: Sequence[Tensor], size: Tensor, limits: Tensor, max_points: int, max_voxels: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Group the points of several frames by voxel, both in the order in which the points come.
+
+    Args:
+        points: (N, C) of each frame, with x, y, z first, metres.
+        size: (3,) metres.
+        limits: (6,) x, y, z minimum, then maximum, metres.
+        max_points: first ones of each voxel that are kept.
+        max_voxels: first ones of each frame that are kept.
+
+    Returns:
+        (V, max_points, C) points, filled up with zeros; (V, 4) frame, z, y, x index; (V,) number of
+        points: the voxels of all frames, one frame after the other.
+    """
+    every, counts = torch.cat(list(points)), torch.tensor([len(frame) for frame in points])
+    frame = torch.arange(len(points)).repeat_interleave(counts).to(every.device)
+    cells = torch.empty(len(every), 3, dtype=torch.long, device=every.device)
+    dynamic_voxelize_forward(every, size, limits, cells)
+    inside = torch.nonzero(cells[:, 0] >= 0).flatten()
+    index = torch.cat([frame[:, None], cells], dim=1)[inside]
+    number, order, slot = _group(index)
+    frame = index[order, 0]
+    opened = torch.bincount(frame[slot == 0], minlength=len(points))
+    kept = opened.clamp(max=max_voxels)
+    number = number - (opened.cumsum(0) - opened)[frame]  # within the frame
+    keep = (number < max_voxels) & (slot < max_points)
+    number = (number + (kept.cumsum(0) - kept)[frame])[keep]
+    slot, order = slot[keep], order[keep]
+    voxels = every.new_zeros(int(kept.sum()), max_points, every.shape[1])
+    voxels[number, slot] = every[inside[order]]
     opens = slot == 0
-    coors[voxel[opens]] = index[order[opens]].to(coors.dtype)
-    count = torch.bincount(voxel)
-    num_points_per_voxel[: len(count)] = count.to(num_points_per_voxel.dtype)
-    voxel_num.fill_(len(count))
+    places = torch.empty(len(voxels), 4, dtype=torch.int, device=every.device)
+    places[number[opens]] = index[order[opens]].int()
+    return voxels, places, torch.bincount(number, minlength=len(voxels)).int()
 
 
 def _group(index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Number the distinct rows of ``index`` (N, 3) by first appearance and list their members.
+    """Number the distinct rows of ``index`` (N, 4) by first appearance and list their members.
 
     Returns:
         Three (N,) tensors: voxel number, row of ``index`` and place within the voxel, sorted by
         voxel number and place.
     """
+    if not len(index):
+        return (index[:, 0],) * 3
     top = index.amax(dim=0) + 1
-    key = (index[:, 0] * top[1] + index[:, 1]) * top[2] + index[:, 2]
+    key = index[:, 0]
+    for axis in range(1, index.shape[1]):
+        key = key * top[axis] + index[:, axis]
     key, order = torch.sort(key, stable=True)
     start = torch.ones_like(key, dtype=torch.bool)
     start[1:] = key[1:] != key[:-1]

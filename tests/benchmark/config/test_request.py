@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from benchmark.config import bundled
+from benchmark.config.reading import parse_yaml
 from benchmark.config.request import RequestError, read_request
 from kd_methods import method_names
 
@@ -131,6 +132,14 @@ def test_mistakes_in_options_name_the_option(options, words):
         assert word in str(error.value)
 
 
+def test_a_constructor_that_raises_is_named(tmp_path):
+    plugin = tmp_path / "plugin.py"
+    fails = "    def __init__(self, *settings):\n        raise KeyError('depth')\n\n    def needs"
+    plugin.write_text(PLUGIN.replace("own_of_request", "fails").replace("    def needs", fails))
+    with pytest.raises(RequestError, match="fails: its constructor raises KeyError: 'depth'"):
+        read_request(None, {"plugins": [str(plugin)], "methods": "none,fails"})
+
+
 @pytest.mark.parametrize(
     ("needs", "message"),
     [
@@ -161,3 +170,24 @@ def test_a_matrix_that_is_not_there_is_named():
         read_request("smok", {})
     with pytest.raises(RequestError, match="absent.yaml does not exist"):
         read_request("absent.yaml", {})
+
+
+def test_seeds_may_be_a_span_and_numbers_in_scientific_notation(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("seeds: [0-2, 7]\nmethods: [none, fitnet:weight=1e-3]\n")
+    request = read_request(str(file), {})
+    assert list(request.seeds) == [0, 1, 2, 7]
+    assert read_request(None, {"seeds": "3-4,9"}).seeds == [3, 4, 9]
+    with pytest.raises(RequestError, match="seed '4-3' must be a whole number"):
+        read_request(None, {"seeds": "4-3"})
+    assert parse_yaml("[1e-3, 2E5, -1.5e+2, e3, 1e]") == [0.001, 2e5, -150.0, "e3", "1e"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_files_in_other_encodings_are_named(tmp_path, encoding):
+    file = tmp_path / "mine.yaml"
+    file.write_bytes("results: Übung\n".encode(encoding))
+    with pytest.raises(RequestError, match=r"mine\.yaml.*not UTF-8"):
+        read_request(str(file), {})
+    with pytest.raises(RequestError, match=r"mine\.yaml.*not UTF-8"):
+        read_request(None, {"profile": str(file)})

@@ -53,11 +53,13 @@ def test_windows_line_ends(file):
 @pytest.mark.parametrize(
     ("line", "scored", "reason"),
     [
-        (CAR + " 0.5", False, "16 fields; write 15"),
+        (CAR + " 0.5 7", False, "17 fields; write 15"),
         (CAR.rsplit(" ", 1)[0], False, "14 fields; write 15"),
         (CAR + " 0.5 7", True, "17 fields; write 16"),
         (CAR, True, "the score is missing"),
-        (CAR.replace("Car", "Auto"), False, "unknown class 'Auto'"),
+        (CAR.replace("Car", "3"), False, "'3' is not a class"),
+        ("0 1 " + CAR, False, "looks like KITTI's tracking benchmark"),
+        (CAR.replace(" ", ","), False, "fields are separated by commas"),
         (CAR.replace("58.49", "nan"), False, "z is nan"),
         (CAR.replace("387.63", "-inf"), False, "left is -inf"),
         (CAR.replace("3.69", "long"), False, "length 'long' is not a number"),
@@ -70,16 +72,60 @@ def test_every_malformed_line_is_named(file, line, scored, reason):
     path = file(good, line, "", good, line)
     with pytest.raises(LabelError) as error:
         read_labels(path, scored)
+    told = str(error.value)
+    assert told.startswith(f"{path}:2: {reason}")
+    assert told.endswith("(and 1 more line)")
+    assert "\n" not in told
+
+
+def test_lines_with_other_faults_are_named_too(file):
+    with pytest.raises(LabelError) as error:
+        read_labels(file(CAR.replace("58.49", "nan"), CAR, CAR.replace("Car", "3")))
     first, second = str(error.value).splitlines()
-    assert first.startswith(f"{path}:2: {reason}")
-    assert second.startswith(f"{path}:5: {reason}")
+    assert ":1: z is nan" in first
+    assert ":3: '3' is not a class" in second
 
 
-def test_a_file_that_is_no_text_is_an_error_of_its_first_line(tmp_path):
+def test_other_classes_are_taken_as_they_are(file):
+    labels = read_labels(file(CAR.replace("Car", "moped_scooter-2"), CAR.replace("Car", "bus")))
+    assert labels.name.tolist() == ["moped_scooter-2", "bus"]
+
+
+def test_a_score_in_a_label_file_is_ignored(file):
+    labels = read_labels(file(CAR + " 0.0000", CAR))
+    assert labels.score is None
+    assert labels.rotation_y.tolist() == [1.57, 1.57]
+
+
+@pytest.mark.parametrize("sizes", ["0.0 0.0 0.0", "-1 -1 -1", "1.67 0 3.69"])
+def test_objects_without_a_size_are_refused(file, sizes):
+    flat = CAR.replace("1.67 1.87 3.69", sizes)
+    with pytest.raises(LabelError, match=rf"txt:2: Car has the size {sizes}; write height"):
+        read_labels(file(CAR, flat, AREA))
+    assert len(read_labels(file(flat + " 0.5"), scored=True)) == 1  # a detector may have none
+    assert len(read_labels(file(flat.replace("Car", "sign")))) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (CAR.encode("utf-16"), "looks like UTF-16"),
+        (b"\xff\xfe\x00\x01", "looks like UTF-16"),
+        (b"\x00\x05\x16\x07Mac OS X", "not a text file"),
+        (CAR.encode() + b"\n\xe9t\xe9", r"txt:2: not UTF-8"),
+    ],
+)
+def test_files_in_other_encodings_are_named(tmp_path, content, told):
     path = tmp_path / "x.txt"
-    path.write_bytes(b"\xff\xfe\x00\x01")
-    with pytest.raises(LabelError, match=r"x\.txt:1: unknown class"):
+    path.write_bytes(content)
+    with pytest.raises(LabelError, match=told):
         read_labels(path)
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + CAR.encode() + b"\r\n")
+    assert read_labels(path).name.tolist() == ["Car"]
 
 
 @pytest.mark.parametrize("scored", [False, True])
@@ -92,7 +138,7 @@ def test_writing_loses_nothing(tmp_path, scored):
         occlusion=rng.integers(-1, 4, n),
         alpha=rng.normal(size=n),
         bbox=rng.normal(0, 1e3, (n, 4)),
-        dimensions=rng.normal(0, 1e-7, (n, 3)),
+        dimensions=rng.uniform(1e-9, 1e-7, (n, 3)),
         location=rng.normal(0, 30, (n, 3)),
         rotation_y=rng.normal(size=n).astype(np.float32).astype(np.float64),
         score=rng.random(n) if scored else None,

@@ -78,8 +78,8 @@ def test_every_malformed_line_of_every_file_is_named(folders):
     labels, results, *_ = folders
     good = (results / "000001.txt").read_text()
     (results / "000001.txt").write_text(good + "Car 1 2 3\n")
-    (results / "000002.txt").write_text("Bus" + " 0" * 15 + "\nCar" + " 0" * 14 + " nan\n")
-    (labels / "000005.txt").write_text("Car" + " 0" * 15 + "\n")
+    (results / "000002.txt").write_text("7" + " 0" * 15 + "\nCar" + " 0" * 14 + " nan\n")
+    (labels / "000005.txt").write_text("Car" + " 0" * 16 + "\n")
     with pytest.raises(LabelError) as error:
         evaluate_command(labels, results)
     lines = str(error.value).splitlines()
@@ -93,9 +93,14 @@ def test_every_malformed_line_of_every_file_is_named(folders):
 
 def test_very_many_malformed_lines_are_counted(folders):
     labels, results, *_ = folders
-    (results / "000002.txt").write_text("x\n" * 1000)
-    with pytest.raises(LabelError, match="and 980 more malformed lines"):
+    for i in range(9):
+        (results / f"00000{i}.txt").write_text("x\n" * 1000)
+    with pytest.raises(LabelError) as error:
         evaluate_command(labels, results)
+    *shown, more = str(error.value).splitlines()
+    assert len(shown) == 3
+    assert all("1 fields; write 16" in one and "(and 999 more lines)" in one for one in shown)
+    assert more == "... and 6 more like this"
 
 
 @pytest.mark.parametrize(
@@ -129,6 +134,56 @@ def test_bounded_figures_are_marked(folders):
     text = evaluate_command(labels, results)
     assert "* bounded: fewer than 41 valid objects" in text
     assert "mAP" in text
+
+
+def test_the_mark_is_explained_only_where_it_stands(folders):
+    labels, results, *_ = folders
+    for path in labels.glob("*.txt"):
+        path.write_text("")
+    assert "*" not in evaluate_command(labels, results)
+
+
+def test_what_counts_for_nothing_is_told(folders):
+    labels, results, *_ = folders
+    for path in results.glob("*.txt"):
+        flat = read_labels(path, scored=True)
+        flat.bbox[:, 3] = flat.bbox[:, 1] + 20
+        flat.name[flat.name == "Pedestrian"] = "person"
+        write_labels(path, flat)
+    for path in labels.glob("*.txt"):
+        hidden = read_labels(path)
+        hidden.occlusion[hidden.name == "Car"] = 3
+        hidden.bbox[:, 3] = hidden.bbox[:, 1] + 60
+        write_labels(path, hidden)
+    text = evaluate_command(labels, results)
+    assert "Car: none of the" in text
+    assert "are of occlusion above 2." in text
+    assert "detections are lower than 25 px in the image, by their 2D boxes, and ignored" in text
+    assert "detections of classes that are not scored: person (" in text
+    assert "Cyclist: none" not in text
+
+
+def test_hidden_files_are_no_frames(folders):
+    labels, results, *_ = folders
+    before = evaluate_command(labels, results)
+    for folder in (labels, results):
+        (folder / "._000001.txt").write_bytes(b"\x00\x05Mac OS X")
+    assert evaluate_command(labels, results) == before
+    (labels / "classes.txt").write_text("Car\nPedestrian\n")
+    with pytest.raises(DataError, match=r"classes\.txt"):
+        evaluate_command(labels, results)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_lists_in_the_encodings_of_windows(folders, tmp_path, encoding):
+    labels, results, *_ = folders
+    split = tmp_path / "val.txt"
+    split.write_bytes("000001\r\n000002\r\n".encode(encoding))
+    if encoding == "utf-16":
+        with pytest.raises(DataError, match=r"looks like UTF-16\); save the file as UTF-8"):
+            evaluate_command(labels, results, split)
+    else:
+        assert "2 frames of" in evaluate_command(labels, results, split)
 
 
 def test_diagnostics(folders, tmp_path):

@@ -81,7 +81,7 @@ def test_slots_of_cards(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("slots", "threads", "readers"), [(1, 1, 12), (4, 1, 3), (16, 1, 0), (3, 2, 3), (32, 1, 0)]
+    ("slots", "threads", "readers"), [(1, 1, 4), (4, 1, 3), (16, 1, 0), (3, 2, 3), (32, 1, 0)]
 )
 def test_readers_take_the_cores_that_are_left(monkeypatch, slots, threads, readers):
     monkeypatch.setattr(capacity, "usable_cores", lambda: 16)

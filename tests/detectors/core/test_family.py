@@ -1,10 +1,13 @@
 """What holds for every detector family."""
 
 import gc
+from dataclasses import replace
 
 import pytest
 import torch
 from frames import GRIDS, batch
+from mmdet3d.registry import MODELS
+from mmengine.registry import DefaultScope
 
 from detectors import get_family
 from detectors.core.registry import FAMILIES
@@ -44,6 +47,19 @@ def test_parameters_on_the_kitti_grid(name, ratio):
     model = family.build(ratio, family.default_grid())
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     assert round(millions, 3) == MILLIONS[name, ratio]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", ["pointpillars", "second"])
+def test_voxels_are_those_of_mmdet3ds_preprocessor(name, training):
+    family, grid = get_family(name), replace(GRIDS[name], max_voxels=(250, 300))
+    frames = batch(frames=3)
+    with DefaultScope.overwrite_default_scope("mmdet3d"):
+        theirs = MODELS.build(family.config(1, grid)["data_preprocessor"]).train(training)
+    expected = theirs.voxelize(frames.points, [])
+    for kind, found in family.voxelizer(grid, training)(frames).voxels.items():
+        assert found.dtype == expected[kind].dtype
+        assert torch.equal(found, expected[kind])
 
 
 def test_specs_tell_the_channels_of_what_is_captured(family, model):

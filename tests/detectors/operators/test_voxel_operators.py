@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from detectors.operators.voxels import hard_voxels
+
 RANGE = (0.0, -4.0, -1.0, 8.0, 4.0, 1.0)
 
 
@@ -65,3 +67,21 @@ def test_dynamic_voxelization_locates_every_point():
 def test_no_point_in_range_gives_no_voxel(points):
     layer = mmcv.ops.Voxelization((0.5, 0.5, 2.0), RANGE, 5, 100)
     assert [len(part) for part in layer(points)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("max_voxels", [1000, 150])
+def test_frames_together_are_frames_one_by_one(max_voxels):
+    size, frames = (0.5, 0.5, 0.5), [cloud(n, seed=n) for n in (900, 40, 1500)]
+    points = [torch.from_numpy(frame).float() for frame in frames]
+    points.insert(1, torch.zeros(0, 4))
+    limits = torch.tensor(RANGE)
+    voxels, cells, counts = hard_voxels(points, torch.tensor(size), limits, 3, max_voxels)
+    for frame, alone in enumerate(points):
+        expected = loop(alone.numpy(), size, 3, max_voxels)
+        own = cells[:, 0] == frame
+        assert [tuple(cell) for cell in cells[own, 1:].tolist()] == list(expected)
+        assert counts[own].tolist() == [len(members) for members in expected.values()]
+        for voxel, members in zip(voxels[own].numpy(), expected.values(), strict=True):
+            np.testing.assert_array_equal(voxel[: len(members)], members)
+            assert not voxel[len(members) :].any()
+    assert (cells[:, 0].diff() >= 0).all()

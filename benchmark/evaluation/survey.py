@@ -1,0 +1,419 @@
+"""A look at a data set as a whole: what can be read, what counts, and what looks wrong.
+
+Every warning has a threshold, told with it. What makes a figure impossible is told before anything
+trains.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+from tabulate import tabulate
+from tqdm import tqdm
+
+from benchmark.data.box_geometry import first_box
+from benchmark.data.errors import DataError, grouped
+from benchmark.data.genuine import is_genuine
+from benchmark.data.kitti import KittiDataset, missing_files, read_split
+from benchmark.data.labels import LABEL_CLASSES
+from benchmark.evaluation import validity
+from benchmark.evaluation.protocol import DIFFICULTIES, ENOUGH_OBJECTS, SCORED_CLASSES
+
+SPLITS = ("train", "val")
+FOLDERS = ("scan", "label", "calibration")
+"""Files of a frame that may be KITTI's own."""
+SIDES = ("height", "width", "length")
+SAMPLE = 250
+"""Frames of each split, spread over it, that are looked at before a run."""
+BATCH = 32
+"""Frames that a worker reads at a time."""
+
+MOSTLY = 0.5
+"""Share of a set's files that are KITTI's own, from which on the others are named."""
+MOST_EMPTY = 0.01
+"""Share of frames that may end up without a point."""
+LEAST_HELD = 0.5
+"""Share of a class's objects within :data:`NEAR` that hold a point, at least."""
+LEAST_UPPER = 0.02
+"""Share of the points in a class's boxes that lie in the upper half, at least."""
+MOST_OFF = 1.6
+"""Factor by which a class's median size may differ from :data:`SIZES`."""
+NEAR = 50.0
+"""Metres within which an object is expected to hold points."""
+SIZES = {"Car": (1.5, 1.6, 3.9), "Pedestrian": (1.75, 0.65, 0.8), "Cyclist": (1.75, 0.6, 1.75)}
+"""About KITTI's median height, width and length, metres."""
+NAMED = 12
+"""Frames that are named at most."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was found.
+
+    Attributes:
+        root: the folder.
+        frames: one row per frame: split, id, points read, dropped as they are not finite, and kept
+            in the camera's view, highest reflectance, digest of the scan; whether scan, label and
+            calibration are KITTI's own.
+        objects: one row per object without DontCare: split, class, level (0 to 2, 3 for none),
+            reason, distance, points inside, those in the upper half, height, width, length (m).
+        share: of the validation frames that were read: all, or a sample.
+        problems: what cannot be read, one line each.
+        notes: what is taken for granted, such as a split that the folder does not have.
+    """
+
+    root: Path
+    frames: pd.DataFrame
+    objects: pd.DataFrame
+    share: float = 1.0
+    problems: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+    def warnings(self) -> list[str]:
+        """What looks wrong."""
+        looks = (_edited, _empty, _dark, _shared, _unknown, _by_class)
+        return [*self.notes, *(told for look in looks for told in look(self))]
+
+    def genuine(self) -> str:
+        """How many files are KITTI's own."""
+        counts = self.frames[list(FOLDERS)].astype(bool).sum()
+        if not counts.any():
+            return "none of the files is KITTI's own"
+        told = ", ".join(f"{counts[kind]} {kind}s" for kind in FOLDERS)
+        return f"KITTI's own to the bit, of {len(self.frames)} frames: {told}"
+
+    def fatal(self) -> str:
+        """Why no figure can come of it; empty if one can."""
+        valid = self.objects[
+            (self.objects["split"] == "val") & (self.objects["level"] < validity.NO_LEVEL)
+        ]
+        if self.share == 1 and len(self.frames) and not valid["class"].isin(SCORED_CLASSES).any():
+            return (
+                f"{self.root}: no object of {', '.join(SCORED_CLASSES)} in the validation frames "
+                "counts at any level, so there would be no figure"
+            )
+        return ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "frames": _frames_table(self).to_dict("records"),
+            "classes": _classes_table(self).to_dict("records"),
+            "warnings": self.warnings(),
+            "problems": list(self.problems),
+        }
+
+    def as_text(self) -> str:
+        """Tables, warnings and problems."""
+        parts = []
+        if len(self.frames):
+            parts.append(_text(_frames_table(self)))
+            parts.append(self.genuine())
+        if len(self.objects):
+            parts.append(_text(_classes_table(self)))
+        parts += [f"warning: {told}" for told in self.warnings()]
+        parts += grouped(self.problems)
+        return "\n\n".join(parts) or f"{self.root}: no frames"
+
+
+@dataclass
+class _Found:
+    """What a worker found in some frames."""
+
+    frames: list[dict[str, Any]] = field(default_factory=list)
+    objects: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def survey(root: Path, sample: int | None = None, jobs: int = 1, quiet: bool = True) -> Survey:
+    """Look at the frames of both splits.
+
+    Args:
+        root: a folder in KITTI's layout.
+        sample: frames of each split that are read, spread over it; all if None.
+        jobs: processes that read.
+        quiet: show no progress.
+    """
+    datasets, problems, notes = [], [], []
+    for split in SPLITS:
+        try:
+            ids, told = read_split(root, split)
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        notes += told
+        missing = missing_files(root, ids)
+        problems += missing
+        if not missing:
+            datasets.append(KittiDataset(root, split))
+    tasks = [task for dataset in datasets for task in _tasks(dataset, sample)]
+    found = _Found()
+    work = (joblib.delayed(_look)(*task) for task in tasks)
+    parts = joblib.Parallel(jobs, return_as="generator")(work)
+    for part in tqdm(parts, total=len(tasks), unit_scale=BATCH, unit="frame", disable=quiet):
+        found.frames += part.frames
+        found.objects += part.objects
+        problems += part.problems
+    return Survey(
+        root,
+        pd.DataFrame(found.frames, columns=FRAME_COLUMNS),
+        pd.DataFrame(found.objects, columns=OBJECT_COLUMNS),
+        _share(datasets, tasks),
+        list(dict.fromkeys(problems)),
+        list(dict.fromkeys(notes)),
+    )
+
+
+Task = tuple[KittiDataset, list[str]]
+"""A data set, and frames of it to read."""
+
+
+def _share(datasets: Sequence[KittiDataset], tasks: Sequence[Task]) -> float:
+    """Of the validation frames, those that are read."""
+    every = sum(len(one) for one in datasets if one.split == "val")
+    return sum(len(ids) for one, ids in tasks if one.split == "val") / max(every, 1)
+
+
+FRAME_COLUMNS = ["split", "id", "read", "dropped", "kept", "brightest", "digest", *FOLDERS]
+OBJECT_COLUMNS = [
+    "split", "class", "level", "reason", "distance", "points", "upper", "height", "width", "length",
+]  # fmt: skip
+
+
+def _tasks(dataset: KittiDataset, sample: int | None) -> Iterator[Task]:
+    count = len(dataset) if sample is None else min(sample, len(dataset))
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, count).astype(int))
+    ids = [dataset.ids[i] for i in chosen]
+    for start in range(0, len(ids), BATCH):
+        yield dataset, ids[start : start + BATCH]
+
+
+def _look(dataset: KittiDataset, ids: Sequence[str]) -> _Found:
+    """Read some frames."""
+    found = _Found()
+    for frame_id in ids:
+        try:
+            frame = dataset.frame(frame_id)
+        except DataError as error:
+            found.problems += str(error).splitlines()
+            continue
+        scan = dataset.scan(frame_id)
+        content = scan.read_bytes()
+        finite = np.isfinite(np.frombuffer(content, "<f4").reshape(-1, 4)).all(axis=1)
+        found.frames.append(
+            {
+                "split": dataset.split,
+                "id": frame_id,
+                "read": len(finite),
+                "dropped": int((~finite).sum()),
+                "kept": len(frame.points),
+                "brightest": float(frame.points[:, 3].max(initial=0)),
+                "digest": hashlib.sha256(content).hexdigest()[:16] if content else frame_id,
+                "scan": is_genuine(scan.parent.name, frame_id, content),
+                "label": is_genuine("label_2", frame_id, _content(dataset, "label_2", frame_id)),
+                "calibration": is_genuine("calib", frame_id, _content(dataset, "calib", frame_id)),
+            }
+        )
+        owner = first_box(frame.points, frame.boxes)
+        objects = frame.labels.select(frame.labels.name != "DontCare")
+        levels, reasons = validity.levels(objects), validity.reasons(objects)
+        for i, box in enumerate(frame.boxes):
+            heights = frame.points[owner == i, 2] - box[2]
+            found.objects.append(
+                {
+                    "split": dataset.split,
+                    "class": str(objects.name[i]),
+                    "level": levels[i],
+                    "reason": str(reasons[i]),
+                    "distance": float(np.hypot(box[0], box[1])),
+                    "points": len(heights),
+                    "upper": int((heights > box[5] / 2).sum()),
+                    "height": objects.dimensions[i, 0],
+                    "width": objects.dimensions[i, 1],
+                    "length": objects.dimensions[i, 2],
+                }
+            )
+    return found
+
+
+def _content(dataset: KittiDataset, folder: str, frame_id: str) -> bytes:
+    return (dataset.root / "training" / folder / f"{frame_id}.txt").read_bytes()
+
+
+def _frames_table(found: Survey) -> pd.DataFrame:
+    by = found.frames.groupby("split", sort=False)
+    return pd.DataFrame(
+        {
+            "frames": by.size(),
+            "points read": by["read"].median(),
+            "not finite": by["dropped"].sum(),
+            "points kept": by["kept"].median(),
+            "without a point": by["kept"].agg(lambda kept: int((kept == 0).sum())),
+        }
+    ).reset_index()
+
+
+def _classes_table(found: Survey) -> pd.DataFrame:
+    rows = []
+    for (split, name), part in found.objects.groupby(["split", "class"], sort=True):
+        row = {"split": split, "class": name, "objects": len(part)}
+        row |= {level: int((part["level"] <= i).sum()) for i, level in enumerate(DIFFICULTIES)}
+        row |= {reason: int((part["reason"] == reason).sum()) for reason in validity.LIMITS}
+        row |= {"hold points": int((part["points"] > 0).sum())}
+        row |= {side: round(float(part[side].median()), 2) for side in SIDES}
+        row |= {"distance": round(float(part["distance"].median()), 1)}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _text(table: pd.DataFrame) -> str:
+    return tabulate(table, headers="keys", showindex=False)  # type: ignore[arg-type]
+
+
+def _empty(found: Survey) -> Iterator[str]:
+    """Frames that end up without a point."""
+    empty = found.frames[found.frames["kept"] == 0]
+    if len(empty) <= MOST_EMPTY * len(found.frames):
+        return
+    told = f"in {len(empty)} of {len(found.frames)} frames (more than {MOST_EMPTY:.0%})"
+    if (empty["read"] == 0).all():
+        yield f"the scan is empty {told}; without velodyne_reduced, velodyne is read and cropped"
+    else:
+        yield f"camera 2 sees no point {told}: is Tr_velo_to_cam from LiDAR to camera?"
+
+
+def _edited(found: Survey) -> Iterator[str]:
+    """Files that are not KITTI's own, in a set whose files mostly are."""
+    own = found.frames[list(FOLDERS)].astype(bool)
+    if not len(own) or own.to_numpy().mean() < MOSTLY:
+        return
+    for kind in FOLDERS:
+        others = found.frames["id"][~own[kind]].tolist()
+        if others:
+            yield (
+                f"the {kind} of {len(others)} of {len(own)} frames is not KITTI's own to the bit, "
+                f"as the others are: {', '.join(others[:NAMED])}"
+                f"{' ...' if len(others) > NAMED else ''}; cut off, edited, or cropped by "
+                "another tool?"
+            )
+
+
+def _dark(found: Survey) -> Iterator[str]:
+    """Scans without reflectance."""
+    seen = found.frames[found.frames["kept"] > 0]
+    if len(seen) and (seen["brightest"] == 0).all():
+        yield "reflectance is 0 in every frame: detectors learn from positions alone"
+
+
+def _shared(found: Survey) -> Iterator[str]:
+    """Frames in both splits."""
+    for column, told in (("id", "name"), ("digest", "scan")):
+        train, val = (set(found.frames[column][found.frames["split"] == s]) for s in SPLITS)
+        if both := len(train & val):
+            yield (
+                f"{both} of {len(val)} validation frames have the {told} of a training frame: "
+                "figures would tell what was memorised"
+            )
+            return
+
+
+def _unknown(found: Survey) -> Iterator[str]:
+    """Classes that are not trained, and those that may be meant to be."""
+    counts = found.objects["class"].value_counts()
+    others = {name: n for name, n in counts.items() if name not in LABEL_CLASSES}
+    if others:
+        listed = ", ".join(f"{name} ({n})" for name, n in others.items())
+        yield f"classes that are neither trained nor scored: {listed}"
+    for name in others:
+        if alike := _alike(name):
+            yield f"{name} looks like {alike}; write {alike} in the labels to train it"
+
+
+def _alike(name: str) -> str:
+    known = {scored.lower(): scored for scored in SCORED_CLASSES}
+    word = name.lower()
+    inside = [scored for low, scored in known.items() if word.endswith(low)]
+    close = [known[low] for low in get_close_matches(word, known, 1, 0.75)]
+    return next(iter(inside + close), "")
+
+
+def _by_class(found: Survey) -> Iterator[str]:
+    for name in SCORED_CLASSES:
+        objects = found.objects[found.objects["class"] == name]
+        if not len(objects):
+            if len(found.objects):
+                yield f"{name}: no object; there is no mAP over all classes, and so no rank by it"
+            continue
+        yield from _too_few(name, objects[objects["split"] == "val"], found.share)
+        yield from _empty_boxes(name, objects[objects["distance"] < NEAR])
+        yield from _odd_size(name, objects)
+
+
+def _too_few(name: str, objects: pd.DataFrame, share: float) -> Iterator[str]:
+    """Objects that count at no level, if few are left."""
+    valid = int((objects["level"] < validity.NO_LEVEL).sum())
+    if valid >= share * ENOUGH_OBJECTS:
+        return
+    counts = {reason: int((objects["reason"] == reason).sum()) for reason in validity.LIMITS}
+    why = validity.told(counts)
+    yield (
+        f"{name}: {valid} of {len(objects)} validation objects count at any level"
+        f"{f' ({why})' if why else ''}; below {ENOUGH_OBJECTS} no detector can reach 100, and "
+        "mAP leaves the class out"
+    )
+
+
+def _empty_boxes(name: str, objects: pd.DataFrame) -> Iterator[str]:
+    """Boxes that are not where the points are."""
+    if not len(objects):
+        return
+    held = float((objects["points"] > 0).mean())
+    inside = int(objects["points"].sum())
+    upper = objects["upper"].sum() / max(inside, 1)
+    if held < LEAST_HELD:
+        yield (
+            f"{name}: {held:.0%} of {len(objects)} objects within {NEAR:g} m hold a point (under "
+            f"{LEAST_HELD:.0%}): are locations in the camera's frame, x right, y down, z ahead?"
+        )
+    elif upper < LEAST_UPPER:
+        yield (
+            f"{name}: {upper:.0%} of the points in boxes lie in the upper half (under "
+            f"{LEAST_UPPER:.0%}): is the location the centre of the bottom, not of the box?"
+        )
+
+
+def _odd_size(name: str, objects: pd.DataFrame) -> Iterator[str]:
+    medians = [float(objects[side].median()) for side in SIDES]
+    ratios = np.array(medians) / SIZES[name]
+    if (ratios > MOST_OFF).any() or (ratios < 1 / MOST_OFF).any():
+        high, wide, long = medians
+        told = f"{high:.2f} m high, {wide:.2f} m wide, {long:.2f} m long"
+        usual = ", ".join(f"{size:g}" for size in SIZES[name])
+        yield (
+            f"{name}: the median object is {told}; KITTI's is {usual} (more than a factor of "
+            f"{MOST_OFF:g} apart): are sizes height, width, length?"
+        )
+
+
+def check(root: Path, tell: Callable[[str], Any]) -> int:
+    """Tell what looks wrong in some of the frames, before anything trains; how many were read.
+
+    Raises:
+        DataError: frames cannot be read, or no figure could come of them.
+    """
+    found = survey(root, SAMPLE)
+    if found.problems:
+        raise DataError("\n".join(grouped(found.problems)))
+    for told in found.warnings():
+        tell(told)
+    if fatal := found.fatal():
+        raise DataError(f"{fatal}; see `data verify {root}`")
+    return len(found.frames)

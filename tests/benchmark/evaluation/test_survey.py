@@ -1,0 +1,207 @@
+"""A look at a whole data set, on small folders with one thing wrong in each."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from benchmark.commands.common import BAD_INPUT, DONE
+from benchmark.data.errors import DataError, grouped
+from benchmark.evaluation import survey as module
+from benchmark.evaluation.survey import check, survey
+from run_bench import main
+
+AHEAD = "0 -1 0 0 0 0 -1 0 1 0 0 0"
+CALIBRATION = (
+    "P2: 700 0 600 0 0 700 180 0 0 0 1 0\nR0_rect: 1 0 0 0 1 0 0 0 1\nTr_velo_to_cam: {}\n"
+)
+OBJECTS = [
+    ("Car", 1.5, 1.6, 3.9, 12.0, 3.0),
+    ("Car", 1.5, 1.6, 3.9, 20.0, -4.0),
+    ("Pedestrian", 1.75, 0.6, 0.8, 9.0, -2.0),
+    ("Cyclist", 1.75, 0.6, 1.8, 15.0, 1.0),
+]
+"""Class, height, width, length, metres ahead and left."""
+FRAMES = 42
+
+
+def line(name, height, width, length, x, y, *, box=None, occluded=0, place=None, sizes=None):
+    """A label; 2D boxes only matter by their height."""
+    box = box or f"500 100 560 {100 + 700 * height / x:.1f}"
+    place = place or f"{-y} 1.7 {x}"
+    sizes = sizes or f"{height} {width} {length}"
+    return f"{name} 0 {occluded} 0 {box} {sizes} {place} -1.57\n"
+
+
+def make(root, write=line, calibration=AHEAD, reflectance=0.5, val=None):
+    """A folder of frames whose objects hold 40 points each."""
+    for name in ("velodyne", "label_2", "calib"):
+        (root / "training" / name).mkdir(parents=True)
+    (root / "ImageSets").mkdir()
+    lists = {"train": range(6), "val": val or range(6, 6 + FRAMES)}
+    for split, frames in lists.items():
+        (root / "ImageSets" / f"{split}.txt").write_text("".join(f"{i:06d}\n" for i in frames))
+    rows = [f"{i:06d},1200,360\n" for i in range(6 + FRAMES)]
+    (root / "image_sizes.csv").write_text("frame,width,height\n" + "".join(rows))
+    for i in range(6 + FRAMES):
+        rng = np.random.default_rng(i)
+        points = [
+            [x, y, -1.7, 0] + rng.uniform(-0.48, 0.48, (40, 4)) * [length, width, 0, 0]
+            + np.outer(rng.uniform(0.05, 0.95, 40), [0, 0, height, 0])
+            for _, height, width, length, x, y in OBJECTS
+        ]  # fmt: skip
+        scan = np.concatenate(points).astype("<f4")
+        scan[:, 3] = reflectance
+        (root / f"training/velodyne/{i:06d}.bin").write_bytes(scan.tobytes())
+        text = "".join(write(*one) for one in OBJECTS)
+        (root / f"training/label_2/{i:06d}.txt").write_text(text)
+        (root / f"training/calib/{i:06d}.txt").write_text(CALIBRATION.format(calibration))
+    return root
+
+
+def test_a_sound_set(tmp_path, capsys):
+    root = make(tmp_path / "kitti")
+    found = survey(root)
+    assert found.warnings() == []
+    assert found.problems == []
+    assert found.fatal() == ""
+    assert (found.frames["kept"] == 160).all()
+    assert (found.objects["points"] == 40).all()
+    file = tmp_path / "found.json"
+    assert main(["data", "verify", str(root), "--json", str(file)]) == DONE
+    assert "usable, 0 warnings" in capsys.readouterr().out
+    classes = json.loads(file.read_text())["classes"]
+    (cars,) = [row for row in classes if row["class"] == "Car" and row["split"] == "val"]
+    assert (cars["objects"], cars["easy"], cars["hold points"]) == (84, 84, 84)
+    assert (cars["height"], cars["width"], cars["length"]) == (1.5, 1.6, 3.9)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"calibration": "0 0 1 0 -1 0 0 0 0 -1 0 0"}, "camera 2 sees no point in 48 of 48"),
+        ({"reflectance": 0}, "reflectance is 0 in every frame"),
+        ({"val": range(3, 45)}, "3 of 42 validation frames have the name of a training frame"),
+        (
+            {"write": lambda *one: line("Bus" if one[0] == "Car" else one[0], *one[1:])},
+            r"neither trained nor scored: Bus \(96\)",
+        ),
+        (
+            {"write": lambda *one: line(f"Passenger{one[0]}", *one[1:])},
+            "PassengerCar looks like Car",
+        ),
+        ({"write": lambda *one: line("Pedestrain", *one[1:])}, "Pedestrain looks like Pedestrian"),
+        ({"write": lambda *one: line(*one) if one[0] == "Car" else ""}, "Cyclist: no object"),
+        (
+            {"write": lambda *one: line(*one, box="0 0 0 0")},
+            r"Car: 0 of 84 .* \(84 are lower than 25 px in the image\)",
+        ),
+        ({"write": lambda *one: line(*one, occluded=3)}, r"\(84 are of occlusion above 2\)"),
+        (
+            {"write": lambda *one: line(*one, place=f"{one[4]} {one[5]} -1.7")},
+            "Car: 0% of 96 objects .* camera's frame",
+        ),
+        (
+            {"write": lambda *one: line(*one, place=f"{-one[5]} {1.7 - one[1] / 2} {one[4]}")},
+            "Pedestrian: 0% of the points in boxes lie in the upper half",
+        ),
+        (
+            {"write": lambda *one: line(*one, sizes=f"{one[3]} {one[2]} {one[1]}")},
+            "Car: the median object is 3.90 m high, 1.60 m wide, 1.50 m long",
+        ),
+    ],
+)
+def test_what_looks_wrong_is_told(tmp_path, settings, told):
+    found = survey(make(tmp_path, **settings))
+    assert any(re.search(told, one) for one in found.warnings()), found.warnings()
+    assert found.problems == []
+
+
+def test_the_same_scans_under_other_names_are_found(tmp_path):
+    root = make(tmp_path)
+    for i in range(2):
+        scan = root / "training" / "velodyne" / f"{i:06d}.bin"
+        shutil.copy(scan, scan.with_name(f"{10 + i:06d}.bin"))
+    (told,) = survey(root).warnings()
+    assert told.startswith("2 of 42 validation frames have the scan of a training frame")
+
+
+def test_empty_reduced_scans_are_told_apart(tmp_path):
+    root = make(tmp_path)
+    (root / "training" / "velodyne_reduced").mkdir()
+    for file in (root / "training" / "velodyne").iterdir():
+        (root / "training" / "velodyne_reduced" / file.name).write_bytes(b"")
+    assert survey(root).warnings()[0].startswith("the scan is empty in 48 of 48 frames")
+
+
+def test_a_set_without_a_figure_is_refused_before_a_run(tmp_path, capsys):
+    root = make(tmp_path / "kitti", write=lambda *one: line(*one, box="-1 -1 -1 -1"))
+    told = []
+    with pytest.raises(DataError, match="counts at any level, so there would be no figure"):
+        check(root, told.append)
+    assert len(told) == 3
+    words = ["run", "--data", str(root), "--methods", "none", "--dry-run"]
+    place = ["--results", str(tmp_path / "r"), "--cache", str(tmp_path / "c")]
+    assert main([*words, *place]) == BAD_INPUT
+    assert "there would be no figure" in capsys.readouterr().err
+    assert main(["data", "verify", str(root)]) == BAD_INPUT
+
+
+def test_a_sample_judges_by_its_share(tmp_path, monkeypatch):
+    root = make(tmp_path)
+    monkeypatch.setattr(module, "SAMPLE", 21)
+    assert check(root, pytest.fail) == 6 + 21
+    assert survey(root, sample=21).share == 0.5
+
+
+def test_what_cannot_be_read_is_told_once_for_all_files(tmp_path, capsys):
+    root = make(tmp_path)
+    for i in range(9):
+        (root / "training" / "label_2" / f"{i:06d}.txt").write_text(f"Car 0 0 {i}\n")
+    (root / "training" / "velodyne" / "000010.bin").write_bytes(b"123")
+    assert main(["data", "verify", str(root)]) == BAD_INPUT
+    printed = capsys.readouterr().out
+    assert printed.count("4 fields; write 15") == 3
+    assert "... and 6 more like this" in printed
+    assert "000010.bin: 3 bytes" in printed
+
+
+def test_kinds_are_shown_in_the_order_in_which_they_come():
+    lines = [f"a/label_2/{i}.txt:{i}: z is nan" for i in range(5)] + ["a/calib/1.txt: row P2"]
+    first, second = grouped(lines)
+    assert first.splitlines() == [*lines[:3], "... and 2 more like this"]
+    assert second == lines[-1]
+
+
+def test_real_frames_look_sound(kitti_root):
+    found = survey(kitti_root, jobs=2)
+    assert len(found.frames) == 237
+    assert found.problems == []
+    few = [name for name in ("Pedestrian", "Cyclist") for told in found.warnings() if name in told]
+    assert len(found.warnings()) == len(few) == 2  # of 100 frames
+    assert found.genuine().endswith("237 frames: 237 scans, 237 labels, 237 calibrations")
+    assert found.objects["class"].value_counts()[["Car", "Pedestrian", "Cyclist"]].tolist() == [
+        1117, 74, 50,
+    ]  # fmt: skip
+
+
+def test_files_that_are_not_kittis_are_named(kitti_root, tmp_path):
+    ids = (kitti_root / "ImageSets" / "val.txt").read_text().split()[:4]
+    (tmp_path / "ImageSets").mkdir()
+    (tmp_path / "ImageSets" / "train.txt").write_text("\n".join(ids[:2]))
+    (tmp_path / "ImageSets" / "val.txt").write_text("\n".join(ids[2:]))
+    for folder, suffix in (("velodyne_reduced", "bin"), ("label_2", "txt"), ("calib", "txt")):
+        (tmp_path / "training" / folder).mkdir(parents=True)
+        for frame in ids:
+            place = f"training/{folder}/{frame}.{suffix}"
+            (tmp_path / place).write_bytes((kitti_root / place).read_bytes())
+    label = tmp_path / "training" / "label_2" / f"{ids[1]}.txt"
+    label.write_text(label.read_text() + "\n")
+    found = survey(tmp_path)
+    assert found.genuine().endswith("4 frames: 4 scans, 3 labels, 4 calibrations")
+    (told,) = [one for one in found.warnings() if "to the bit" in one]
+    assert told.startswith(
+        f"the label of 1 of 4 frames is not KITTI's own to the bit, as the others are: {ids[1]};"
+    )
