@@ -40,6 +40,8 @@ MOSTLY = 0.5
 """Share of a set's files that are KITTI's own, from which on the others are named."""
 MOST_EMPTY = 0.01
 """Share of frames that may end up without a point."""
+MOST_EMPTY_AT_ALL = 0.5
+"""The same, above which a set is refused."""
 LEAST_HELD = 0.5
 """Share of a class's objects within :data:`NEAR` that hold a point, at least."""
 LEAST_UPPER = 0.02
@@ -92,9 +94,10 @@ class Survey:
 
     def fatal(self) -> str:
         """Why no figure can come of it; empty if one can."""
-        valid = self.objects[
-            (self.objects["split"] == "val") & (self.objects["level"] < validity.NO_LEVEL)
-        ]
+        own = self.objects[self.objects["split"] == "val"]
+        valid = own[own["level"] < validity.NO_LEVEL]
+        if len(self.frames) and (self.frames["kept"] == 0).mean() > MOST_EMPTY_AT_ALL:
+            return f"{self.root}: most frames end up without a point, so there is nothing to detect"
         if self.share == 1 and len(self.frames) and not valid["class"].isin(SCORED_CLASSES).any():
             return (
                 f"{self.root}: no object of {', '.join(SCORED_CLASSES)} in the validation frames "
@@ -315,9 +318,9 @@ def _dark(found: Survey) -> Iterator[str]:
 
 def _shared(found: Survey) -> Iterator[str]:
     """Frames in both splits."""
+    train, val = (found.frames[found.frames["split"] == split] for split in SPLITS)
     for column, told in (("id", "name"), ("digest", "scan")):
-        train, val = (set(found.frames[column][found.frames["split"] == s]) for s in SPLITS)
-        if both := len(train & val):
+        if both := int(val[column].isin(train[column]).sum()):
             yield (
                 f"{both} of {len(val)} validation frames have the {told} of a training frame: "
                 "figures would tell what was memorised"

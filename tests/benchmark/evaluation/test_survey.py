@@ -134,6 +134,8 @@ def test_empty_reduced_scans_are_told_apart(tmp_path):
     for file in (root / "training" / "velodyne").iterdir():
         (root / "training" / "velodyne_reduced" / file.name).write_bytes(b"")
     assert survey(root).warnings()[0].startswith("the scan is empty in 48 of 48 frames")
+    with pytest.raises(DataError, match="most frames end up without a point"):
+        check(root, str)
 
 
 def test_a_set_without_a_figure_is_refused_before_a_run(tmp_path, capsys):
