@@ -10,7 +10,8 @@ from typing import Any
 
 from benchmark.config.profile import Profile
 from benchmark.config.reading import changed_settings
-from benchmark.data.kitti import KittiDataset
+from benchmark.data.genuine import has_genuine_size, is_genuine
+from benchmark.data.kitti import Contents, KittiDataset
 from benchmark.records import store
 from benchmark.records.record import GENERATED
 from benchmark.records.store import NONE
@@ -39,6 +40,8 @@ class Data:
         synthetic: whether it is generated.
         fingerprint: of the training and the validation split.
         train_frames, val_frames: frames of the splits.
+        shared_frames: validation frames that are training frames too, by name or by contents.
+        genuine: whether all are KITTI's: labels and calibrations to the bit, scans by their size.
     """
 
     name: str
@@ -46,6 +49,8 @@ class Data:
     fingerprint: str
     train_frames: int
     val_frames: int
+    shared_frames: int = 0
+    genuine: bool = False
 
 
 @dataclass(frozen=True)
@@ -206,4 +211,22 @@ def describe_data(root: Path, synthetic: bool) -> Data:
     name = GENERATED if synthetic else root.resolve().name
     prints = "".join(split.fingerprint() for split in splits)
     digest = hashlib.sha256(prints.encode()).hexdigest()[:16]
-    return Data(name, synthetic, digest, *map(len, splits))
+    train, val = (split.all_contents for split in splits)
+    held = set(train.values())
+    return Data(
+        name,
+        synthetic,
+        digest,
+        len(train),
+        len(val),
+        shared_frames=sum(frame in train or own in held for frame, own in val.items()),
+        genuine=all(_is_kittis(frame, own) for frame, own in (train | val).items()),
+    )
+
+
+def _is_kittis(frame: str, held: Contents) -> bool:
+    return (
+        is_genuine("label_2", frame, held.label)
+        and is_genuine("calib", frame, held.calibration)
+        and has_genuine_size(held.folder, frame, held.size)
+    )

@@ -1,28 +1,46 @@
-"""Whether a file is KITTI's own, to the bit.
+"""Whether a file is KITTI's own.
 
-``genuine.bin`` has the first four bytes of the SHA-256 of each training frame's scan, of the scan
-cropped to camera 2's view as mmdet3d and OpenPCDet crop it, and of label and calibration, in 7,481
-rows.
+``genuine.bin`` has for each of the 7,481 training frames the first four bytes of the SHA-256 of its
+scan, of the scan cropped to camera 2's view as mmdet3d and OpenPCDet crop it, of label and
+calibration, and how many points the two scans have: rows of six unsigned big-endian integers.
 """
 
 from __future__ import annotations
 
-import hashlib
 from functools import cache
 from importlib.resources import files
 
-KINDS = ("velodyne", "velodyne_reduced", "label_2", "calib")
-"""Folders, in the order of the columns."""
-BYTES = 4
+import numpy as np
+
+COLUMNS = {"velodyne": 0, "velodyne_reduced": 1, "label_2": 2, "calib": 3}
+"""Of the digests, by folder."""
+POINTS = {"velodyne": 4, "velodyne_reduced": 5}
+POINT_BYTES = 16
 
 
-def is_genuine(kind: str, frame: str, content: bytes) -> bool:
-    """Whether a frame's file of one of :data:`KINDS` is KITTI's; no other name is."""
+def is_genuine(kind: str, frame: str, digest: bytes) -> bool:
+    """Whether a frame's file in a folder of :data:`COLUMNS` is KITTI's, to the bit.
+
+    Args:
+        digest: SHA-256 of its contents.
+    """
+    row = _row(frame)
+    return row is not None and int.from_bytes(digest[:4], "big") == row[COLUMNS[kind]]
+
+
+def has_genuine_size(kind: str, frame: str, size: int) -> bool:
+    """Whether a frame's scan, one of :data:`POINTS`, has as many bytes as KITTI's."""
+    row = _row(frame)
+    return row is not None and size == POINT_BYTES * row[POINTS[kind]]
+
+
+def _row(frame: str) -> np.ndarray | None:
+    """None for a name that no frame of KITTI's has."""
     known = _known()
-    start = BYTES * (len(KINDS) * int(frame) + KINDS.index(kind)) if frame.isdigit() else len(known)
-    return hashlib.sha256(content).digest()[:BYTES] == known[start : start + BYTES]
+    return known[int(frame)] if frame.isdigit() and int(frame) < len(known) else None
 
 
 @cache
-def _known() -> bytes:
-    return (files("benchmark.data") / "genuine.bin").read_bytes()
+def _known() -> np.ndarray:
+    content = (files("benchmark.data") / "genuine.bin").read_bytes()
+    return np.frombuffer(content, ">u4").reshape(-1, len(COLUMNS) + len(POINTS))

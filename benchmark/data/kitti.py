@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
+from typing import NamedTuple
 
 import imagesize
 import numpy as np
@@ -70,6 +71,20 @@ class Frame:
     names: np.ndarray
     calibration: Calibration
     image_size: tuple[int, int]
+
+
+class Contents(NamedTuple):
+    """What tells a frame's files from another's, without reading its scan.
+
+    Attributes:
+        folder, size: of the scan, bytes.
+        calibration, label: SHA-256.
+    """
+
+    folder: str
+    size: int
+    calibration: bytes
+    label: bytes
 
 
 class KittiDataset:
@@ -127,15 +142,30 @@ class KittiDataset:
         """16 hex digits that change with the ids, the labels, the calibration, the image sizes or
         the number of bytes of a point file (whose contents are not read: they are gigabytes)."""
         digest = hashlib.sha256()
-        for frame_id in self.ids:
-            calib = self._path("calib", frame_id, "txt")
-            label = self._path("label_2", frame_id, "txt")
-            scan = self.scan(frame_id)
-            size = self._image_size(frame_id, read_calibration(calib))
-            digest.update(f"{frame_id} {scan.parent.name} {scan.stat().st_size} {size}".encode())
-            digest.update(hashlib.sha256(calib.read_bytes()).digest())
-            digest.update(hashlib.sha256(label.read_bytes()).digest())
+        for frame_id, held in self.all_contents.items():
+            size = self._image_size(
+                frame_id, read_calibration(self._path("calib", frame_id, "txt"))
+            )
+            digest.update(f"{frame_id} {held.folder} {held.size} {size}".encode())
+            digest.update(held.calibration)
+            digest.update(held.label)
         return digest.hexdigest()[:16]
+
+    @cached_property
+    def all_contents(self) -> dict[str, Contents]:
+        """What every frame's files hold."""
+        return {frame_id: self.contents(frame_id) for frame_id in self.ids}
+
+    def contents(self, frame_id: str) -> Contents:
+        """What a frame's files hold."""
+        scan = self.scan(frame_id)
+        calib, label = (self._path(kind, frame_id, "txt") for kind in ("calib", "label_2"))
+        return Contents(
+            scan.parent.name,
+            scan.stat().st_size,
+            hashlib.sha256(calib.read_bytes()).digest(),
+            hashlib.sha256(label.read_bytes()).digest(),
+        )
 
     def _path(self, folder: str, frame_id: str, suffix: str) -> Path:
         return self.root / "training" / folder / f"{frame_id}.{suffix}"

@@ -209,7 +209,8 @@ def _look(dataset: KittiDataset, ids: Sequence[str]) -> _Found:
             found.problems += str(error).splitlines()
             continue
         scan = dataset.scan(frame_id)
-        content = scan.read_bytes()
+        content, held = scan.read_bytes(), dataset.contents(frame_id)
+        digest = hashlib.sha256(content).digest()
         finite = np.isfinite(np.frombuffer(content, "<f4").reshape(-1, 4)).all(axis=1)
         found.frames.append(
             {
@@ -219,10 +220,10 @@ def _look(dataset: KittiDataset, ids: Sequence[str]) -> _Found:
                 "dropped": int((~finite).sum()),
                 "kept": len(frame.points),
                 "brightest": float(frame.points[:, 3].max(initial=0)),
-                "digest": hashlib.sha256(content).hexdigest()[:16] if content else frame_id,
-                "scan": is_genuine(scan.parent.name, frame_id, content),
-                "label": is_genuine("label_2", frame_id, _content(dataset, "label_2", frame_id)),
-                "calibration": is_genuine("calib", frame_id, _content(dataset, "calib", frame_id)),
+                "digest": digest.hex() if content else frame_id,
+                "scan": is_genuine(scan.parent.name, frame_id, digest),
+                "label": is_genuine("label_2", frame_id, held.label),
+                "calibration": is_genuine("calib", frame_id, held.calibration),
             }
         )
         owner = first_box(frame.points, frame.boxes)
@@ -245,10 +246,6 @@ def _look(dataset: KittiDataset, ids: Sequence[str]) -> _Found:
                 }
             )
     return found
-
-
-def _content(dataset: KittiDataset, folder: str, frame_id: str) -> bytes:
-    return (dataset.root / "training" / folder / f"{frame_id}.txt").read_bytes()
 
 
 def _frames_table(found: Survey) -> pd.DataFrame:

@@ -94,7 +94,7 @@ def caption(table: Table) -> str:
     versions = example["provenance"]["versions"]
     region = "reduced grid, objects outside it ignored" if profile["reduced"] else "full grid"
     said = [
-        f"{data['name']} ({kind_of_data(data)}, {data['train_frames']} training and "
+        f"{data['name']} ({kind_of_data(data)}{_own(data)}, {data['train_frames']} training and "
         f"{data['val_frames']} validation frames, fingerprint {data['fingerprint']})",
         f"profile {profile['name']}: {profile['purpose']} ({region})",
         example["precision"],
@@ -103,6 +103,10 @@ def caption(table: Table) -> str:
         f"mmdet3d {versions['mmdet3d']}, torch {versions['torch']}",
     ]
     text = "; ".join(said) + "."
+    if shared := data.get("shared_frames", 0):
+        text += (
+            f" {shared} validation frames are training frames too: figures tell what was memorised."
+        )
     if len(table.machines) > 1:
         text += (
             f" Latency and memory are those on {table.timed_on}; training times are not comparable "
@@ -115,6 +119,10 @@ def caption(table: Table) -> str:
     if len(table.seeds) < FEW_SEEDS:
         text += f" Fewer than {FEW_SEEDS} seeds: nothing here is a claim."
     return text
+
+
+def _own(data: Mapping[str, Any]) -> str:
+    return ", all KITTI's own" if data.get("genuine") else ""
 
 
 def as_text(table: Table, place: Place) -> list[dict[str, str]]:

@@ -7,14 +7,25 @@ from typing import Any, Literal, TypedDict
 Status = Literal["done", "failed", "diverged", "skipped"]
 
 
-class Dataset(TypedDict):
-    """What a cell was trained and evaluated on."""
+class Frames(TypedDict):
+    """The frames of a data set."""
 
     name: str
     synthetic: bool
     fingerprint: str
     train_frames: int
     val_frames: int
+
+
+class Dataset(Frames, total=False):
+    """What a cell was trained and evaluated on.
+
+    ``shared_frames``: validation frames that are training frames too. ``genuine``: all are KITTI's
+    own. Older records say neither.
+    """
+
+    shared_frames: int
+    genuine: bool
 
 
 class ProfileSummary(TypedDict):

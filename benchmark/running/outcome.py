@@ -118,6 +118,8 @@ def _describe(cell: Cell, workplace: Workplace, status: Status, reason: str) -> 
             "fingerprint": data.fingerprint,
             "train_frames": min(limits.get("train", data.train_frames), data.train_frames),
             "val_frames": min(limits.get("val", data.val_frames), data.val_frames),
+            "shared_frames": data.shared_frames,
+            "genuine": data.genuine,
         },
         "profile": {
             "name": profile.name,

@@ -1,10 +1,11 @@
 """Cells, their identity, and what users write."""
 
+import shutil
 from dataclasses import dataclass, replace
 
 import pytest
 
-from benchmark.config.matrix import Cell, Cohort, Data
+from benchmark.config.matrix import Cell, Cohort, Data, describe_data
 from benchmark.config.profile import load_profile
 from benchmark.config.recipe import OneCycle, Recipe
 from benchmark.data.augment import RandomFlip
@@ -141,3 +142,19 @@ def test_a_hyperparameter_added_at_its_neutral_value_changes_no_identity(cell, m
     assert cell.identity() == before
     assert cell.hyperparameters()["later"] == 1.0
     assert replace(cell, method="fitnet:later=2").identity() != before
+
+
+def test_frames_in_both_splits_and_kittis_own_are_known(kitti_root, tmp_path):
+    real = describe_data(kitti_root, synthetic=False)
+    assert (real.genuine, real.shared_frames) == (True, 0)
+    ids = (kitti_root / "ImageSets" / "val.txt").read_text().split()[:4]
+    (tmp_path / "ImageSets").mkdir()
+    (tmp_path / "ImageSets" / "train.txt").write_text("\n".join([*ids[:2], "copy"]))
+    (tmp_path / "ImageSets" / "val.txt").write_text("\n".join(ids[1:]))
+    for folder, suffix in (("velodyne_reduced", "bin"), ("label_2", "txt"), ("calib", "txt")):
+        (tmp_path / "training" / folder).mkdir(parents=True)
+        for name, frame in [*zip(ids, ids, strict=True), ("copy", ids[3])]:
+            source = kitti_root / "training" / folder / f"{frame}.{suffix}"
+            shutil.copy(source, tmp_path / "training" / folder / f"{name}.{suffix}")
+    mixed = describe_data(tmp_path, synthetic=False)
+    assert (mixed.genuine, mixed.shared_frames) == (False, 2)

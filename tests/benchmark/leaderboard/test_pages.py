@@ -42,6 +42,15 @@ def test_the_headline_comes_first_and_alone_on_a_terminal(record, tmp_path):
     assert "Fewer than 5 seeds" in shown
 
 
+def test_captions_say_which_frames_figures_are_of(page, record):
+    plain = record()
+    assert "KITTI's own" not in page([plain])
+    plain["dataset"] |= {"shared_frames": 7, "genuine": True}
+    text = page([plain])
+    assert "all KITTI's own" in line(text, "fingerprint")
+    assert "7 validation frames are training frames too" in line(text, "fingerprint")
+
+
 def test_the_legend_says_why_intervals_are_equally_wide(page, record):
     legend = page([record()]).partition("## Table 1")[0]
     assert "pooled over a student's methods" in legend
