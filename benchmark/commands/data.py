@@ -1,4 +1,4 @@
-"""``data``: check, prepare, compare or generate data."""
+"""``data``: check, complete, prepare, compare or generate data."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from benchmark.commands.common import BAD_INPUT, DONE, add_cache, add_command
 
 def add(commands: Any) -> None:
     """The commands and their options."""
-    data = commands.add_parser("data", help="check, prepare, compare or generate data")
+    data = commands.add_parser("data", help="check, complete, prepare, compare or generate data")
     kinds = data.add_subparsers(required=True, metavar="verify|prepare|compare|synthesize")
     check = add_command(kinds, "verify", verify_data, "look at a KITTI folder as a whole")
     check.add_argument("data", type=Path, metavar="DIR")
     check.add_argument("--json", type=Path, metavar="FILE", help="also write all figures there")
+    told = "write labels whose missing 2D boxes are computed from the 3D boxes"
+    boxes = add_command(kinds, "image-boxes", fill_boxes, told)
+    boxes.add_argument("data", type=Path, metavar="DIR")
+    boxes.add_argument("folder", type=Path, metavar="LABELS", help="folder to write them into")
     told = "collect the objects that training pastes"
     prepare = add_command(kinds, "prepare", prepare_data, told)
     prepare.add_argument("data", type=Path, metavar="DIR")
@@ -53,6 +57,15 @@ def verify_data(options: argparse.Namespace) -> int:
     if found.fatal():
         print(found.fatal())
     return BAD_INPUT if found.problems or found.fatal() else DONE
+
+
+def fill_boxes(options: argparse.Namespace) -> int:
+    """Write labels with 2D boxes around the projected 3D boxes, where they have none."""
+    from benchmark.data.image_boxes import write_image_boxes
+
+    frames, filled = write_image_boxes(options.data, options.folder)
+    print(f"wrote {frames} label files to {options.folder}; {filled} objects got a 2D box")
+    return DONE
 
 
 def synthesize_data(options: argparse.Namespace) -> int:

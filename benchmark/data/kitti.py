@@ -122,9 +122,7 @@ class KittiDataset:
             DataError: names the file (and line) that cannot be used and what to do.
         """
         frame_id = key if isinstance(key, str) else self.ids[key]
-        calibration = read_calibration(self._path("calib", frame_id, "txt"))
-        image_size = self._image_size(frame_id, calibration)
-        labels = read_labels(self._path("label_2", frame_id, "txt"))
+        labels, calibration, image_size = self.annotation(frame_id)
         objects = labels.select(labels.name != "DontCare")
         return Frame(
             id=frame_id,
@@ -137,6 +135,16 @@ class KittiDataset:
             calibration=calibration,
             image_size=image_size,
         )
+
+    def annotation(self, frame_id: str) -> tuple[Labels, Calibration, tuple[int, int]]:
+        """A frame's labels, calibration and image size.
+
+        Raises:
+            DataError: as :meth:`frame`.
+        """
+        calibration = read_calibration(self._path("calib", frame_id, "txt"))
+        image_size = self._image_size(frame_id, calibration)
+        return read_labels(self._path("label_2", frame_id, "txt")), calibration, image_size
 
     def fingerprint(self) -> str:
         """16 hex digits that change with the ids, the labels, the calibration, the image sizes or

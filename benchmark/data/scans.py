@@ -103,7 +103,7 @@ def _advice(data: bytes) -> str:
 
 def _possible(data: bytes) -> Iterator[Layout]:
     """Layouts in which nearly all points lie where a laser scanner sees, more widely spread in the
-    plane than in height, and the fourth number is a reflectance.
+    plane than in height, and the fourth number is a reflectance of 0 to 1 or of whole steps.
 
     In any other layout all columns hold a bit of everything and are spread alike.
     """
@@ -115,7 +115,8 @@ def _possible(data: bytes) -> Iterator[Layout]:
         with np.errstate(invalid="ignore", over="ignore"):
             seen = (np.abs(table[:, :3]) < FARTHEST).all(axis=1)
             if layout.fields > 3:
-                seen &= (table[:, 3] >= 0) & (table[:, 3] <= 255)
+                steps = (table[:, 3] <= 1) | (table[:, 3] % 1 == 0)
+                seen &= steps & (table[:, 3] >= 0) & (table[:, 3] <= 255)
         if seen.mean() >= LIKELY:
             x, y, z = table[seen, :3].std(axis=0)
             if min(x, y) > 1 and z < FLAT * max(x, y):

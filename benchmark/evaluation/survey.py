@@ -52,6 +52,8 @@ NEAR = 50.0
 """Metres within which an object is expected to hold points."""
 SIZES = {"Car": (1.5, 1.6, 3.9), "Pedestrian": (1.75, 0.65, 0.8), "Cyclist": (1.75, 0.6, 1.75)}
 """About KITTI's median height, width and length, metres."""
+BOXES = "; `data image-boxes` computes 2D boxes from the 3D boxes"
+"""The remedy where most objects have no height in the image."""
 NAMED = 12
 """Frames that are named at most."""
 
@@ -367,7 +369,7 @@ def _too_few(name: str, objects: pd.DataFrame, share: float) -> Iterator[str]:
     yield (
         f"{name}: {valid} of {len(objects)} validation objects count at any level"
         f"{f' ({why})' if why else ''}; below {ENOUGH_OBJECTS} no detector can reach 100, and "
-        "mAP leaves the class out"
+        f"mAP leaves the class out{BOXES if 2 * counts['low'] > len(objects) else ''}"
     )
 
 

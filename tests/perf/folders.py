@@ -21,9 +21,10 @@ from tabulate import tabulate
 
 import run_bench
 
-SHOWN = 3
+SHOWN = 2
 """Lines of each command's words."""
-WIDTH = 230
+WIDTH, NARROW = 230, 130
+"""Characters of a line, on the terminal and in Markdown."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,10 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     headers = ["folder", "command", "exit code", "says"]
     print(tabulate(rows, headers))
     if options.markdown:
-        escaped = [
-            [str(cell).replace("|", "\\|").replace("\n", "<br>") for cell in r] for r in rows
-        ]
-        table = tabulate(escaped, headers, "github", disable_numparse=True)
+        short = [[*row[:3], _first(row[3]).replace("|", "\\|")] for row in rows]
+        table = tabulate(short, headers, "github", disable_numparse=True)
         options.markdown.write_text(table + "\n", encoding="utf-8")
     return int(any(code == "traceback" for _, _, code, _ in rows))
 
@@ -77,19 +76,27 @@ def call(words: Sequence[str], folder: Path) -> tuple[int | str, str]:
         except BaseException:
             code = "traceback"
             traceback.print_exc()
-    return code, _short(out.getvalue() + err.getvalue(), folder)
+    return code, _short(out.getvalue() + err.getvalue(), folder, code == 0)
 
 
-def _short(text: str, folder: Path) -> str:
-    """What is wrong, or else the last words; without the folder's place."""
+def _first(told: str) -> str:
+    line = told.partition("\n")[0]
+    return line if len(line) <= NARROW else line[:NARROW].rpartition(" ")[0] + " ..."
+
+
+def _short(text: str, folder: Path, fine: bool) -> str:
+    """What is wrong, without the folder's place."""
     lines = [line.replace(f"{folder}/", "").replace(str(folder), folder.name) for line in
              text.replace("\r", "\n").splitlines() if line.strip()]  # fmt: skip
-    telling = [
-        line for line in lines
-        if line.startswith(("warning", "error", "Traceback", "*")) or ": " in line[:60]
-    ]  # fmt: skip
-    chosen = telling[:SHOWN] or lines[-1:]
-    return "\n".join(line if len(line) <= WIDTH else line[:WIDTH] + " ..." for line in chosen)
+    told = [
+        line
+        for line in lines
+        if line.startswith(("warning", "error", "Traceback", "*"))
+        or any(word in line for word in ("counts:", "are lower than", "not scored:"))
+        or (not fine and ": " in line)
+    ]
+    shown = [line if len(line) <= WIDTH else line[:WIDTH] + " ..." for line in told[:SHOWN]]
+    return "\n".join(shown) or "no complaint"
 
 
 if __name__ == "__main__":

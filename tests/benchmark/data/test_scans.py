@@ -46,6 +46,14 @@ def test_other_layouts_are_recognised(tmp_path, columns, kind, told, count):
         read_scan(path)
 
 
+@pytest.mark.parametrize("count", [4000, 4002])
+def test_points_ahead_only_are_not_taken_for_reflectance(tmp_path, count):
+    points = cloud(count, 3)
+    points[:, 0] = np.abs(points[:, 0])
+    with pytest.raises(DataError, match=r"3 float32 a point \(x y z\)"):
+        read_scan(written(tmp_path, points.astype("<f4").tobytes()))
+
+
 @pytest.mark.parametrize("magic", [b"\x93NUMPY", b"# .PCD v0.7", b"ply\nformat", b"LASF"])
 def test_other_formats_are_recognised(tmp_path, magic):
     content = magic.ljust(128) + cloud().astype("<f4").tobytes()

@@ -144,11 +144,16 @@ def test_a_set_without_a_figure_is_refused_before_a_run(tmp_path, capsys):
     with pytest.raises(DataError, match="counts at any level, so there would be no figure"):
         check(root, told.append)
     assert len(told) == 3
+    assert all("`data image-boxes` computes" in one for one in told)
     words = ["run", "--data", str(root), "--methods", "none", "--dry-run"]
     place = ["--results", str(tmp_path / "r"), "--cache", str(tmp_path / "c")]
     assert main([*words, *place]) == BAD_INPUT
     assert "there would be no figure" in capsys.readouterr().err
     assert main(["data", "verify", str(root)]) == BAD_INPUT
+    labels = root / "training" / "label_2"
+    assert main(["data", "image-boxes", str(root), str(labels)]) == DONE
+    assert "192 objects got a 2D box" in capsys.readouterr().out
+    assert survey(root).warnings() == []
 
 
 def test_a_sample_judges_by_its_share(tmp_path, monkeypatch):
