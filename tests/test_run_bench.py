@@ -99,7 +99,7 @@ def test_the_same_on_real_kitti_frames(options, kitti_root, capsys):
     command = ["run", *options, "--data", str(kitti_root), "--methods", "none,point_distiller"]
     assert run_bench.main(command) == DONE
     output = capsys.readouterr().out
-    assert "kitti (real frames, 4 training and 3 validation frames" in output
+    assert "kitti (real frames, all KITTI's own, 4 training and 3 validation frames" in output
     assert "point_distiller" in output
 
 
