@@ -59,11 +59,12 @@ def ball_query(xyz: Tensor, centres: Tensor, low: float, high: float, count: int
     """
     index = torch.zeros(*centres.shape[:2], count, dtype=torch.long, device=xyz.device)
     place = torch.arange(count, device=xyz.device)
-    for frame, rows in _chunks(centres, xyz):
-        square = _squares(centres[frame, rows], xyz[frame])
+    for frames, rows in _blocks(centres, xyz):
+        square = _squares(centres[frames, rows], xyz[frames])
         hit = (square == 0) | ((square >= low) & (square < high))
-        first, found = first_hits(hit, count)
-        index[frame, rows] = torch.where(place < found[:, None], first, first[:, :1])
+        first, found = first_hits(hit.flatten(0, 1), count)
+        first = torch.where(place < found[:, None], first, first[:, :1])
+        index[frames, rows] = first.unflatten(0, square.shape[:2])
     return index
 
 
@@ -140,6 +141,18 @@ def _squares(a: Tensor, b: Tensor) -> Tensor:
     """Squared distances (..., R, N) of points (..., R, 3) and (..., N, 3), summed in this order."""
     x, y, z = (a.unsqueeze(-2) - b.unsqueeze(-3)).unbind(-1)
     return x * x + y * y + z * z
+
+
+def _blocks(a: Tensor, b: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Frames and rows of ``a`` (B, M, .) few enough to meet all of ``b`` (B, N, .) at once: many
+    small frames together, such as RoIs, or a part of a large one."""
+    together = PAIRS_PER_CHUNK // max(1, a.shape[1] * b.shape[1])
+    if together > 1:
+        for start in range(0, len(a), together):
+            yield slice(start, start + together), slice(None)
+        return
+    for frame, rows in _chunks(a, b):
+        yield slice(frame, frame + 1), rows
 
 
 def _chunks(a: Tensor, b: Tensor) -> Iterator[tuple[int, slice]]:
