@@ -29,3 +29,19 @@ def test_a_process_starts_with_all_that_a_cohort_imports_and_nothing_else():
     assert receiver.recv() == {
         "imported": list(NEEDED), "threads": 1, "cuda": False,
     }  # fmt: skip
+
+
+def asks_the_management_library(results):
+    import os
+
+    import torch
+
+    results.put((os.environ.get("PYTORCH_NVML_BASED_CUDA_CHECK"), torch.cuda._nvml_based_avail()))
+
+
+def test_no_import_of_the_server_initialises_cuda():
+    results = CONTEXT.SimpleQueue()
+    process = CONTEXT.Process(target=asks_the_management_library, args=(results,))
+    process.start()
+    process.join()
+    assert results.get() == ("1", True)
