@@ -49,14 +49,15 @@ def verify_data(options: argparse.Namespace) -> int:
     print(found.as_text())
     if options.json:
         options.json.write_text(json.dumps(found.as_json(), indent=2) + "\n", encoding="utf-8")
-    told = "not usable" if found.problems or found.fatal() else "usable"
+    fatal = found.fatal()
+    told = "not usable" if found.problems or fatal else "usable"
     print(
         f"\n{options.data}: {told}, {len(found.warnings())} warnings "
         f"({time.monotonic() - begun:.0f} s)"
     )
-    if found.fatal():
-        print(found.fatal())
-    return BAD_INPUT if found.problems or found.fatal() else DONE
+    if fatal:
+        print(fatal)
+    return BAD_INPUT if found.problems or fatal else DONE
 
 
 def fill_boxes(options: argparse.Namespace) -> int:

@@ -1,6 +1,6 @@
 """Whether a file is KITTI's own.
 
-``genuine.bin`` has for each of the 7,481 training frames the first four bytes of the SHA-256 of its
+``genuine.npy`` holds no frame, but for each of the 7,481 training frames the first four bytes of the SHA-256 of its
 scan, of the scan cropped to camera 2's view as mmdet3d and OpenPCDet crop it, of label and
 calibration, and how many points the two scans have: rows of six unsigned big-endian integers.
 """
@@ -12,10 +12,11 @@ from importlib.resources import files
 
 import numpy as np
 
+from benchmark.data.scans import BYTES
+
 COLUMNS = {"velodyne": 0, "velodyne_reduced": 1, "label_2": 2, "calib": 3}
 """Of the digests, by folder."""
 POINTS = {"velodyne": 4, "velodyne_reduced": 5}
-POINT_BYTES = 16
 
 
 def is_genuine(kind: str, frame: str, digest: bytes) -> bool:
@@ -31,7 +32,7 @@ def is_genuine(kind: str, frame: str, digest: bytes) -> bool:
 def has_genuine_size(kind: str, frame: str, size: int) -> bool:
     """Whether a frame's scan, one of :data:`POINTS`, has as many bytes as KITTI's."""
     row = _row(frame)
-    return row is not None and size == POINT_BYTES * row[POINTS[kind]]
+    return row is not None and size == BYTES * row[POINTS[kind]]
 
 
 def _row(frame: str) -> np.ndarray | None:
@@ -42,5 +43,5 @@ def _row(frame: str) -> np.ndarray | None:
 
 @cache
 def _known() -> np.ndarray:
-    content = (files("benchmark.data") / "genuine.bin").read_bytes()
-    return np.frombuffer(content, ">u4").reshape(-1, len(COLUMNS) + len(POINTS))
+    with (files("benchmark.data") / "genuine.npy").open("rb") as file:
+        return np.load(file)
