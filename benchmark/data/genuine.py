@@ -1,8 +1,8 @@
 """Whether a file is KITTI's own.
 
-``genuine.npy`` holds no frame, but for each of the 7,481 training frames the first four bytes of the SHA-256 of its
-scan, of the scan cropped to camera 2's view as mmdet3d and OpenPCDet crop it, of label and
-calibration, and how many points the two scans have: rows of six unsigned big-endian integers.
+``genuine.npy`` holds no frame, but for each of the 7,481 training frames the first four bytes of
+the SHA-256 of its scan, of the scan cropped to camera 2's view as mmdet3d and OpenPCDet crop it, of
+label and calibration, and how many points the two scans have: rows of six big-endian integers.
 """
 
 from __future__ import annotations

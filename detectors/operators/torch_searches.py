@@ -80,12 +80,12 @@ def nearest(targets: Tensor, sources: Tensor, count: int) -> tuple[Tensor, Tenso
     shape = (*targets.shape[:2], count)
     distance = targets.new_full(shape, torch.inf)
     index = torch.zeros(shape, dtype=torch.long, device=targets.device)
-    for frame, rows in _chunks(targets, sources):
-        square = _squares(targets[frame, rows], sources[frame])
+    for frames, rows in _blocks(targets, sources):
+        square = _squares(targets[frames, rows], sources[frames])
         for place in range(min(count, sources.shape[1])):
-            distance[frame, rows, place], at = square.min(dim=1)
-            index[frame, rows, place] = at
-            square.scatter_(1, at[:, None], torch.inf)
+            distance[frames, rows, place], at = square.min(dim=-1)
+            index[frames, rows, place] = at
+            square.scatter_(-1, at[..., None], torch.inf)
     return distance, index
 
 
@@ -93,24 +93,24 @@ def first_box(points: Tensor, boxes: Tensor) -> Tensor:
     """(B, M) the lowest box (B, T, 7) that holds each point (B, M, 3), or -1."""
     first = torch.full(points.shape[:2], -1, device=points.device)
     if boxes.shape[1]:
-        for frame, rows in _chunks(points, boxes):
-            held = inside(points[frame, rows], boxes[frame])
-            first[frame, rows] = held.to(torch.uint8).argmax(dim=1)
-            first[frame, rows] -= (~held.any(dim=1)).long()
+        for frames, rows in _blocks(points, boxes):
+            held = inside(points[frames, rows], boxes[frames])
+            first[frames, rows] = held.to(torch.uint8).argmax(dim=-1)
+            first[frames, rows] -= (~held.any(dim=-1)).long()
     return first
 
 
 def inside(points: Tensor, boxes: Tensor) -> Tensor:
-    """(M, T) whether points (M, 3) lie in boxes (T, 7); side faces excluded, as in mmcv.
+    """(..., M, T) whether points (..., M, 3) lie in boxes (..., T, 7), without their side faces.
 
     Boxes are x, y, z of the bottom centre, sizes (metres), yaw (radians).
     """
-    offset = points[:, None] - boxes[None, :, :3]
-    cos, sin = boxes[:, 6].cos(), boxes[:, 6].sin()
+    offset, boxes = points.unsqueeze(-2) - boxes[..., None, :, :3], boxes.unsqueeze(-3)
+    cos, sin = boxes[..., 6].cos(), boxes[..., 6].sin()
     x = offset[..., 0] * cos + offset[..., 1] * sin
     y = offset[..., 1] * cos - offset[..., 0] * sin
-    height = (offset[..., 2] - boxes[:, 5] / 2).abs() <= boxes[:, 5] / 2
-    return height & (x.abs() < boxes[:, 3] / 2) & (y.abs() < boxes[:, 4] / 2)
+    height = (offset[..., 2] - boxes[..., 5] / 2).abs() <= boxes[..., 5] / 2
+    return height & (x.abs() < boxes[..., 3] / 2) & (y.abs() < boxes[..., 4] / 2)
 
 
 def first_hits(hit: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -146,18 +146,8 @@ def _squares(a: Tensor, b: Tensor) -> Tensor:
 def _blocks(a: Tensor, b: Tensor) -> Iterator[tuple[slice, slice]]:
     """Frames and rows of ``a`` (B, M, .) few enough to meet all of ``b`` (B, N, .) at once: many
     small frames together, such as RoIs, or a part of a large one."""
-    together = PAIRS_PER_CHUNK // max(1, a.shape[1] * b.shape[1])
-    if together > 1:
-        for start in range(0, len(a), together):
-            yield slice(start, start + together), slice(None)
-        return
-    for frame, rows in _chunks(a, b):
-        yield slice(frame, frame + 1), rows
-
-
-def _chunks(a: Tensor, b: Tensor) -> Iterator[tuple[int, slice]]:
-    """Frames, and rows of ``a`` (B, M, .) few enough to meet all of ``b`` (B, N, .) at once."""
-    size = max(1, PAIRS_PER_CHUNK // max(1, b.shape[1]))
-    for frame in range(len(a)):
-        for start in range(0, a.shape[1], size):
-            yield frame, slice(start, start + size)
+    rows = max(1, PAIRS_PER_CHUNK // max(1, b.shape[1]))
+    frames = max(1, rows // max(1, a.shape[1]))
+    for first in range(0, len(a), frames):
+        for start in range(0, a.shape[1], rows):
+            yield slice(first, first + frames), slice(start, start + rows)
