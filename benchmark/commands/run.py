@@ -23,8 +23,10 @@ from benchmark.commands.common import (
 from benchmark.config import bundled
 
 if TYPE_CHECKING:
+    from benchmark.config.matrix import Cell
     from benchmark.records.record import Record
     from benchmark.running.executors import Execution
+    from benchmark.running.workplace import Workplace
 
 
 def add(commands: Any) -> None:
@@ -51,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     from benchmark.records import store
     from benchmark.running.cohort import Interrupted
     from benchmark.running.executors import Execution, make_executor
-    from benchmark.running.matrix_run import describe_work, run_matrix
+    from benchmark.running.matrix_run import all_cells, describe_work, run_matrix, to_train
 
     how = Execution(**{field.name: getattr(options, field.name) for field in fields(Execution)})
     matrix, workplace = _prepare(options, how)
@@ -64,8 +66,12 @@ def run(options: argparse.Namespace) -> int:
     execute = make_executor(how, workplace)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # batch systems end runs this way
     print(describe_work(matrix, workplace, options.retry, options.shard), flush=True)
+    cells = all_cells(matrix, workplace, options.shard)
+    trains = bool(to_train(cells, workplace, options.retry))
     try:
         found = run_matrix(matrix, workplace, execute, options.retry, options.shard)
+        if trains and how.executor != "ray":
+            _time(cells, workplace)
     except (Interrupted, KeyboardInterrupt) as stop:
         print(f"interrupted: {str(stop) or 'run the same command to resume'}", file=sys.stderr)
         return INTERRUPTED
@@ -75,6 +81,16 @@ def run(options: argparse.Namespace) -> int:
         students = sum("@" in record["student"] for record in found)
         print(_describe_ends(ended, students), file=sys.stderr)
     return CELLS_FAILED if any(record["status"] != "skipped" for record in ended) else DONE
+
+
+def _time(cells: Sequence[Cell], workplace: Workplace) -> None:
+    """Latencies side by side; without them the records keep those that they have."""
+    from benchmark.running.latency import TimingError, time_in_turns
+
+    try:
+        time_in_turns(cells, workplace)
+    except TimingError as error:
+        print(f"warning: {error}", file=sys.stderr)
 
 
 def _describe_ends(ended: Sequence[Record], cells: int) -> str:

@@ -75,7 +75,13 @@ def run_matrix(
     for job in teachers:
         publish_teacher(job.cells[0], workplace)
     _finish(jobs, execute)
-    return [workplace.record(cell) for cell in (*(job.cells[0] for job in teachers), *cells)]
+    return [workplace.record(cell) for cell in all_cells(matrix, workplace, shard)]
+
+
+def all_cells(matrix: Matrix, workplace: Workplace, shard: Shard | None = None) -> list[Cell]:
+    """The cells of a shard: teachers, then students."""
+    jobs = *teacher_jobs(matrix, workplace), *student_jobs(matrix, workplace, shard or WHOLE)
+    return [cell for job in jobs for cell in job.cells]
 
 
 def describe_work(
@@ -85,9 +91,8 @@ def describe_work(
     shard: Shard | None = None,
 ) -> str:
     """One line on what :func:`run_matrix` trains and what it takes from records and the cache."""
-    jobs = student_jobs(matrix, workplace, shard or WHOLE)
-    cells = [cell for job in jobs for cell in job.cells]
-    todo = [cell for cell in cells if not _kept(cell, workplace, retry)]
+    cells = [cell for job in student_jobs(matrix, workplace, shard or WHOLE) for cell in job.cells]
+    todo = to_train(cells, workplace, retry)
     saved = sum(map(Journal(workplace.results).saved, todo))
     teachers = teacher_jobs(matrix, workplace)
     cached = sum(not job.unfinished() for job in teachers)
@@ -95,6 +100,13 @@ def describe_work(
     students = f"cells to train: {len(todo)}{resumed}, from their records: {len(cells) - len(todo)}"
     trained = f"teachers to train: {len(teachers) - cached}, from {workplace.cache}: {cached}"
     return f"{workplace.results}: {students}; {trained}"
+
+
+def to_train(
+    cells: Sequence[Cell], workplace: Workplace, retry: Collection[str] = ()
+) -> list[Cell]:
+    """The cells without a record that stands."""
+    return [cell for cell in cells if not _kept(cell, workplace, retry)]
 
 
 def _meanwhile(teachers: Sequence[Job], jobs: Sequence[Job], slots: int) -> list[Job]:
@@ -168,8 +180,8 @@ def _enter(job: Job) -> None:
 
 def _forget(cells: Sequence[Cell], workplace: Workplace, statuses: Collection[str]) -> None:
     """Remove the records whose cells are run again."""
-    for cell in cells:
-        if workplace.finished(cell) and not _kept(cell, workplace, statuses):
+    for cell in to_train(cells, workplace, statuses):
+        if workplace.finished(cell):
             workplace.record_path(cell).unlink()
 
 

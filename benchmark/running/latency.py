@@ -1,0 +1,81 @@
+"""Latencies of a run's networks: timed in turns, once nothing of the run trains beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+
+import torch
+
+from benchmark.config.matrix import Cell
+from benchmark.costs.measure import MEASURED_FRAMES, Deployed, latencies
+from benchmark.device import quiet_libraries
+from benchmark.records import store
+from benchmark.records.record import Latency
+from benchmark.running.outcome import load_model, load_teacher
+from benchmark.running.process import keep_freed_memory
+from benchmark.running.server import CONTEXT
+from benchmark.running.setups import make_setup, make_validation
+from benchmark.running.workplace import Workplace, wanted_threads
+from kd_methods.core.errors import PointKDError
+
+
+class TimingError(PointKDError):
+    """Networks that could not be timed."""
+
+
+def time_in_turns(cells: Sequence[Cell], workplace: Workplace) -> None:
+    """Time each teacher and student of the finished cells in turns; write it into their records.
+
+    A cell's own process has timed its network too, but beside other cells that trained, and
+    students hours apart. This is done in a process of its own, as whatever initialises CUDA.
+
+    Args:
+        cells: of one matrix; those without a figure are left out.
+
+    Raises:
+        TimingError: says why; the records keep the latencies that they have.
+    """
+    done = [cell for cell in cells if workplace.record(cell)["status"] == "done"]
+    networks = list({cell.student: cell for cell in done}.values())
+    print(f"timing {len(networks)} networks in turns", flush=True)
+    receiver, sender = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=_work, args=(networks, workplace, sender), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        answer = receiver.recv()
+    except EOFError:
+        answer = "the process that timed them died"
+    finally:
+        process.terminate()
+        process.join()
+    if isinstance(answer, str):
+        raise TimingError(f"latencies are left as timed while cells trained: {answer}")
+    for cell in done:
+        store.replace_latency(workplace.results, cell.identity(), answer[cell.student])
+
+
+def _work(networks: Sequence[Cell], workplace: Workplace, sender: Connection) -> None:
+    """Send the latency of each network by its student's name, or why there is none."""
+    quiet_libraries()
+    keep_freed_memory()
+    torch.set_num_threads(wanted_threads())
+    try:
+        sender.send(_measure(networks, workplace))
+    except Exception as error:
+        sender.send(f"{type(error).__name__}: {error}")
+
+
+def _measure(networks: Sequence[Cell], workplace: Workplace) -> dict[str, Latency]:
+    frames = make_validation(networks[0], workplace)
+    measured = [frames.dataset.frame(name) for name in frames.ids[:MEASURED_FRAMES]]
+    deployed = [_deploy(cell, workplace) for cell in networks]
+    names = [cell.student for cell in networks]
+    return dict(zip(names, latencies(deployed, measured), strict=True))
+
+
+def _deploy(cell: Cell, workplace: Workplace) -> Deployed:
+    model = load_model(cell, workplace) if cell.teacher else load_teacher(cell, workplace)
+    setup = make_setup(cell, workplace)
+    return Deployed(model, setup.family, setup.grid, setup.device, setup.autocast)
