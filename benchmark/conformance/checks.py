@@ -46,8 +46,8 @@ from detectors.core.checkpoints import state_hash
 from detectors.core.registry import FAMILIES
 from kd_methods import Batch, create, method_class
 
-CHEAP = 0.25
-"""Share of the student's own step up to which a method counts as cheap."""
+CHEAP = 0.5
+"""Share of the student's own step, on the checks' small grid, above which a method is costly."""
 
 Checked = Callable[["Workbench", str], str]
 """A check: takes a workbench and a method, returns a remark, raises CheckError on failure."""

@@ -27,6 +27,7 @@ class {title}(KDMethod):
     Source: paper, section, equation.
     """
 
+    lidar_source = ()  # families or students whose values a LiDAR paper gives; † marks others
     power: int = 2
 
     def needs(self):

@@ -127,8 +127,10 @@ def pareto(
     steps = [[figures[name][key] for name in front] for key in (cost, f"{metric} mAP")]
     axes.step(*steps, where="post", color=GREY, linewidth=0.7, linestyle=":")
     ends = [end for row in rows for end in _bar(row, metric)]
-    pad = 0.14 * (max(ends) - min(ends)) or 1
-    axes.set_ylim(min(ends) - pad, max(ends) + pad)
+    low, high = min(ends), max(ends)
+    high += low == high  # one point of AP where all are equal
+    pad = 0.14 * (high - low)
+    axes.set_ylim(low - pad, high + pad)
     _students(axes, rows, cost)
     axes.grid(visible=False, axis="x")
     axes.set(xlabel=cost, ylabel=f"{metric} mAP (%)")
