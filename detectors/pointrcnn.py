@@ -19,12 +19,13 @@ from detectors.core.family import (
     Inputs,
     Model,
     installed_config,
+    per_class,
     scale_widths,
     scaled,
     to_float,
     wanted,
 )
-from detectors.core.grid import CLASSES, DetectorError, Grid
+from detectors.core.grid import DetectorError, Grid
 from kd_methods.core.interface import Batch, Detections, HeadOutputs, Layer, Points, Spec
 
 YAW = 6
@@ -59,16 +60,18 @@ class PointRCNN(Family):
 
     def config(self, ratio: float, grid: Grid) -> dict[str, Any]:
         config = self.base_config()
-        backbone, neck, coder = config["backbone"], config["neck"], config["rpn_head"]["bbox_coder"]
+        backbone, neck, head = config["backbone"], config["neck"], config["rpn_head"]
         backbone["num_points"] = self._levels(backbone["num_points"], grid)
         backbone["sa_channels"] = tuple(_nested(c, ratio) for c in backbone["sa_channels"])
         neck["fp_channels"] = _propagation(backbone, neck, ratio)
         features = neck["fp_channels"][-1][-1]
-        _scale_first_stage(config["rpn_head"]["pred_layer_cfg"], features, ratio)
+        _scale_first_stage(head["pred_layer_cfg"], features, ratio)
         _scale_second_stage(config["roi_head"]["bbox_head"], ratio)
         self._resize_second_stage(config, grid)
-        car, pedestrian, cyclist = coder["mean_size"]
-        coder["mean_size"] = [pedestrian, cyclist, car]  # in the order of CLASSES
+        head["num_classes"] = len(grid.classes)
+        head["bbox_coder"]["mean_size"] = [list(each.size) for each in grid.classes]
+        stage = config["train_cfg"]["rcnn"]
+        stage["assigner"] = per_class(stage["assigner"], grid)
         return config
 
     def build(self, ratio: float, grid: Grid) -> Model:
@@ -150,9 +153,8 @@ class PointRCNN(Family):
         weight = next(model.parameters())
         labels = torch.zeros(0, dtype=torch.long, device=weight.device)
         points = weight.new_zeros(count, 4)
-        self.observe(
-            model, Inputs(Batch([weight.new_zeros(0, 7)], [labels], [points], CLASSES), {})
-        )
+        batch = Batch([weight.new_zeros(0, 7)], [labels], [points], grid.class_names)
+        self.observe(model, Inputs(batch, {}))
         head = model.roi_head.bbox_head
         channels = head.in_channels + self.spec(model).neck.channels
         head(weight.new_zeros(grid.proposals, grid.roi_points, channels))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from detectors.core.family import Family, Model, installed_config
-from detectors.core.grid import CLASSES, DetectorError, Grid, grid_settings, read_grid
+from detectors.core.grid import DetectorError, Grid, grid_settings, read_grid
 from detectors.core.registry import parse_student, student_name
 from kd_methods.core.errors import PointKDError
 
@@ -161,7 +161,7 @@ def export(
         "grid": grid_settings(grid),
         "trained": trained,
     }
-    meta = {"dataset_meta": {"classes": CLASSES}, ORIGIN: origin}
+    meta = {"dataset_meta": {"classes": grid.class_names}, ORIGIN: origin}
     torch.save({"state_dict": model.state_dict(), "meta": meta}, buffer)
     (folder / "model.pth").write_bytes(buffer.getvalue())
 

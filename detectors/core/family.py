@@ -142,7 +142,8 @@ class Family(ABC):
         """Run every dense layer once at sizes that depend on the grid alone: on an empty frame."""
         device = next(model.parameters()).device
         boxes, points = torch.zeros(0, 7, device=device), torch.zeros(0, 4, device=device)
-        empty = Batch([boxes], [torch.zeros(0, dtype=torch.long, device=device)], [points], CLASSES)
+        labels = torch.zeros(0, dtype=torch.long, device=device)
+        empty = Batch([boxes], [labels], [points], grid.class_names)
         self.observe(model, self.voxelizer(grid, training=False)(empty))
 
     @torch.no_grad()
@@ -201,6 +202,12 @@ def installed_config(name: str) -> dict[str, Any]:
     if not file.is_file():
         raise DetectorError(f"{file} is missing; install mmdet3d 1.4 from its wheel")
     return Config.fromfile(str(file)).to_dict()
+
+
+def per_class(settings: Sequence[dict[str, Any]], grid: Grid) -> list[dict[str, Any]]:
+    """What mmdet3d's config has for each of KITTI's classes, in their order, for those of a grid."""
+    known = dict(zip(CLASSES, settings, strict=True))
+    return [known[each.like] for each in grid.classes]
 
 
 def scaled(channels: int, ratio: float) -> int:

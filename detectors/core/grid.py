@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kd_methods.core.errors import PointKDError
@@ -11,17 +12,55 @@ from kd_methods.core.errors import PointKDError
 if TYPE_CHECKING:
     from torch import Tensor
 
-CLASSES = ("Pedestrian", "Cyclist", "Car")
-"""Class names in the order of class indices, as in mmdet3d's KITTI configs."""
-
 
 class DetectorError(PointKDError):
     """A family, student or grid that cannot be built."""
 
 
 @dataclass(frozen=True)
+class ObjectClass:
+    """A class of objects that detectors find.
+
+    Attributes:
+        name: as tables print it.
+        size: length, width and height, metres: of anchors, and what point heads start from.
+        bottom: height of the anchors' bottom in the LiDAR's frame, metres.
+    """
+
+    name: str
+    size: tuple[float, float, float]
+    bottom: float
+
+    @property
+    def like(self) -> str:
+        """The class of KITTI whose settings it shares: its namesake, else the nearest in size."""
+        known = {each.name: each for each in KITTI_CLASSES}
+        return self.name if self.name in known else min(known, key=lambda n: self._far(known[n]))
+
+    def _far(self, other: ObjectClass) -> float:
+        """How far the sizes are from each other, as factors."""
+        sides = zip(self.size, other.size, strict=True)
+        return sum(math.log(mine / theirs) ** 2 for mine, theirs in sides)
+
+
+KITTI_CLASSES = (
+    ObjectClass("Pedestrian", (0.8, 0.6, 1.73), -0.6),
+    ObjectClass("Cyclist", (1.76, 0.6, 1.73), -0.6),
+    ObjectClass("Car", (3.9, 1.6, 1.56), -1.78),
+)
+"""In the order of class indices, with the anchors of mmdet3d's KITTI configs."""
+CLASSES = tuple(each.name for each in KITTI_CLASSES)
+"""KITTI's names in this order."""
+
+
+def _not_here(value: Any, path: str, problems: list[str]) -> None:
+    """Refuses classes in a profile's grid."""
+    problems.append(f"{path}: classes belong to the data set; describe them in its dataset.yaml")
+
+
+@dataclass(frozen=True)
 class Grid:
-    """The region a detector sees and how finely.
+    """The region that a detector sees, how finely, and the classes that it finds there.
 
     Attributes:
         point_cloud_range: x, y, z minimum, then maximum, metres.
@@ -32,6 +71,7 @@ class Grid:
         proposals: boxes per frame that the second stage refines in evaluation; it trains on a
             quarter of them.
         roi_points: points that the second stage reads in each.
+        classes: those of the data set, in the order of class indices.
     """
 
     point_cloud_range: tuple[float, float, float, float, float, float]
@@ -41,6 +81,12 @@ class Grid:
     sample_range: float = 0.0
     proposals: int = 0
     roi_points: int = 0
+    classes: tuple[ObjectClass, ...] = field(default=KITTI_CLASSES, metadata={"read": _not_here})
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """In the order of class indices."""
+        return tuple(each.name for each in self.classes)
 
     @property
     def cells(self) -> tuple[int, int, int]:
@@ -79,11 +125,14 @@ class Grid:
 
 
 def grid_settings(grid: Grid) -> dict[str, Any]:
-    """The grid as plain lists, for configs and records."""
-    return {
+    """The grid as plain lists, for configs and records; without classes if they are KITTI's."""
+    settings = {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in asdict(grid).items()
     }
+    if grid.classes == KITTI_CLASSES:
+        del settings["classes"]
+    return settings
 
 
 def read_grid(settings: Mapping[str, Any]) -> Grid:
@@ -94,6 +143,9 @@ def read_grid(settings: Mapping[str, Any]) -> Grid:
     """
     sides: dict[str, Any] = {k: tuple(v) for k, v in settings.items() if isinstance(v, list)}
     try:
+        if "classes" in sides:
+            read = [ObjectClass(**{**c, "size": tuple(c["size"])}) for c in sides["classes"]]
+            sides["classes"] = tuple(read)
         return Grid(**{**settings, **sides})
-    except TypeError as error:
+    except (TypeError, KeyError) as error:
         raise DetectorError(f"grid {dict(settings)}: {error}") from None

@@ -13,7 +13,7 @@ from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
 from detectors.core.anchor_targets import anchor_targets
-from detectors.core.family import Family, Hooks, Inputs, Model, scale_widths, wanted
+from detectors.core.family import Family, Hooks, Inputs, Model, per_class, scale_widths, wanted
 from detectors.core.grid import Grid
 from detectors.operators.per_batch import once, remembering
 from detectors.operators.voxels import hard_voxels
@@ -65,7 +65,9 @@ class VoxelNet(Family):
         config["neck"].update(in_channels=stages, out_channels=fused)
         head = config["bbox_head"]
         head.update(in_channels=sum(fused), feat_channels=sum(fused))
-        head["anchor_generator"] = _moved_anchors(head["anchor_generator"], grid)
+        head["num_classes"] = len(grid.classes)
+        head["anchor_generator"].update(_anchors(grid))
+        config["train_cfg"]["assigner"] = per_class(config["train_cfg"]["assigner"], grid)
         return config
 
     def buildable(self, config: dict[str, Any]) -> dict[str, Any]:
@@ -196,11 +198,14 @@ def _corners(grid: Grid) -> tuple[Sequence[float], Sequence[float]]:
     return grid.point_cloud_range[:3], grid.point_cloud_range[3:]
 
 
-def _moved_anchors(generator: dict[str, Any], grid: Grid) -> dict[str, Any]:
-    """An anchor generator's config with its ranges moved to the grid, heights kept."""
+def _anchors(grid: Grid) -> dict[str, Any]:
+    """Where the anchors of each class lie, and their sizes."""
     x0, y0, x1, y1 = grid.extent
-    ranges = [[x0, y0, low, x1, y1, high] for _, _, low, _, _, high in generator["ranges"]]
-    return {**generator, "ranges": ranges}
+    bottoms = [each.bottom for each in grid.classes]
+    return {
+        "ranges": [[x0, y0, bottom, x1, y1, bottom] for bottom in bottoms],
+        "sizes": [list(each.size) for each in grid.classes],
+    }
 
 
 def _boxes(head: Model, raw: tuple[list[Tensor], ...], inputs: Inputs) -> HeadOutputs:
