@@ -9,7 +9,7 @@ The rooms, from the top; each imports only from those below its own line:
 - ``training``: lockstep training; ``doctor``: what works on this machine
 - ``config``: what to run
 - ``records``: what is kept of a finished cell; ``data``: frames and batches
-- ``files``, ``device``: safe writing; device and precision
+- ``files``, ``device``: safe writing, text and YAML; device and precision
 
 ``tests/test_architecture.py`` enforces this.
 """

@@ -24,6 +24,10 @@ class PointPillars(VoxelNet):
     config_file = "pointpillars/pointpillars_hv_secfpn_8xb6-160e_kitti-3d-3class.py"
     multiple = 8
 
+    def layers(self, deep: float, height: float) -> tuple[float, float]:
+        """A pillar is as high as the region."""
+        return deep, deep
+
     def scale_encoder(self, config: dict[str, Any], ratio: float, grid: Grid) -> int:
         width = scaled(config["middle_encoder"]["in_channels"], ratio)
         config["voxel_encoder"].update(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -57,6 +57,10 @@ class PointRCNN(Family):
             proposals=model["test_cfg"]["rpn"]["nms_cfg"]["nms_post"],
             roi_points=_roi_layer(model)["num_sampled_points"],
         )
+
+    def cover(self, grid: Grid, low: Sequence[float], high: Sequence[float]) -> Grid:
+        x0, y0, z0, x1, y1, z1 = *low, *high
+        return replace(grid, point_cloud_range=(x0, y0, z0, x1, y1, z1))
 
     def config(self, ratio: float, grid: Grid) -> dict[str, Any]:
         config = self.base_config()

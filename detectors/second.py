@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from detectors.core.family import Inputs, Model, scale_widths, scaled
 from detectors.core.grid import DetectorError, Grid
-from detectors.core.voxelnet import VoxelNet, count_points
+from detectors.core.voxelnet import SLACK, VoxelNet, count_points
 from kd_methods.core.interface import Points
 
 STRIDE = 8
@@ -26,6 +27,10 @@ class Second(VoxelNet):
     name = "second"
     config_file = "second/second_hv_secfpn_8xb6-80e_kitti-3d-3class.py"
     multiple = 2 * STRIDE
+
+    def layers(self, deep: float, height: float) -> tuple[float, float]:
+        count = max(3, math.ceil(deep / height / STRIDE - SLACK)) * STRIDE
+        return count * height, height
 
     def scale_encoder(self, config: dict[str, Any], ratio: float, grid: Grid) -> int:
         nx, ny, nz = grid.cells

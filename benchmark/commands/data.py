@@ -80,12 +80,13 @@ def synthesize_data(options: argparse.Namespace) -> int:
 
 def prepare_data(options: argparse.Namespace) -> int:
     """Collect the objects that training pastes into other frames."""
-    from benchmark.data.kitti import KittiDataset
     from benchmark.data.objects import load_objects
-    from detectors import CLASSES
+    from benchmark.data.opening import open_dataset
 
-    objects = load_objects(KittiDataset(options.data, "train"), options.cache / "objects")
-    counts = (f"{(objects.labels == i).sum()} {name}" for i, name in enumerate(CLASSES))
+    dataset = open_dataset(options.data, "train")
+    objects = load_objects(dataset, options.cache / "objects")
+    classes = enumerate(dataset.description.classes)
+    counts = (f"{(objects.labels == i).sum()} {name}" for i, name in classes)
     print(f"{options.data}: ready; {', '.join(counts)} with {len(objects.points)} points")
     return DONE
 
@@ -93,9 +94,9 @@ def prepare_data(options: argparse.Namespace) -> int:
 def compare_data(options: argparse.Namespace) -> int:
     """Print how similar two folders are, and plot it."""
     from benchmark.data import comparison
-    from benchmark.data.kitti import KittiDataset
+    from benchmark.data.opening import open_dataset
 
-    datasets = [KittiDataset(path, options.split) for path in (options.data, options.other)]
+    datasets = [open_dataset(path, options.split) for path in (options.data, options.other)]
     summaries = [comparison.summarise(one.root.resolve().name, one) for one in datasets]
     print(comparison.describe(summaries))
     if options.pictures:

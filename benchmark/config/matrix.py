@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.config.profile import Profile
-from benchmark.config.reading import changed_settings
+from benchmark.data.dataset import Contents
+from benchmark.data.description import KITTI, Description
 from benchmark.data.genuine import has_genuine_size, is_genuine
-from benchmark.data.kitti import Contents, KittiDataset
+from benchmark.data.opening import open_dataset
+from benchmark.files.settings import changed_settings
 from benchmark.records import store
 from benchmark.records.record import GENERATED
 from benchmark.records.store import NONE
-from detectors import parse_student, student_name
+from detectors import Grid, parse_student, student_name
 from kd_methods import KDMethod, MethodError, create
 from kd_methods.core.registry import source_hash
 
@@ -42,6 +44,7 @@ class Data:
         train_frames, val_frames: frames of the splits.
         shared_frames: validation frames that are training frames too, by name or by contents.
         genuine: whether all are KITTI's: labels and calibrations to the bit, scans by their size.
+        description: what the folder means.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Data:
     val_frames: int
     shared_frames: int = 0
     genuine: bool = False
+    description: Description = field(default=KITTI, hash=False)
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,11 @@ class Cell:
         return self.student.partition("@")[0]
 
     @property
+    def grid(self) -> Grid:
+        """What its network sees and looks for."""
+        return self.profile.grid(parse_student(self.student)[0], self.data.description)
+
+    @property
     def title(self) -> str:
         """What it is called in messages."""
         return f"{self.student} {self.method} seed {self.seed}"
@@ -108,7 +117,7 @@ class Cell:
             "data": self.data.fingerprint,
             "recipe": self.profile.recipe(family.name).settings(),
             "max_frames": dict(self.profile.max_frames),
-            "grid": changed_settings(self.profile.grid(family)),
+            "grid": changed_settings(self.grid),
             "student": student_name(family.name, ratio),
             "method": self.method,
             "hyperparameters": method.identifying() if method else {},
@@ -205,10 +214,10 @@ class Matrix:
         ]
 
 
-def describe_data(root: Path, synthetic: bool) -> Data:
-    """The data set in a folder in KITTI's layout."""
-    splits = [KittiDataset(root, split) for split in ("train", "val")]
-    name = GENERATED if synthetic else root.resolve().name
+def describe_data(source: Path, synthetic: bool) -> Data:
+    """The data set of a folder, or of a description."""
+    splits = [open_dataset(source, split) for split in ("train", "val")]
+    name = GENERATED if synthetic else splits[0].root.resolve().name
     prints = "".join(split.fingerprint() for split in splits)
     digest = hashlib.sha256(prints.encode()).hexdigest()[:16]
     train, val = (split.all_contents for split in splits)
@@ -221,6 +230,7 @@ def describe_data(root: Path, synthetic: bool) -> Data:
         len(val),
         shared_frames=sum(frame in train or own in held for frame, own in val.items()),
         genuine=all(_is_kittis(frame, own) for frame, own in (train | val).items()),
+        description=splits[0].description,
     )
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from benchmark.config import bundled
-from benchmark.config.reading import Problems, parse_yaml, read_dataclass
 from benchmark.config.recipe import Recipe
+from benchmark.data.description import KITTI, Description
 from benchmark.files import read_text
+from benchmark.files.settings import Problems, parse_yaml, read_dataclass
 from detectors import Family, Grid
 from detectors.core.registry import FAMILIES
 from kd_methods.core.errors import PointKDError, suggestion
@@ -55,13 +56,40 @@ class Profile:
             )
         return self.recipes[family]
 
-    def grid(self, family: Family) -> Grid:
-        """The grid of a family."""
-        return self.recipe(family.name).grid or family.default_grid()
+    def grid(self, family: Family, data: Description = KITTI) -> Grid:
+        """The grid of a family, laid over what a data set covers, with its classes.
+
+        A profile's own grid keeps its size: it is laid around the sensor, as far as the data reach.
+        """
+        own = self.recipe(family.name).grid
+        return _lay(family, own, data) if own else whole_grid(family, data)
 
     def reduced(self, family: Family) -> bool:
         """Whether the family sees less than mmdet3d's own grid."""
         return self.recipe(family.name).grid is not None
+
+
+def whole_grid(family: Family, data: Description) -> Grid:
+    """mmdet3d's own grid of a family, widened or cut to all that a data set covers."""
+    grid = replace(family.default_grid(), classes=data.object_classes)
+    return family.cover(grid, data.range[:3], data.range[3:]) if data.range else grid
+
+
+def _lay(family: Family, grid: Grid, data: Description) -> Grid:
+    """A grid moved to where a data set's points are, with its classes."""
+    grid = replace(grid, classes=data.object_classes)
+    if not data.range:
+        return grid
+    own, region = grid.point_cloud_range, data.range
+    sides = own[3] - own[0], own[4] - own[1]
+    low = [_start(side, region[axis], region[axis + 3]) for axis, side in enumerate(sides)]
+    high = [start + side for start, side in zip(low, sides, strict=True)]
+    return family.cover(grid, [*low, region[2]], [*high, region[5]])
+
+
+def _start(side: float, low: float, high: float) -> float:
+    """Where a side begins that is as near to the sensor as a region allows."""
+    return max(low, min(-side / 2, high - side))
 
 
 def load_profile(name: str, epochs: int | None = None) -> Profile:

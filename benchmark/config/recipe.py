@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from benchmark.config.reading import Problems, changed_settings, read_dataclass
 from benchmark.data.augment import (
     STEPS,
     GlobalRotation,
@@ -16,6 +15,7 @@ from benchmark.data.augment import (
     RandomFlip,
     Step,
 )
+from benchmark.files.settings import Problems, changed_settings, read_dataclass
 from detectors import Grid, grid_settings
 from kd_methods.core.errors import suggestion
 

@@ -18,10 +18,12 @@ import torch
 from benchmark.config import bundled
 from benchmark.config.matrix import WEIGHTINGS, Matrix, describe_data
 from benchmark.config.profile import Profile, ProfileError, load_profile
-from benchmark.config.reading import parse_yaml
 from benchmark.data import synthetic
+from benchmark.data.description import find_description
+from benchmark.data.errors import DataError
 from benchmark.device import choose_precision
 from benchmark.files import read_text
+from benchmark.files.settings import parse_yaml
 from benchmark.records.store import NONE
 from detectors import DetectorError, parse_student, student_name
 from detectors.core.registry import FAMILIES
@@ -169,10 +171,12 @@ def _text(value: Any, path: str, problems: list[str]) -> str:
 
 
 def _folder(value: Any, path: str, problems: list[str]) -> str:
-    if value != SYNTHETIC and not Path(_text(value, path, problems)).is_dir():
-        problems.append(
-            f"{path}: folder {value} does not exist; give --data with a folder in KITTI's layout"
-        )
+    if value == SYNTHETIC or not (text := _text(value, path, problems)):
+        return value
+    try:
+        find_description(Path(text))
+    except DataError as error:
+        problems.append(f"{path}: {error}")
     return value
 
 

@@ -33,7 +33,7 @@ from benchmark.config.profile import Profile, load_profile
 from benchmark.config.recipe import Recipe
 from benchmark.data import synthetic
 from benchmark.data.batches import TrainingFrames
-from benchmark.data.kitti import KittiDataset
+from benchmark.data.opening import open_dataset
 from benchmark.data.sample import draw_points, frame_generator
 from benchmark.device import make_deterministic
 from benchmark.records.store import NONE
@@ -41,7 +41,7 @@ from benchmark.training.learner import Learner, place_of
 from benchmark.training.lockstep import SharedBatch, train
 from benchmark.training.randomness import RandomStream
 from benchmark.training.setup import Clock, Position, TrainingSetup, unnoticed
-from detectors import CLASSES, parse_student
+from detectors import parse_student
 from detectors.core.checkpoints import state_hash
 from detectors.core.registry import FAMILIES
 from kd_methods import Batch, create, method_class
@@ -98,7 +98,7 @@ class Workbench:
             Data("checks", True, "checks", 4, 1), profile, student, NONE, 0, precision
         )
         recipe, grid = profile.recipe(family.name), profile.grid(family)
-        dataset = KittiDataset(_small_set(), "train")
+        dataset = open_dataset(_small_set(), "train")
         frames = TrainingFrames(
             dataset=dataset,
             limit=None,
@@ -341,7 +341,7 @@ def survives_sparse_frames(bench: Workbench, method: str) -> str:
     for frames in ([nothing, nothing], [one, nothing], [nothing, one], [one]):
         boxes, labels, points = zip(*frames, strict=True)
         learner = bench.learner(method)
-        shared = bench.share(learner, Batch(boxes, labels, points, CLASSES))
+        shared = bench.share(learner, Batch(boxes, labels, points, learner.setup.grid.class_names))
         learner.step(shared.inputs, shared.teacher)
         _running(learner)
         finite = all(parameter.isfinite().all() for parameter in learner.model.parameters())

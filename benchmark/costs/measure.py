@@ -18,7 +18,7 @@ from torch.utils import benchmark
 
 from benchmark.costs.energy import read_joules
 from benchmark.data.batches import evaluation_batch
-from benchmark.data.kitti import Frame
+from benchmark.data.dataset import Frame
 from benchmark.evaluation.detector import ValidationFrames
 from benchmark.files import write_atomically
 from benchmark.records.provenance import environment

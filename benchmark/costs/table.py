@@ -16,7 +16,9 @@ from benchmark.config.profile import Profile, load_profile
 from benchmark.config.request import SYNTHETIC
 from benchmark.costs.measure import MEASURED_FRAMES, MEGA, Deployed, model_costs
 from benchmark.data import synthetic
-from benchmark.data.kitti import Frame, KittiDataset
+from benchmark.data.dataset import Frame
+from benchmark.data.description import KITTI, find_description
+from benchmark.data.opening import open_dataset
 from benchmark.records.provenance import machine
 from benchmark.records.spread import NOISY, NOISY_MARK, says_little
 from detectors import Family, Grid, get_family, grid_settings, parse_student, student_name
@@ -74,8 +76,11 @@ def measure_students(
     """
     students, loaded = _students(named), load_profile(profile)
     frames = _frames(data, loaded, cache, count)
+    described = KITTI if data == SYNTHETIC else find_description(Path(data))[1]
     deployed = {
-        student_name(family.name, ratio): _fresh(family, ratio, loaded.grid(family), device)
+        student_name(family.name, ratio): _fresh(
+            family, ratio, loaded.grid(family, described), device
+        )
         for family, ratio in students
     }
     measured = model_costs(deployed, frames, timed, tell)
@@ -221,7 +226,7 @@ def _frames(data: str, profile: Profile, cache: Path, count: int) -> list[Frame]
     if data == SYNTHETIC:
         few = {**profile.synthetic, "train": 1, "val": count}
         root = synthetic.ensure(cache / "synthetic", **few)
-    dataset = KittiDataset(root, "val")
+    dataset = open_dataset(root, "val")
     return [dataset.frame(frame_id) for frame_id in dataset.ids[:count]]
 
 

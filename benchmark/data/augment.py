@@ -6,7 +6,7 @@ the frames or of where a run was resumed. Steps return new samples and leave the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
@@ -63,7 +63,8 @@ class ObjectSample:
     none), drawn afresh for each frame instead of walking one shuffled list across frames.
 
     Attributes:
-        counts: objects of each class that the frame should have; the missing ones are drawn.
+        counts: objects of each of KITTI's classes that the frame should have; the missing ones are
+            drawn. Other classes take those of the one that they are like.
         min_points: points that a pasted object of a class must have.
 
     Raises:
@@ -86,9 +87,8 @@ class ObjectSample:
         if objects is None:
             raise ValueError("object_sample needs the objects of the training frames")
         chosen = np.empty(0, np.int64)
-        for class_name, count in self.counts.items():
-            label = CLASSES.index(class_name)
-            candidates = objects.usable(label, self.min_points.get(class_name, 0))
+        for label, count, min_points in self._wanted(around.grid):
+            candidates = objects.usable(label, min_points)
             lacking = min(max(count - int((sample.labels == label).sum()), 0), len(candidates))
             drawn = generator.choice(candidates, lacking, replace=False)
             there = np.concatenate([sample.boxes, objects.boxes[chosen]])
@@ -99,6 +99,13 @@ class ObjectSample:
             np.concatenate([sample.boxes, objects.boxes[chosen]]),
             np.concatenate([sample.labels, objects.labels[chosen]]),
         )
+
+    def _wanted(self, grid: Grid) -> Iterator[tuple[int, int, int]]:
+        """Index, count and points of each class of a data set: those of the one it is like."""
+        for name, count in self.counts.items():
+            for label, each in enumerate(grid.classes):
+                if each.like == name:
+                    yield label, count, self.min_points.get(name, 0)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from benchmark.data.ahead import make_ahead
 from benchmark.data.augment import Step, Surroundings, augment
+from benchmark.data.dataset import Dataset, Frame
 from benchmark.data.errors import DataError
-from benchmark.data.kitti import Frame, KittiDataset
 from benchmark.data.objects import Objects
 from benchmark.data.sample import Sample, as_evaluated
-from detectors import CLASSES, Grid
+from detectors import Grid
 from kd_methods import Batch
 from kd_methods.core.geometry import limit_angle
 
@@ -43,7 +43,7 @@ class TrainingFrames:
         DataError: there are fewer frames than one optimization step takes.
     """
 
-    dataset: KittiDataset
+    dataset: Dataset
     limit: int | None
     grid: Grid
     augmentation: Sequence[Step]
@@ -91,15 +91,15 @@ class TrainingFrames:
             ]
 
         for made in make_ahead(samples, first, self.steps, self.workers):
-            yield to_batch(made, self.device)
+            yield to_batch(made, self.grid, self.device)
 
 
 def evaluation_batch(frame: Frame, grid: Grid, device: torch.device) -> Batch:
     """One frame as a detector is evaluated on it."""
-    return to_batch([as_evaluated(frame, grid)], device)
+    return to_batch([as_evaluated(frame, grid)], grid, device)
 
 
-def to_batch(samples: Sequence[Sample], device: torch.device) -> Batch:
+def to_batch(samples: Sequence[Sample], grid: Grid, device: torch.device) -> Batch:
     """Tensors of several frames."""
     boxes = [torch.tensor(s.boxes, dtype=torch.float32).view(-1, 7) for s in samples]
     for box in boxes:
@@ -107,7 +107,7 @@ def to_batch(samples: Sequence[Sample], device: torch.device) -> Batch:
     labels = [torch.from_numpy(s.labels) for s in samples]
     points = [torch.from_numpy(np.ascontiguousarray(s.points)) for s in samples]
     boxes, labels, points = ([_move(t, device) for t in kind] for kind in (boxes, labels, points))
-    return Batch(boxes, labels, points, CLASSES)
+    return Batch(boxes, labels, points, grid.class_names)
 
 
 def _move(tensor: Tensor, device: torch.device) -> Tensor:

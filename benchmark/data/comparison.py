@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from tabulate import tabulate
 
 from benchmark.data.box_geometry import first_box
-from benchmark.data.kitti import Frame, KittiDataset
+from benchmark.data.dataset import Dataset, Frame
 from kd_methods.core.geometry import rotated_corners
 
 COMPARED_CLASSES = ("Car", "Pedestrian", "Cyclist", "Van", "Person_sitting", "DontCare")
@@ -46,7 +46,7 @@ class Summary:
     pillars: np.ndarray
 
 
-def summarise(name: str, dataset: KittiDataset) -> Summary:
+def summarise(name: str, dataset: Dataset) -> Summary:
     """Read every frame of a split."""
     objects, frames, pillars = [], [], []
     for index in range(len(dataset)):
@@ -102,7 +102,7 @@ def draw(summaries: Sequence[Summary], path: Path) -> None:
     figure.savefig(path, dpi=70, metadata={"Software": None})
 
 
-def draw_frames(dataset: KittiDataset, path: Path, count: int = 4) -> None:
+def draw_frames(dataset: Dataset, path: Path, count: int = 4) -> None:
     """Bird's-eye views of frames spread over a data set, with their boxes."""
     figure = Figure(figsize=(12, 8), layout="constrained")
     axes = figure.subplots(2, -(-count // 2), squeeze=False).flat

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.data.calibration import Calibration, camera_corners, image_boxes
-from benchmark.data.kitti import KittiDataset
 from benchmark.data.labels import Labels, write_labels
+from benchmark.data.errors import DataError
+from benchmark.data.opening import open_dataset
 
 
 def with_image_boxes(labels: Labels, calibration: Calibration, size: tuple[int, int]) -> Labels:
@@ -40,12 +41,14 @@ def write_image_boxes(root: Path, folder: Path) -> tuple[int, int]:
     folder.mkdir(parents=True, exist_ok=True)
     frames = {
         frame_id: dataset
-        for dataset in (KittiDataset(root, split) for split in ("train", "val"))
+        for dataset in (open_dataset(root, split) for split in ("train", "val"))
         for frame_id in dataset.ids
     }
     filled = 0
     for frame_id, dataset in frames.items():
         labels, calibration, size = dataset.annotation(frame_id)
+        if size is None:
+            raise DataError(f"{root}: view is full, so there is no image that boxes could be in")
         found = with_image_boxes(labels, calibration, size)
         filled += int((found.bbox != labels.bbox).any(axis=1).sum())
         write_labels(folder / f"{frame_id}.txt", found)

@@ -8,7 +8,7 @@ location, the rotation about the vertical axis and, in result files only, a scor
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -123,6 +123,10 @@ class Labels:
         joined = {name: np.concatenate([c[name] for c in columns]) for name in columns[0]}
         return replace(frames[0], **joined)
 
+    def without_score(self) -> Labels:
+        """The objects as ground truth."""
+        return replace(self, score=None)
+
     def _arrays(self) -> dict[str, np.ndarray]:
         """The arrays that are present, by name."""
         arrays = {name: getattr(self, name) for name in _SHAPES}
@@ -223,15 +227,22 @@ def _is_name(word: str) -> bool:
 
 def _raise_errors(path: Path, lines: Sequence[str], scored: bool) -> NoReturn:
     """Name the malformed lines, those of a kind once; called only if there is one."""
+    raise LabelError(locate_kinds(path, (_problem(line.split(), scored) for line in lines)))
+
+
+def locate_kinds(path: Path, problems: Iterable[str | None]) -> str:
+    """One line for each kind of problem in a file, with the first line that has it.
+
+    Args:
+        problems: of each line of the file, None where there is none.
+    """
     kinds: dict[str, list[int]] = {}
-    for number, line in enumerate(lines, 1):
-        if problem := _problem(line.split(), scored):
+    for number, problem in enumerate(problems, 1):
+        if problem:
             kinds.setdefault(problem, []).append(number)
-    raise LabelError(
-        "\n".join(
-            f"{path}:{numbers[0]}: {told}{_and_more(len(numbers) - 1)}"
-            for told, numbers in kinds.items()
-        )
+    return "\n".join(
+        f"{path}:{numbers[0]}: {told}{_and_more(len(numbers) - 1)}"
+        for told, numbers in kinds.items()
     )
 
 

@@ -16,19 +16,18 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.data.box_geometry import first_box
+from benchmark.data.dataset import Dataset
 from benchmark.data.errors import DataError
-from benchmark.data.kitti import KittiDataset
 from benchmark.data.labels import LEAST_HEIGHT, MOST_OCCLUSION, MOST_TRUNCATION, Labels
 from benchmark.data.sample import Sample
 from benchmark.files import write_atomically
-from detectors import CLASSES
 
 _FIELDS = ("points", "ends", "boxes", "labels", "difficulty", "frames")
 
 
 @dataclass(frozen=True, eq=False)
 class Objects:
-    """The n objects of the benchmark's classes in a split.
+    """The n objects of the data set's classes in a split.
 
     Attributes:
         points: (P, 4) float32 x, y, z in metres and reflectance, in the sensor's frame, those of
@@ -72,12 +71,12 @@ class Objects:
         return Objects(self.points[:end], *rest)
 
 
-def collect(dataset: KittiDataset) -> Objects:
+def collect(dataset: Dataset) -> Objects:
     """The objects of a split, from its frames."""
     return Objects(*map(np.concatenate, zip(*_rows(dataset), strict=True)))
 
 
-def load_objects(dataset: KittiDataset, folder: Path) -> Objects:
+def load_objects(dataset: Dataset, folder: Path) -> Objects:
     """The objects of a split from a cache folder, collected and kept there if absent.
 
     Raises:
@@ -104,7 +103,7 @@ def difficulties(labels: Labels) -> np.ndarray:
     return np.select(levels, range(len(levels)), -1)
 
 
-def _rows(dataset: KittiDataset) -> Iterator[Sequence[np.ndarray]]:
+def _rows(dataset: Dataset) -> Iterator[Sequence[np.ndarray]]:
     """The fields of `Objects`, frame by frame; first those of no object."""
     none = np.empty(0, np.int64)
     yield np.empty((0, 4), np.float32), none, np.empty((0, 7), np.float32), none, none, none
@@ -116,7 +115,7 @@ def _rows(dataset: KittiDataset) -> Iterator[Sequence[np.ndarray]]:
         points = [sample.points[mask] for mask in inside]
         ends = total + np.cumsum([len(each) for each in points], dtype=np.int64)
         total += sum(map(len, points))
-        labels = frame.labels.select(np.isin(frame.labels.name, CLASSES))
+        labels = frame.labels.select(np.isin(frame.labels.name, frame.classes))
         yield (
             np.concatenate([sample.points[:0], *points]),
             ends,

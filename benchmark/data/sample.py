@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.data.kitti import Frame
+from benchmark.data.dataset import Frame
 from benchmark.data.point_loops import rows_within
-from detectors import CLASSES, Grid
+from detectors import Grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,8 +22,8 @@ class Sample:
 
     @classmethod
     def of(cls, frame: Frame) -> Sample:
-        """The frame as it is, with the objects of the benchmark's classes."""
-        index = {name: i for i, name in enumerate(CLASSES)}
+        """The frame as it is, with the objects of the data set's classes."""
+        index = {name: i for i, name in enumerate(frame.classes)}
         known = np.array([name in index for name in frame.names], dtype=bool)
         labels = np.array([index[name] for name in frame.names[known]], dtype=np.int64)
         return cls(frame.points, frame.boxes[known], labels)

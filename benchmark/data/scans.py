@@ -1,4 +1,5 @@
-"""Point clouds of one file each: four float32 a point, x, y, z in metres and reflectance 0..1.
+"""Point clouds of one file each: as KITTI's, four float32 a point, x, y, z in metres and
+reflectance 0..1, or as a data set's description says.
 
 Users' files hold other things; what they look like is told with the remedy.
 """
@@ -11,11 +12,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmark.data.description import FILE, ScanFormat
 from benchmark.data.errors import DataError
 from benchmark.data.point_loops import first_unusable
 
+KITTIS = ScanFormat()
 BYTES = 16
-"""Of a point: four little-endian float32."""
+"""Of a point there: four little-endian float32."""
+INTENSITIES = ("intensity", "reflectance", "reflectivity")
+"""Names that PCD files have for it."""
 ROUNDING = 1e-3
 """By how much a reflectance may leave 0..1; it is clipped."""
 FARTHEST = 500.0
@@ -50,13 +55,28 @@ class Layout(NamedTuple):
 LAYOUTS = [Layout(kind, fields) for fields in (5, 6, 4, 3) for kind in ("<f4", "<f8")]
 
 
-def read_scan(path: Path) -> np.ndarray:
+def read_scan(path: Path, held: ScanFormat = KITTIS) -> np.ndarray:
     """(n, 4) float32 points of a file; those that are not finite are left out, as organised clouds
     have them where nothing came back.
+
+    Args:
+        held: what the file holds.
 
     Raises:
         DataError: names the file, what it looks like and the remedy.
     """
+    points = read_all_points(path, held)
+    return points if first_unusable(points) < 0 else _mended(path, points, held)
+
+
+def read_all_points(path: Path, held: ScanFormat = KITTIS) -> np.ndarray:
+    """(n, 4) float32 points of a file as they are.
+
+    Raises:
+        DataError: as :func:`read_scan`.
+    """
+    if held != KITTIS:
+        return _described(path, held)
     data = path.read_bytes()
     for magic, remedy in FORMATS.items():
         if data.startswith(magic):
@@ -66,18 +86,66 @@ def read_scan(path: Path) -> np.ndarray:
             f"{path}: {len(data)} bytes are not a whole number of points ({BYTES} bytes each: x, "
             f"y, z, reflectance as float32); {_advice(data) or 'it is truncated: add it again'}"
         )
-    points = np.frombuffer(data, "<f4").reshape(-1, 4).astype(np.float32)
-    if first_unusable(points) < 0:
-        return points
-    return _mended(path, data, points)
+    return np.frombuffer(data, "<f4").reshape(-1, 4).astype(np.float32)
 
 
-def _mended(path: Path, data: bytes, points: np.ndarray) -> np.ndarray:
+def _described(path: Path, held: ScanFormat) -> np.ndarray:
+    """The points of a file that is not as KITTI's."""
+    table = {"bin": _bare, "npy": _numpy, "pcd": _pcd}[held.format](path, held)
+    points = np.zeros((len(table), 4), np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):
+        points[:, : table.shape[1]] = table
+        points[:, 3] /= held.reflectance
+    return points
+
+
+def _bare(path: Path, held: ScanFormat) -> np.ndarray:
+    data, size = path.read_bytes(), np.dtype(held.dtype).itemsize * held.fields
+    if len(data) % size:
+        raise DataError(
+            f"{path}: {len(data)} bytes are not a whole number of points of {held.fields} "
+            f"{held.dtype}; correct points.fields or points.dtype in {FILE}, or add the file again"
+        )
+    numbers = np.frombuffer(data, np.dtype(held.dtype).newbyteorder("<"))
+    return numbers.reshape(-1, held.fields)[:, :4]
+
+
+def _numpy(path: Path, held: ScanFormat) -> np.ndarray:
+    try:
+        table = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise DataError(f"{path}: not a NumPy array of numbers ({error}); write it again") from None
+    if table.ndim != 2 or table.shape[1] != held.fields or table.dtype.kind not in "fiu":
+        raise DataError(
+            f"{path}: an array {table.shape} of {table.dtype}, where points.fields of {FILE} asks "
+            f"for (n, {held.fields}) numbers; correct points.fields, or the file"
+        )
+    return table[:, :4]
+
+
+def _pcd(path: Path, held: ScanFormat) -> np.ndarray:
+    try:
+        from pypcd4 import PointCloud
+    except ImportError:
+        raise DataError(f"{path}: reading PCD files takes pypcd4; pip install pypcd4") from None
+    try:
+        cloud = PointCloud.from_path(path)
+    except Exception as error:  # whatever the library raises for a broken file
+        raise DataError(f"{path}: not a PCD file ({error}); write it again") from None
+    wanted = ["x", "y", "z", *(name for name in INTENSITIES if name in cloud.fields)]
+    if lacking := {"x", "y", "z"} - set(cloud.fields):
+        raise DataError(f"{path}: no field {', '.join(sorted(lacking))}; write x, y and z")
+    return cloud.numpy(wanted[:4])
+
+
+def _mended(path: Path, points: np.ndarray, held: ScanFormat) -> np.ndarray:
     """The finite points, their reflectance clipped where rounding took it out of its range."""
     finite = points[np.isfinite(points).all(axis=1)]
     low, high = (finite[:, 3].min(), finite[:, 3].max()) if len(finite) else (0.0, 1.0)
     if low < -ROUNDING or high > 1 + ROUNDING:
-        remedy = (low >= 0 and _scale(high)) or _advice(data) or "write it as 0 to 1"
+        scale = low >= 0 and _scale(high)
+        layout = _advice(path.read_bytes()) if held == KITTIS else ""
+        remedy = scale or layout or f"write points.reflectance into {FILE}"
         raise DataError(f"{path}: reflectance goes from {low:g} to {high:g}, not 0 to 1; {remedy}")
     finite[:, 3] = finite[:, 3].clip(0, 1)
     return finite
@@ -85,7 +153,8 @@ def _mended(path: Path, data: bytes, points: np.ndarray) -> np.ndarray:
 
 def _scale(high: float) -> str:
     """Coordinates in its place would be negative too."""
-    return next((f"divide it by {steps}" for steps in (255, 65535) if high <= steps), "")
+    told = "divide it by {0}, or write 'points: {{reflectance: {0}}}' into " + FILE
+    return next((told.format(steps) for steps in (255, 65535) if high <= steps), "")
 
 
 def _advice(data: bytes) -> str:
@@ -96,7 +165,8 @@ def _advice(data: bytes) -> str:
         pad = ", then add a reflectance of 0" if layout.fields == 3 else ""
         return (
             f"it looks like {layout}: numpy.fromfile(FILE, '{kind}').reshape(-1, {layout.fields})"
-            f"{cut}.astype('<f4'){pad}"
+            f"{cut}.astype('<f4'){pad}; or write "
+            f"'points: {{fields: {layout.fields}, dtype: {kind}}}' into {FILE}"
         )
     return ""
 

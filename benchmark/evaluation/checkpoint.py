@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from benchmark.config.matrix import describe_data
-from benchmark.config.profile import load_profile
+from benchmark.config.profile import load_profile, whole_grid
 from benchmark.config.request import SYNTHETIC
 from benchmark.data import synthetic
-from benchmark.data.kitti import KittiDataset
+from benchmark.data.errors import DataError
 from benchmark.data.labels import write_labels
+from benchmark.data.opening import open_dataset
 from benchmark.evaluation.detector import Findings, ValidationFrames, detect_all
 from benchmark.evaluation.table import ap_table, describe_overlap
 from benchmark.records import store
@@ -71,9 +72,20 @@ class Network:
         return self.setup(device).family.place(model, device)
 
     def frames(self, root: Path) -> ValidationFrames:
-        """The validation frames that it is evaluated on, of a folder in KITTI's layout."""
-        reduced = self.grid != parse_student(self.student)[0].default_grid()
-        return ValidationFrames(KittiDataset(root, "val"), self.limit, reduced)
+        """The validation frames that it is evaluated on.
+
+        Raises:
+            DataError: they cannot be read, or the network finds other classes than they have.
+        """
+        dataset = open_dataset(root, "val")
+        there, known = tuple(dataset.description.classes), self.grid.class_names
+        if there != known:
+            raise DataError(
+                f"{root}: its classes are {', '.join(there)}, but the network finds "
+                f"{', '.join(known)}; evaluate it on data with the same classes in this order"
+            )
+        whole = whole_grid(parse_student(self.student)[0], dataset.description)
+        return ValidationFrames(dataset, self.limit, self.grid != whole)
 
 
 def find_network(checkpoint: str, results: Path | None, student: str | None) -> Network:

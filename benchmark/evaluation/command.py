@@ -14,8 +14,15 @@ from benchmark.data.calibration import read_calibration
 from benchmark.data.errors import DataError, grouped
 from benchmark.data.labels import LABEL_CLASSES, LEAST_HEIGHT, LabelError, Labels, read_labels
 from benchmark.evaluation import diagnostics, validity
-from benchmark.evaluation.kitti_ap import LOOSE, STRICT, Result, evaluate
-from benchmark.evaluation.protocol import DIFFICULTIES, ENOUGH_OBJECTS, METRICS, SCORED_CLASSES
+from benchmark.evaluation.kitti_ap import Result, evaluate
+from benchmark.evaluation.protocol import (
+    DIFFICULTIES,
+    ENOUGH_OBJECTS,
+    LOOSE,
+    METRICS,
+    SCORED_CLASSES,
+    STRICT,
+)
 from benchmark.evaluation.table import describe_overlap
 from benchmark.files import read_text
 
@@ -54,8 +61,8 @@ def evaluate_command(
     gt, det = _read(
         [labels / f"{frame}.txt" for frame in frames], [results[frame] for frame in frames]
     )
-    min_overlap = LOOSE if loose else STRICT
-    result = evaluate(gt, det, min_overlap=min_overlap)
+    rules = LOOSE if loose else STRICT
+    result = evaluate(gt, det, rules=rules)
     told = (
         f"{len(frames):,} frames of {split or labels}, {sum(map(len, det)):,} detections of "
         f"{detections}; objects count wherever they are. AP in percent; overlap "
@@ -63,13 +70,11 @@ def evaluate_command(
     )
     parts = [told, _table(result)]
     if by_distance:
-        found = diagnostics.by_distance(gt, det, min_overlap=min_overlap)
+        found = diagnostics.by_distance(gt, det, rules=rules)
         parts.append(_table_by("distance (m)", diagnostics.DISTANCES, found))
     if points is not None:
         scans = [_scan(points, frame) for frame in frames]
-        found = diagnostics.by_points(
-            gt, det, lambda i: _camera_points(*scans[i]), min_overlap=min_overlap
-        )
+        found = diagnostics.by_points(gt, det, lambda i: _camera_points(*scans[i]), rules=rules)
         parts.append(_table_by("points in box", diagnostics.POINT_COUNTS, found))
     parts.append("\n".join([_notes(result), *_left_out(gt, det)]).strip())
     if json_file is not None:
@@ -182,7 +187,7 @@ def _table(result: Result) -> str:
     headers = ["", "", *(f"{r} {d}" for r in ("R40", "R11") for d in DIFFICULTIES)]
     ap40, ap11 = result.ap("R40"), result.ap("R11")
     rows: list[list[object]] = []
-    for c, name in enumerate(SCORED_CLASSES):
+    for c, name in enumerate(result.classes):
         bounded = [*(result.objects[c] < ENOUGH_OBJECTS)] * 2
         for m, metric in enumerate(METRICS):
             values = [*ap40[c, m], *ap11[c, m]]
@@ -199,7 +204,7 @@ def _table(result: Result) -> str:
 def _table_by(what: str, edges: Sequence[float], results: Sequence[Result]) -> str:
     """AP 3D R40 of every class, one row for each interval."""
     rows: list[list[object]] = []
-    for c, name in enumerate(SCORED_CLASSES):
+    for c, name in enumerate(results[0].classes):
         for i, result in enumerate(results):
             low, high = edges[i], edges[i + 1]
             interval = f"{low:g}-{high:g}" if np.isfinite(high) else f"{low:g}+"
@@ -252,6 +257,6 @@ def _notes(result: Result) -> str:
             f"* bounded: fewer than {ENOUGH_OBJECTS} valid objects, so no detector can reach "
             "100; mAP (-) requires that no class is bounded."
         )
-    if not all(result.statistics.classes[name].measured.all() for name in SCORED_CLASSES):
+    if not all(one.measured.all() for one in result.statistics.classes.values()):
         notes.append("- the detections lack the angles or boxes that this metric needs.")
     return "\n".join(notes)

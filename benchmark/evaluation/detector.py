@@ -10,13 +10,14 @@ import torch
 from torch import nn
 
 from benchmark.data.batches import evaluation_batch
-from benchmark.data.kitti import Frame, KittiDataset, to_labels
+from benchmark.data.dataset import Dataset, Frame, to_labels
 from benchmark.data.labels import Labels
 from benchmark.evaluation.diagnostics import by_distance
-from benchmark.evaluation.kitti_ap import Result, evaluate
+from benchmark.evaluation.kitti_ap import Result, Rules, evaluate, rules_of
+from benchmark.evaluation.protocol import STRICT
 from benchmark.training.learner import DivergedError
 from benchmark.training.setup import Setup
-from detectors import CLASSES, Inputs
+from detectors import Inputs
 
 FAR = 1000.0
 """Bound of a box's numbers, metres. Sizes are exponentials of what a network predicts, so after a
@@ -34,7 +35,7 @@ class ValidationFrames:
             profiles whose grid is smaller than mmdet3d's own.
     """
 
-    dataset: KittiDataset
+    dataset: Dataset
     limit: int | None
     reduced: bool
 
@@ -55,6 +56,7 @@ class Findings:
         ids: of the frames.
         ground_truth, detections: their objects and the model's detections.
         ignored, exempt: per frame masks of those that are ignored.
+        rules: how detections of each class count.
     """
 
     ids: Sequence[str]
@@ -62,15 +64,20 @@ class Findings:
     detections: Sequence[Labels]
     ignored: Sequence[np.ndarray]
     exempt: Sequence[np.ndarray]
+    rules: Rules = STRICT
 
     def evaluate(self) -> Result:
         """KITTI AP."""
-        return evaluate(self.ground_truth, self.detections, self.ignored, self.exempt)
+        return evaluate(self.ground_truth, self.detections, self.ignored, self.exempt, self.rules)
 
     def by_distance(self) -> list[Result]:
         """KITTI AP at each of `diagnostics.DISTANCES`."""
         return by_distance(
-            self.ground_truth, self.detections, ignored=self.ignored, exempt=self.exempt
+            self.ground_truth,
+            self.detections,
+            rules=self.rules,
+            ignored=self.ignored,
+            exempt=self.exempt,
         )
 
 
@@ -91,6 +98,7 @@ def detect_all(
     voxelize = setup.family.voxelizer(setup.grid, training=False)
     runs = {name: _Run(name, model.eval(), setup) for name, model in models.items()}
     ground_truth: list[Labels] = []
+    rules = rules_of(frames.dataset.description)
     ignored: list[np.ndarray] = []
     for frame in frames:
         setup.mark("validation data")
@@ -100,7 +108,8 @@ def detect_all(
         for run in runs.values():
             run.add(frame, inputs, frames.reduced)
     return {
-        name: run.error or Findings(frames.ids, ground_truth, run.detections, ignored, run.exempt)
+        name: run.error
+        or Findings(frames.ids, ground_truth, run.detections, ignored, run.exempt, rules)
         for name, run in runs.items()
     }
 
@@ -137,7 +146,7 @@ def detect(model: nn.Module, setup: Setup, inputs: Inputs, frame: Frame) -> Labe
         raise DivergedError(f"a detection in frame {frame.id} is not finite")
     return to_labels(
         boxes.float().cpu().numpy(),
-        [CLASSES[index] for index in detections.labels.tolist()],
+        [setup.grid.class_names[index] for index in detections.labels.tolist()],
         detections.scores.float().cpu().numpy(),
         frame.calibration,
         frame.image_size,

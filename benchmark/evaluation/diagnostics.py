@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.data.labels import Labels
-from benchmark.evaluation.kitti_ap import STRICT, MinOverlap, Result, evaluate
-from benchmark.evaluation.protocol import DIFFICULTIES, METRICS, RECALL_POSITIONS, SCORED_CLASSES
+from benchmark.evaluation.kitti_ap import Result, Rules, evaluate
+from benchmark.evaluation.protocol import DIFFICULTIES, METRICS, RECALL_POSITIONS, STRICT
 
 DISTANCES = (0.0, 30.0, 50.0, np.inf)  # metres
 POINT_COUNTS = (0, 10, 50, np.inf)
@@ -20,7 +20,7 @@ def by_distance(
     ground_truth: Sequence[Labels],
     detections: Sequence[Labels],
     edges: Sequence[float] = DISTANCES,
-    min_overlap: MinOverlap = STRICT,
+    rules: Rules = STRICT,
     ignored: Sequence[np.ndarray] | None = None,
     exempt: Sequence[np.ndarray] | None = None,
 ) -> list[Result]:
@@ -37,7 +37,7 @@ def by_distance(
         _distances(ground_truth, ignored),
         _distances(detections, exempt),
         edges,
-        min_overlap,
+        rules,
     )
 
 
@@ -46,7 +46,7 @@ def by_points(
     detections: Sequence[Labels],
     points: Callable[[int], np.ndarray],
     edges: Sequence[float] = POINT_COUNTS,
-    min_overlap: MinOverlap = STRICT,
+    rules: Rules = STRICT,
 ) -> list[Result]:
     """One Result for each interval edges[i] <= points in the box < edges[i + 1].
 
@@ -58,7 +58,7 @@ def by_points(
         scan = points(i)
         counts_gt.append(count_points(scan, gt))
         counts_det.append(count_points(scan, det))
-    return by_value(ground_truth, detections, counts_gt, counts_det, edges, min_overlap)
+    return by_value(ground_truth, detections, counts_gt, counts_det, edges, rules)
 
 
 def by_value(
@@ -67,7 +67,7 @@ def by_value(
     gt_values: Sequence[np.ndarray],
     det_values: Sequence[np.ndarray],
     edges: Sequence[float],
-    min_overlap: MinOverlap = STRICT,
+    rules: Rules = STRICT,
 ) -> list[Result]:
     """One Result for each interval edges[i] <= value < edges[i + 1].
 
@@ -81,7 +81,7 @@ def by_value(
     for low, high in zip(edges[:-1], edges[1:], strict=True):
         ignored = [~((value >= low) & (value < high)) for value in gt_values]
         exempt = [~((value >= low) & (value < high)) for value in det_values]
-        results.append(evaluate(ground_truth, detections, ignored, exempt, min_overlap))
+        results.append(evaluate(ground_truth, detections, ignored, exempt, rules))
     return results
 
 
@@ -105,7 +105,7 @@ def write_curves_csv(path: Path, result: Result) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["class", "metric", "difficulty", "recall", "precision"])
-        for c, name in enumerate(SCORED_CLASSES):
+        for c, name in enumerate(result.classes):
             for m, metric in enumerate(METRICS):
                 for level, difficulty in enumerate(DIFFICULTIES):
                     for k, value in enumerate(result.precision[c, m, level]):
@@ -120,10 +120,11 @@ def write_curves_png(path: Path, result: Result) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3 * len(METRICS), 2.6 * len(SCORED_CLASSES)), layout="constrained")
-    panels = figure.subplots(len(SCORED_CLASSES), len(METRICS), sharex=True, sharey=True)
+    figure = Figure(figsize=(3 * len(METRICS), 2.6 * len(result.classes)), layout="constrained")
+    shape = len(result.classes), len(METRICS)
+    panels = figure.subplots(*shape, sharex=True, sharey=True, squeeze=False)
     recalls = np.linspace(0, 1, RECALL_POSITIONS)
-    for c, name in enumerate(SCORED_CLASSES):
+    for c, name in enumerate(result.classes):
         for m, metric in enumerate(METRICS):
             for level, difficulty in enumerate(DIFFICULTIES):
                 panels[c, m].plot(recalls, result.precision[c, m, level], label=difficulty)

@@ -17,36 +17,24 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from benchmark.data.description import Description
 from benchmark.data.errors import DataError
 from benchmark.data.labels import LEAST_HEIGHT, MOST_OCCLUSION, MOST_TRUNCATION, Labels
 from benchmark.evaluation import kernels
 from benchmark.evaluation.protocol import (
     DIFFICULTIES,
     ENOUGH_OBJECTS,
+    MEAN,
     METRICS,
     RECALL_POSITIONS,
     RECALLS,
-    SCORED_CLASSES,
+    STRICT,
+    ClassRule,
+    in_table_order,
 )
 
-_NEIGHBOUR = {"Car": "Van", "Pedestrian": "Person_sitting"}
+Rules = Sequence[ClassRule]
 _MEASURED_BY = (0, 1, 2, 0)  # the overlap that decides each metric's matches
-
-
-@dataclass(frozen=True)
-class MinOverlap:
-    """Overlap a match must exceed, by class (Car, Pedestrian, Cyclist), in the image and in 3D."""
-
-    bbox: tuple[float, float, float] = (0.7, 0.5, 0.5)
-    boxes: tuple[float, float, float] = (0.7, 0.5, 0.5)
-
-    def table(self) -> np.ndarray:
-        """(classes, 3): bbox, bev, 3d."""
-        return np.column_stack([self.bbox, self.boxes, self.boxes])
-
-
-STRICT = MinOverlap()
-LOOSE = MinOverlap(boxes=(0.5, 0.25, 0.25))
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +94,7 @@ class FrameStatistics:
         difficulty: str = "moderate",
         recalls: str = "R40",
     ) -> np.ndarray:
-        """AP in percent (R, 3) of Car, Pedestrian, Cyclist with re-weighted frames.
+        """AP in percent (R, C) of the C classes with re-weighted frames.
 
         Exactly what `evaluate` gives for the frames repeated weights[r, f] times, without
         matching anew; NaN where undefined. The mean over classes is the caller's.
@@ -121,11 +109,11 @@ class FrameStatistics:
             raise ValueError(f"weights {weights.shape} do not fit {self.frames} frames")
         m, level = METRICS.index(metric), DIFFICULTIES.index(difficulty)
         weights = np.ascontiguousarray(weights, np.int64)
-        ap = np.empty((len(weights), len(SCORED_CLASSES)))
+        ap = np.empty((len(weights), len(self.classes)))
 
         def work(begin: int, end: int) -> None:
-            for c, name in enumerate(SCORED_CLASSES):
-                curve = self.classes[name].precision(m, level, weights[begin:end])
+            for c, one in enumerate(self.classes.values()):
+                curve = one.precision(m, level, weights[begin:end])
                 ap[begin:end, c] = 100 * curve[:, RECALLS[recalls]].mean(1)
 
         _in_threads(work, len(weights))
@@ -151,11 +139,12 @@ class FrameStatistics:
         """
         try:
             with np.load(path, allow_pickle=False) as file:
+                names = dict.fromkeys(key.rpartition(".")[0] for key in file.files if "." in key)
                 classes = {
                     name: ClassStatistics(
                         **{field.name: file[f"{name}.{field.name}"] for field in _STORED}
                     )
-                    for name in SCORED_CLASSES
+                    for name in names
                 }
                 return cls(classes, int(file["frames"]))
         except (KeyError, ValueError, BadZipFile) as error:
@@ -167,9 +156,9 @@ class Result:
     """AP of one set of detections.
 
     Attributes:
-        precision: (3 classes, 4 metrics, 3 difficulties, 41 recall positions), made monotone;
+        precision: (C classes, 4 metrics, 3 difficulties, 41 recall positions), made monotone;
             for aos the orientation similarity. NaN where undefined.
-        objects: (3 classes, 3 difficulties) valid objects; below ENOUGH_OBJECTS the AP is bounded.
+        objects: (C classes, 3 difficulties) valid objects; below ENOUGH_OBJECTS the AP is bounded.
         statistics: what `FrameStatistics.average_precision` resamples.
     """
 
@@ -177,12 +166,17 @@ class Result:
     objects: np.ndarray
     statistics: FrameStatistics
 
+    @property
+    def classes(self) -> list[str]:
+        """Their names, in the order of tables."""
+        return list(self.statistics.classes)
+
     def ap(self, recalls: str = "R40") -> np.ndarray:
-        """AP in percent (3 classes, 4 metrics, 3 difficulties); NaN where undefined."""
+        """AP in percent (C classes, 4 metrics, 3 difficulties); NaN where undefined."""
         return 100 * self.precision[..., RECALLS[recalls]].mean(-1)
 
     def mean_ap(self, recalls: str = "R40") -> np.ndarray:
-        """Mean over the three classes (4 metrics, 3 difficulties) in percent.
+        """Mean over the classes (4 metrics, 3 difficulties) in percent.
 
         NaN unless every class has an AP that is not bounded: no mean is over fewer classes.
         """
@@ -194,17 +188,26 @@ class Result:
         ap = {recalls: self.ap(recalls) for recalls in RECALLS}
         mean = {recalls: self.mean_ap(recalls) for recalls in RECALLS}
         layout: dict[str, Any] = {}
-        for c, name in enumerate(SCORED_CLASSES):
+        for c, name in enumerate(self.classes):
             layout[name] = {
                 metric: {recalls: _numbers(ap[recalls][c, m]) for recalls in RECALLS}
                 for m, metric in enumerate(METRICS)
             }
             layout[name]["objects"] = [int(n) for n in self.objects[c]]
-        layout["mAP"] = {
+        layout[MEAN] = {
             metric: {recalls: _numbers(mean[recalls][m]) for recalls in RECALLS}
             for m, metric in enumerate(METRICS)
         }
         return layout
+
+
+def rules_of(described: Description) -> Rules:
+    """How detections of a data set's classes count, in the order of tables."""
+    classes, overlaps = described.classes, described.overlaps
+    return tuple(
+        ClassRule(name, overlaps[name], overlaps[name], classes[name].neighbours)
+        for name in in_table_order(list(classes))
+    )
 
 
 def evaluate(
@@ -212,7 +215,7 @@ def evaluate(
     detections: Sequence[Labels],
     ignored: Sequence[np.ndarray] | None = None,
     exempt: Sequence[np.ndarray] | None = None,
-    min_overlap: MinOverlap = STRICT,
+    rules: Rules = STRICT,
 ) -> Result:
     """Evaluate the detections of F frames against their ground truth.
 
@@ -222,14 +225,14 @@ def evaluate(
             missed, like those beyond a difficulty; e.g. outside a profile's range.
         exempt: per frame a mask (n,) of detections that are never false positives; e.g. outside
             that range.
-        min_overlap: STRICT as the benchmark ranks, or LOOSE.
+        rules: how detections of each class count, in the order of tables.
 
     Raises:
         ValueError: if the frames do not correspond or a detection has no score.
     """
-    statistics = match(ground_truth, detections, ignored, exempt, min_overlap)
+    statistics = match(ground_truth, detections, ignored, exempt, rules)
     once = np.ones((1, statistics.frames), np.int64)
-    classes = [statistics.classes[name] for name in SCORED_CLASSES]
+    classes = statistics.classes.values()
     precision = [
         [[c.precision(m, level, once)[0] for level in range(3)] for m in range(4)] for c in classes
     ]
@@ -242,14 +245,14 @@ def match(
     detections: Sequence[Labels],
     ignored: Sequence[np.ndarray] | None = None,
     exempt: Sequence[np.ndarray] | None = None,
-    min_overlap: MinOverlap = STRICT,
+    rules: Rules = STRICT,
 ) -> FrameStatistics:
     """Match every frame; arguments and errors as for `evaluate`."""
     _check_frames(ground_truth, detections)
     gt, gt_offset = Labels.concatenate(ground_truth), _offsets(ground_truth)
     det, det_offset = Labels.concatenate(detections), _offsets(detections)
-    gt_role = _ground_truth_roles(gt, _mask(ignored, gt_offset, "ignored"))
-    det_role = _detection_roles(det)
+    gt_role = _ground_truth_roles(gt, rules, _mask(ignored, gt_offset, "ignored"))
+    det_role = _detection_roles(det, rules)
     det_exempt = _mask(exempt, det_offset, "exempt")
     score = np.zeros(0) if det.score is None else _float(det.score)
     frame = np.repeat(np.arange(len(detections)), np.diff(det_offset))
@@ -258,25 +261,26 @@ def match(
     counted = np.zeros((3, 3, len(det)), np.int64)
     objects = gt_offset, *_geometry(gt), gt_role, gt.name == "DontCare"
     detected = det_offset, *_geometry(det), det_role, det_exempt, score, np.lexsort((-score, frame))
-    limits = min_overlap.table()
+    limits = np.array([[rule.bbox, rule.boxes, rule.boxes] for rule in rules])
 
     def work(begin: int, end: int) -> None:
         kernels.match_frames(begin, end, *objects, *detected, limits, first, hits, counted)
 
     _in_threads(work, len(detections))
     oriented = not (det.alpha == -10).any()
+    imaged = not len(gt) or bool((gt.bbox[:, 0] >= 0).any())
     classes = {}
-    for c, name in enumerate(SCORED_CLASSES):
-        mine = np.flatnonzero(det.name == name)
+    for c, rule in enumerate(rules):
+        mine = np.flatnonzero(det.name == rule.name)
         mine = mine[np.argsort(-score[mine], kind="stable")]
-        classes[name] = ClassStatistics(
+        classes[rule.name] = ClassStatistics(
             score=score[mine],
             frame=frame[mine],
             first=np.ascontiguousarray(first[:, :, mine]),
             hits=np.ascontiguousarray(hits[:, :, mine]),
             counted=np.ascontiguousarray(counted[:, :, mine]),
             objects=_per_frame(gt_role[c] == kernels.VALID, gt_offset),
-            measured=_measured(det.select(mine), oriented),
+            measured=_measured(det.select(mine), imaged, oriented),
         )
     return FrameStatistics(classes, len(detections))
 
@@ -292,11 +296,11 @@ def _check_frames(ground_truth: Sequence[Labels], detections: Sequence[Labels]) 
             raise ValueError(f"the detections of frame {i} (from 0) have no scores; give a score")
 
 
-def _ground_truth_roles(gt: Labels, ignored: np.ndarray) -> np.ndarray:
+def _ground_truth_roles(gt: Labels, rules: Rules, ignored: np.ndarray) -> np.ndarray:
     """(classes, difficulties, n) VALID, IGNORED or OTHER."""
     height = gt.bbox[:, 3] - gt.bbox[:, 1]
-    roles = np.full((len(SCORED_CLASSES), len(DIFFICULTIES), len(gt)), kernels.OTHER, np.int8)
-    for c, name in enumerate(SCORED_CLASSES):
+    roles = np.full((len(rules), len(DIFFICULTIES), len(gt)), kernels.OTHER, np.int8)
+    for c, rule in enumerate(rules):
         for level in range(len(DIFFICULTIES)):
             beyond = (
                 ignored
@@ -304,32 +308,32 @@ def _ground_truth_roles(gt: Labels, ignored: np.ndarray) -> np.ndarray:
                 | (gt.truncation > MOST_TRUNCATION[level])
                 | (height <= LEAST_HEIGHT[level])
             )
-            own = gt.name == name
+            own = gt.name == rule.name
             roles[c, level, own] = np.where(beyond[own], kernels.IGNORED, kernels.VALID)
-            roles[c, level, gt.name == _NEIGHBOUR.get(name)] = kernels.IGNORED
+            roles[c, level, np.isin(gt.name, rule.neighbours)] = kernels.IGNORED
     return roles
 
 
-def _detection_roles(det: Labels) -> np.ndarray:
+def _detection_roles(det: Labels, rules: Rules) -> np.ndarray:
     """(classes, difficulties, n); the devkit ignores low detections whatever their class."""
     height = np.abs(det.bbox[:, 3] - det.bbox[:, 1])
-    roles = np.full((len(SCORED_CLASSES), len(DIFFICULTIES), len(det)), kernels.OTHER, np.int8)
-    for c, name in enumerate(SCORED_CLASSES):
-        roles[c, :, det.name == name] = kernels.VALID
+    roles = np.full((len(rules), len(DIFFICULTIES), len(det)), kernels.OTHER, np.int8)
+    for c, rule in enumerate(rules):
+        roles[c, :, det.name == rule.name] = kernels.VALID
         for level, least in enumerate(LEAST_HEIGHT):
             roles[c, level, height < least] = kernels.IGNORED
     return roles
 
 
-def _measured(det: Labels, oriented: bool) -> np.ndarray:
+def _measured(det: Labels, imaged: bool, oriented: bool) -> np.ndarray:
     """(4,) whether a class's detections hold boxes for each metric; True if there are none.
 
     As the devkit, which evaluates a class if at least one detection has a box, and aos if every
-    detection of any class has an angle.
+    detection of any class has an angle; neither in the image where the objects have no box there.
     """
     if len(det) == 0:
-        return np.array([True, True, True, oriented])
-    image = bool((det.bbox[:, 0] >= 0).any())
+        return np.array([imaged, True, True, imaged and oriented])
+    image = imaged and bool((det.bbox[:, 0] >= 0).any())
     sized, placed = det.dimensions > 0, det.location != -1000
     ground = (sized[:, 1:] & placed[:, ::2]).all(1)
     space = (sized & placed).all(1)

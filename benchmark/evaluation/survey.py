@@ -20,12 +20,15 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from benchmark.data.box_geometry import first_box
+from benchmark.data.dataset import Dataset, MissingFilesError
+from benchmark.data.description import FILE, KITTI, Description, find_description
 from benchmark.data.errors import DataError, grouped
 from benchmark.data.genuine import is_genuine
-from benchmark.data.kitti import KittiDataset, missing_files, read_split
 from benchmark.data.labels import LABEL_CLASSES
+from benchmark.data.opening import open_dataset
+from benchmark.data.scans import read_all_points
 from benchmark.evaluation import validity
-from benchmark.evaluation.protocol import DIFFICULTIES, ENOUGH_OBJECTS, SCORED_CLASSES
+from benchmark.evaluation.protocol import DIFFICULTIES, ENOUGH_OBJECTS, in_table_order
 
 SPLITS = ("train", "val")
 FOLDERS = ("scan", "label", "calibration")
@@ -64,6 +67,7 @@ class Survey:
 
     Attributes:
         root: the folder.
+        description: what it means.
         frames: one row per frame: split, id, points read, dropped as they are not finite, and kept
             in the camera's view, highest reflectance, digest of the scan; whether scan, label and
             calibration are KITTI's own.
@@ -75,6 +79,7 @@ class Survey:
     """
 
     root: Path
+    description: Description
     frames: pd.DataFrame
     objects: pd.DataFrame
     share: float = 1.0
@@ -94,15 +99,20 @@ class Survey:
         told = ", ".join(f"{counts[kind]} {kind}s" for kind in FOLDERS)
         return f"KITTI's own to the bit, of {len(self.frames)} frames: {told}"
 
+    @property
+    def classes(self) -> list[str]:
+        """Those that are trained and scored, in the order of tables."""
+        return in_table_order(list(self.description.classes))
+
     def fatal(self) -> str:
         """Why no figure can come of it; empty if one can."""
         own = self.objects[self.objects["split"] == "val"]
         valid = own[own["level"] < validity.NO_LEVEL]
         if len(self.frames) and (self.frames["kept"] == 0).mean() > MOST_EMPTY_AT_ALL:
             return f"{self.root}: most frames end up without a point, so there is nothing to detect"
-        if self.share == 1 and len(self.frames) and not valid["class"].isin(SCORED_CLASSES).any():
+        if self.share == 1 and len(self.frames) and not valid["class"].isin(self.classes).any():
             return (
-                f"{self.root}: no object of {', '.join(SCORED_CLASSES)} in the validation frames "
+                f"{self.root}: no object of {', '.join(self.classes)} in the validation frames "
                 "counts at any level, so there would be no figure"
             )
         return ""
@@ -142,23 +152,24 @@ def survey(root: Path, sample: int | None = None, jobs: int = 1, quiet: bool = T
     """Look at the frames of both splits.
 
     Args:
-        root: a folder in KITTI's layout.
+        root: a data set's folder, or its description.
         sample: frames of each split that are read, spread over it; all if None.
         jobs: processes that read.
         quiet: show no progress.
     """
-    datasets, problems, notes = [], [], []
+    datasets: list[Dataset] = []
+    problems: list[str] = []
+    notes: list[str] = []
+    described = KITTI
     for split in SPLITS:
         try:
-            ids, told = read_split(root, split)
+            described = find_description(root)[1]
+            datasets.append(open_dataset(root, split))
+            notes += datasets[-1].notes
+        except MissingFilesError as error:
+            problems += error.problems
         except DataError as error:
             problems.append(str(error))
-            continue
-        notes += told
-        missing = missing_files(root, ids)
-        problems += missing
-        if not missing:
-            datasets.append(KittiDataset(root, split))
     tasks = [task for dataset in datasets for task in _tasks(dataset, sample)]
     found = _Found()
     work = (joblib.delayed(_look)(*task) for task in tasks)
@@ -169,6 +180,7 @@ def survey(root: Path, sample: int | None = None, jobs: int = 1, quiet: bool = T
         problems += part.problems
     return Survey(
         root,
+        described,
         pd.DataFrame(found.frames, columns=FRAME_COLUMNS),
         pd.DataFrame(found.objects, columns=OBJECT_COLUMNS),
         _share(datasets, tasks),
@@ -177,11 +189,11 @@ def survey(root: Path, sample: int | None = None, jobs: int = 1, quiet: bool = T
     )
 
 
-Task = tuple[KittiDataset, list[str]]
+Task = tuple[Dataset, list[str]]
 """A data set, and frames of it to read."""
 
 
-def _share(datasets: Sequence[KittiDataset], tasks: Sequence[Task]) -> float:
+def _share(datasets: Sequence[Dataset], tasks: Sequence[Task]) -> float:
     """Of the validation frames, those that are read."""
     every = sum(len(one) for one in datasets if one.split == "val")
     return sum(len(ids) for one, ids in tasks if one.split == "val") / max(every, 1)
@@ -193,7 +205,7 @@ OBJECT_COLUMNS = [
 ]  # fmt: skip
 
 
-def _tasks(dataset: KittiDataset, sample: int | None) -> Iterator[Task]:
+def _tasks(dataset: Dataset, sample: int | None) -> Iterator[Task]:
     count = len(dataset) if sample is None else min(sample, len(dataset))
     chosen = np.unique(np.linspace(0, len(dataset) - 1, count).astype(int))
     ids = [dataset.ids[i] for i in chosen]
@@ -201,7 +213,7 @@ def _tasks(dataset: KittiDataset, sample: int | None) -> Iterator[Task]:
         yield dataset, ids[start : start + BATCH]
 
 
-def _look(dataset: KittiDataset, ids: Sequence[str]) -> _Found:
+def _look(dataset: Dataset, ids: Sequence[str]) -> _Found:
     """Read some frames."""
     found = _Found()
     for frame_id in ids:
@@ -210,10 +222,10 @@ def _look(dataset: KittiDataset, ids: Sequence[str]) -> _Found:
         except DataError as error:
             found.problems += str(error).splitlines()
             continue
-        scan = dataset.scan(frame_id)
-        content, held = scan.read_bytes(), dataset.contents(frame_id)
-        digest = hashlib.sha256(content).digest()
-        finite = np.isfinite(np.frombuffer(content, "<f4").reshape(-1, 4)).all(axis=1)
+        scan, held = dataset.scan(frame_id), dataset.contents(frame_id)
+        digest = hashlib.sha256(scan.read_bytes()).digest()
+        every = read_all_points(scan, dataset.description.points)
+        finite = np.isfinite(every).all(axis=1)
         found.frames.append(
             {
                 "split": dataset.split,
@@ -222,7 +234,7 @@ def _look(dataset: KittiDataset, ids: Sequence[str]) -> _Found:
                 "dropped": int((~finite).sum()),
                 "kept": len(frame.points),
                 "brightest": float(frame.points[:, 3].max(initial=0)),
-                "digest": digest.hex() if content else frame_id,
+                "digest": digest.hex() if len(every) else frame_id,
                 "scan": is_genuine(scan.parent.name, frame_id, digest),
                 "label": is_genuine("label_2", frame_id, held.label),
                 "calibration": is_genuine("calib", frame_id, held.calibration),
@@ -330,17 +342,27 @@ def _shared(found: Survey) -> Iterator[str]:
 def _unknown(found: Survey) -> Iterator[str]:
     """Classes that are not trained, and those that may be meant to be."""
     counts = found.objects["class"].value_counts()
-    others = {name: n for name, n in counts.items() if name not in LABEL_CLASSES}
+    others = {name: n for name, n in counts.items() if name not in _expected(found)}
     if others:
         listed = ", ".join(f"{name} ({n})" for name, n in others.items())
         yield f"classes that are neither trained nor scored: {listed}"
     for name in others:
-        if alike := _alike(name):
-            yield f"{name} looks like {alike}; write {alike} in the labels to train it"
+        if alike := _alike(name, found.classes):
+            yield (
+                f"{name} looks like {alike}; to train it write {alike} in the labels, or "
+                f"classes.{alike}.names in {FILE}"
+            )
 
 
-def _alike(name: str) -> str:
-    known = {scored.lower(): scored for scored in SCORED_CLASSES}
+def _expected(found: Survey) -> set[str]:
+    """Names of labels that surprise nobody."""
+    described = found.description
+    own = {*described.classes, *described.neighbours, *described.ignore}
+    return own | set(LABEL_CLASSES) if described == KITTI else own
+
+
+def _alike(name: str, classes: Sequence[str]) -> str:
+    known = {scored.lower(): scored for scored in classes}
     word = name.lower()
     inside = [scored for low, scored in known.items() if word.endswith(low)]
     close = [known[low] for low in get_close_matches(word, known, 1, 0.75)]
@@ -348,15 +370,15 @@ def _alike(name: str) -> str:
 
 
 def _by_class(found: Survey) -> Iterator[str]:
-    for name in SCORED_CLASSES:
+    for name in found.classes:
         objects = found.objects[found.objects["class"] == name]
         if not len(objects):
             if len(found.objects):
                 yield f"{name}: no object; there is no mAP over all classes, and so no rank by it"
             continue
         yield from _too_few(name, objects[objects["split"] == "val"], found.share)
-        yield from _empty_boxes(name, objects[objects["distance"] < NEAR])
-        yield from _odd_size(name, objects)
+        yield from _empty_boxes(name, objects[objects["distance"] < NEAR], found.description)
+        yield from _odd_size(name, objects, _usual_size(found.description, name))
 
 
 def _too_few(name: str, objects: pd.DataFrame, share: float) -> Iterator[str]:
@@ -373,35 +395,49 @@ def _too_few(name: str, objects: pd.DataFrame, share: float) -> Iterator[str]:
     )
 
 
-def _empty_boxes(name: str, objects: pd.DataFrame) -> Iterator[str]:
+def _empty_boxes(name: str, objects: pd.DataFrame, described: Description) -> Iterator[str]:
     """Boxes that are not where the points are."""
     if not len(objects):
         return
     held = float((objects["points"] > 0).mean())
+    kitti = described.layout == "kitti"
     inside = int(objects["points"].sum())
     upper = objects["upper"].sum() / max(inside, 1)
     if held < LEAST_HELD:
         yield (
             f"{name}: {held:.0%} of {len(objects)} objects within {NEAR:g} m hold a point (under "
-            f"{LEAST_HELD:.0%}): are locations in the camera's frame, x right, y down, z ahead?"
+            f"{LEAST_HELD:.0%}): are locations in the "
+            f"{'camera' if kitti else 'LiDAR'}'s frame, "
+            f"{'x right, y down, z ahead' if kitti else 'x ahead, y left, z up'}?"
         )
     elif upper < LEAST_UPPER:
         yield (
             f"{name}: {upper:.0%} of the points in boxes lie in the upper half (under "
-            f"{LEAST_UPPER:.0%}): is the location the centre of the bottom, not of the box?"
+            f"{LEAST_UPPER:.0%}): is the location the centre of the "
+            f"{'bottom, not of the box' if kitti else 'box, not of its bottom'}?"
         )
 
 
-def _odd_size(name: str, objects: pd.DataFrame) -> Iterator[str]:
+def _usual_size(described: Description, name: str) -> tuple[str, Sequence[float]]:
+    """Whose size is expected; height, width and length of it in metres."""
+    if described.classes[name] == KITTI.classes.get(name):
+        return "KITTI's", SIZES[name]
+    return f"{FILE}'s", described.classes[name].size[::-1]
+
+
+def _odd_size(
+    name: str, objects: pd.DataFrame, usual: tuple[str, Sequence[float]]
+) -> Iterator[str]:
+    whose, sizes = usual
     medians = [float(objects[side].median()) for side in SIDES]
-    ratios = np.array(medians) / SIZES[name]
+    ratios = np.array(medians) / sizes
     if (ratios > MOST_OFF).any() or (ratios < 1 / MOST_OFF).any():
         high, wide, long = medians
         told = f"{high:.2f} m high, {wide:.2f} m wide, {long:.2f} m long"
-        usual = ", ".join(f"{size:g}" for size in SIZES[name])
+        told_usual = ", ".join(f"{size:g}" for size in sizes)
         yield (
-            f"{name}: the median object is {told}; KITTI's is {usual} (more than a factor of "
-            f"{MOST_OFF:g} apart): are sizes height, width, length?"
+            f"{name}: the median object is {told}; {whose} is {told_usual} (more than a factor of "
+            f"{MOST_OFF:g} apart): are the sizes in the right order, in metres?"
         )
 
 

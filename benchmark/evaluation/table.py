@@ -7,7 +7,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from benchmark.evaluation.protocol import DIFFICULTIES, ENOUGH_OBJECTS, METRICS, SCORED_CLASSES
+from benchmark.evaluation.protocol import DIFFICULTIES, ENOUGH_OBJECTS, METRICS, classes_of
 
 
 def describe_overlap(loose: bool = False) -> str:
@@ -18,7 +18,7 @@ def describe_overlap(loose: bool = False) -> str:
 def ap_table(ap: Mapping[str, Any]) -> str:
     """The figures of ``ap`` in a record, R40 and R11."""
     rows = []
-    for name in (*SCORED_CLASSES, "mAP"):
+    for name in ap:
         for metric in METRICS:
             figures = [*ap[name][metric]["R40"], *ap[name][metric]["R11"]]
             bounded = [
@@ -28,7 +28,7 @@ def ap_table(ap: Mapping[str, Any]) -> str:
             rows.append([name if metric == METRICS[0] else "", metric, *shown])
     headers = ["AP", "", *(f"{r} {d}" for r in ("R40", "R11") for d in DIFFICULTIES)]
     table = tabulate(rows, headers, disable_numparse=True, stralign="right")
-    objects = "; ".join(f"{name} {ap[name]['objects']}" for name in SCORED_CLASSES)
+    objects = "; ".join(f"{name} {ap[name]['objects']}" for name in classes_of(ap))
     return f"{table}\nvalid objects: {objects}; * fewer than {ENOUGH_OBJECTS}, so bounded"
 
 

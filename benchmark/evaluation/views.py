@@ -22,13 +22,15 @@ from typing import Any
 import numpy as np
 
 from benchmark.data.calibration import camera_to_lidar_boxes
-from benchmark.data.kitti import Frame, KittiDataset
+from benchmark.data.dataset import Dataset, Frame
+from benchmark.data.description import is_class_name
 from benchmark.data.labels import Labels
 from benchmark.evaluation.detector import Findings
 from benchmark.evaluation.diagnostics import DISTANCES
+from benchmark.evaluation.protocol import classes_of
 from benchmark.files import write_atomically
 from benchmark.records.folder import ResultsFolder
-from detectors import CLASSES, Grid
+from detectors import Grid
 from kd_methods.core.errors import PointKDError
 
 SHOWN_FRAMES = 3
@@ -51,7 +53,7 @@ def save(
     folder: ResultsFolder,
     cell: str,
     findings: Findings,
-    dataset: KittiDataset,
+    dataset: Dataset,
     fingerprint: str,
     grid: Grid,
 ) -> None:
@@ -96,9 +98,10 @@ def load(folder: ResultsFolder, cell: str) -> dict[str, Any] | None:
             _check_numbers(view["range"], 4)
             for boxes in view["detections"].values():
                 _check_boxes(boxes)
-            for part in view["by_distance"]:
+            parts = view["by_distance"]
+            for part in parts:
                 _check_numbers([part["from"]], 1)
-                for name in CLASSES:
+                for name in classes_of(parts[-1]["ap"]):
                     for metric in ("bev", "3d"):
                         _check_numbers([v or 0 for v in part["ap"][name][metric]["R40"]], 3)
                     _check_numbers(part["ap"][name]["objects"], 3)
@@ -133,7 +136,8 @@ def thin(points: np.ndarray) -> np.ndarray:
 
 def _shown(findings: Findings) -> list[int]:
     """Positions of the frames shown."""
-    counts = [np.isin(labels.name, CLASSES).sum() for labels in findings.ground_truth]
+    names = [rule.name for rule in findings.rules]
+    counts = [np.isin(labels.name, names).sum() for labels in findings.ground_truth]
     return np.flatnonzero(counts)[:SHOWN_FRAMES].tolist()
 
 
@@ -146,8 +150,8 @@ def _scene(frame: Frame) -> dict[str, Any]:
 
 
 def _boxes(labels: Labels, frame: Frame) -> list[dict[str, Any]]:
-    """The benchmark's objects, or the detections worth showing, the best first."""
-    labels = labels.select(np.isin(labels.name, CLASSES))
+    """The data set's objects, or the detections worth showing, the best first."""
+    labels = labels.select(np.isin(labels.name, frame.classes))
     if labels.score is not None:
         order = np.argsort(-labels.score, kind="stable")[:MOST_BOXES]
         labels = labels.select(order[labels.score[order] >= LEAST_SCORE])
@@ -166,8 +170,8 @@ def _boxes(labels: Labels, frame: Frame) -> list[dict[str, Any]]:
 
 def _check_boxes(boxes: Sequence[Any]) -> None:
     for box in boxes:
-        if box["class"] not in CLASSES:
-            raise ValueError(f"class {box['class']!r} must be one of {', '.join(CLASSES)}")
+        if not is_class_name(box["class"]):
+            raise ValueError(f"class {box['class']!r} must be a name")
         _check_numbers([*box["box"], box.get("score", 1.0)], 6)
 
 

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmark.config.reading import Problems, parse_yaml, read_dataclass
 from benchmark.evaluation.protocol import DIFFICULTIES, SCORED_CLASSES
 from benchmark.files import read_text, write_atomically
+from benchmark.files.settings import Problems, parse_yaml, read_dataclass
 from benchmark.leaderboard.columns import HEADLINE_METRICS, MODERATE, number
 from benchmark.records import store
 from benchmark.records.folder import ResultsFolder

@@ -96,7 +96,7 @@ def load_model(cell: Cell, workplace: Workplace) -> nn.Module:
     path = workplace.folder.checkpoint(cell.identity())
     try:
         published = workplace.record(cell)["weights_sha256"]
-        model = load_network(cell.student, cell.profile.grid(family), path, published)
+        model = load_network(cell.student, cell.grid, path, published)
     except (CheckpointError, store.RecordError) as error:
         raise TeacherError(
             f"{error}; remove it and {workplace.record_path(cell)} to train it again"

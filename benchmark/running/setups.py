@@ -9,8 +9,8 @@ from torch import nn
 
 from benchmark.config.matrix import Cell
 from benchmark.data.batches import TrainingFrames
-from benchmark.data.kitti import KittiDataset
 from benchmark.data.objects import load_objects
+from benchmark.data.opening import open_dataset
 from benchmark.evaluation.detector import ValidationFrames
 from benchmark.running.workplace import Workplace
 from benchmark.training.setup import Setup, TrainingSetup, unmarked
@@ -19,10 +19,9 @@ from detectors import parse_student
 
 def make_setup(cell: Cell, workplace: Workplace, mark: Callable[[str], None] = unmarked) -> Setup:
     """What runs the network of a cell."""
-    family = parse_student(cell.student)[0]
     return Setup(
-        family=family,
-        grid=cell.profile.grid(family),
+        family=parse_student(cell.student)[0],
+        grid=cell.grid,
         device=workplace.device,
         precision=cell.precision,
         mark=mark,
@@ -38,7 +37,7 @@ def make_training_setup(
     """What a cell and its companions share while they train."""
     setup, profile = make_setup(cell, workplace, mark), cell.profile
     recipe = profile.recipe(cell.family)
-    dataset, limit = KittiDataset(workplace.data, "train"), profile.max_frames.get("train")
+    dataset, limit = open_dataset(workplace.data, "train"), profile.max_frames.get("train")
     objects = None
     if recipe.samples_objects:
         objects = load_objects(dataset, workplace.cache / "objects").of_frames(limit)
@@ -61,5 +60,5 @@ def make_training_setup(
 def make_validation(cell: Cell, workplace: Workplace) -> ValidationFrames:
     """The validation frames of a cell's profile."""
     family, profile = parse_student(cell.student)[0], cell.profile
-    dataset = KittiDataset(workplace.data, "val")
+    dataset = open_dataset(workplace.data, "val")
     return ValidationFrames(dataset, profile.max_frames.get("val"), profile.reduced(family))

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
 
 from benchmark.data.batches import evaluation_batch
-from benchmark.data.kitti import KittiDataset
+from benchmark.data.dataset import Dataset
+from benchmark.data.opening import open_dataset
 from benchmark.evaluation.detector import detect_all
 from benchmark.running.outcome import TeacherError, publish, save_outcome
 from benchmark.running.setups import make_setup, make_validation
 from benchmark.running.workplace import Job
 from benchmark.training.setup import Setup
-from detectors import CLASSES, Grid
+from detectors import Grid
 from detectors.core.checkpoints import load_network
 from kd_methods import Batch
 from kd_methods.core.interface import Detections
@@ -41,7 +42,8 @@ def adopt(job: Job) -> None:
     model = load_network(cell.student, setup.grid, job.checkpoint)
     setup.family.place(model, workplace.device)
     try:
-        check_classes(_pairs(model, setup, KittiDataset(workplace.data, "train")))
+        pairs = _pairs(model, setup, open_dataset(workplace.data, "train"))
+        check_classes(pairs, setup.grid.class_names)
     except TeacherError as error:
         raise TeacherError(f"checkpoint {job.checkpoint}: {error}") from None
     findings = detect_all({"teacher": model}, setup, validation)["teacher"]
@@ -51,7 +53,7 @@ def adopt(job: Job) -> None:
     publish(cell, workplace, "done", f"weights of {job.checkpoint.name}", **known)
 
 
-def check_classes(pairs: Iterable[tuple[int, int | None]]) -> None:
+def check_classes(pairs: Iterable[tuple[int, int | None]], names: Sequence[str]) -> None:
     """Raise :class:`TeacherError` if detections name the classes in another order, or find nothing.
 
     A class that is mixed up with one that is found under its own name is a weakness, no other
@@ -59,6 +61,7 @@ def check_classes(pairs: Iterable[tuple[int, int | None]]) -> None:
 
     Args:
         pairs: for each object its class index and that of the detection at its place, if any.
+        names: of the classes, in the order of their indices.
     """
     counts = Counter(pairs)
     found = {(truth, guess): n for (truth, guess), n in counts.items() if guess is not None}
@@ -69,23 +72,21 @@ def check_classes(pairs: Iterable[tuple[int, int | None]]) -> None:
             "below 1.0, whose coordinate system differs, or on other classes?"
         )
     called = {}
-    for true in range(len(CLASSES)):
+    for true in range(len(names)):
         votes = {guess: n for (truth, guess), n in found.items() if truth == true}
         if sum(votes.values()) >= FEW:
             called[true] = max(votes, key=lambda guess: votes[guess])
     taken = {true: name for true, name in called.items() if called.get(name) != name}
     if taken:
-        listed = ", ".join(f"{CLASSES[true]} for {CLASSES[name]}" for true, name in taken.items())
+        listed = ", ".join(f"{names[true]} for {names[name]}" for true, name in taken.items())
         raise TeacherError(
-            f"its classes are not in the order {', '.join(CLASSES)}: it predicts {listed}; "
+            f"its classes are not in the order {', '.join(names)}: it predicts {listed}; "
             "use a checkpoint trained in this order"
         )
 
 
 @torch.no_grad()
-def _pairs(
-    model: nn.Module, setup: Setup, dataset: KittiDataset
-) -> Iterable[tuple[int, int | None]]:
+def _pairs(model: nn.Module, setup: Setup, dataset: Dataset) -> Iterable[tuple[int, int | None]]:
     voxelize = setup.family.voxelizer(setup.grid, training=False)
     for frame_id in dataset.ids[:LOOKS]:
         frame = dataset.frame(frame_id)

@@ -67,6 +67,10 @@ class Family(ABC):
         """The grid of mmdet3d's KITTI config."""
 
     @abstractmethod
+    def cover(self, grid: Grid, low: Sequence[float], high: Sequence[float]) -> Grid:
+        """A grid with the resolution of another that covers a region (x, y, z, metres)."""
+
+    @abstractmethod
     def config(self, ratio: float, grid: Grid) -> dict[str, Any]:
         """mmdet3d's model config with widths divided by about the square root of ``ratio``."""
 
@@ -205,7 +209,11 @@ def installed_config(name: str) -> dict[str, Any]:
 
 
 def per_class(settings: Sequence[dict[str, Any]], grid: Grid) -> list[dict[str, Any]]:
-    """What mmdet3d's config has for each of KITTI's classes, in their order, for those of a grid."""
+    """For each class of a grid what mmdet3d's config has for the class of KITTI it is like.
+
+    Args:
+        settings: in the order of KITTI's classes.
+    """
     known = dict(zip(CLASSES, settings, strict=True))
     return [known[each.like] for each in grid.classes]
 

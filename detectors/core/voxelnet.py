@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,6 +19,9 @@ from detectors.core.grid import Grid
 from detectors.operators.per_batch import once, remembering
 from detectors.operators.voxels import hard_voxels
 from kd_methods.core.interface import Batch, BEVMap, Detections, HeadOutputs, Layer, Points, Spec
+
+SLACK = 1e-6
+"""Of a cell, by which a side may miss a whole number of them."""
 
 
 class VoxelNet(Family):
@@ -49,6 +53,30 @@ class VoxelNet(Family):
             tuple(layer["voxel_size"]),
             tuple(layer["max_voxels"]),
         )
+
+    def cover(self, grid: Grid, low: Sequence[float], high: Sequence[float]) -> Grid:
+        """Each side is widened to whole cells, as many as the network can halve."""
+        long, wide, deep = (end - start for start, end in zip(low, high, strict=True))
+        x, y, z = grid.voxel_size
+        deep, z = self.layers(deep, z)
+        sides = self._whole(long, x), self._whole(wide, y), deep
+        x1, y1, z1 = (round(start + side, 6) for start, side in zip(low, sides, strict=True))
+        x0, y0, z0 = low
+        whole = replace(grid, point_cloud_range=(x0, y0, z0, x1, y1, z1), voxel_size=(x, y, z))
+        share = math.prod(whole.cells[:2]) / math.prod(grid.cells[:2])
+        return replace(whole, max_voxels=tuple(math.ceil(n * share) for n in grid.max_voxels))
+
+    def _whole(self, side: float, size: float) -> float:
+        """The least side of whole cells that the network can halve."""
+        return math.ceil(side / size / self.multiple - SLACK) * self.multiple * size
+
+    @abstractmethod
+    def layers(self, deep: float, height: float) -> tuple[float, float]:
+        """Height of a region at least this deep that the network can take, and of its voxels.
+
+        Args:
+            height: of voxels elsewhere.
+        """
 
     def config(self, ratio: float, grid: Grid) -> dict[str, Any]:
         grid.check(self.multiple)

@@ -17,7 +17,7 @@ from tabulate import tabulate
 from benchmark.config.matrix import Cell, describe_data
 from benchmark.config.profile import load_profile
 from benchmark.data import synthetic
-from benchmark.data.kitti import to_labels
+from benchmark.data.dataset import to_labels
 from benchmark.evaluation.detector import evaluate_models
 from benchmark.evaluation.kitti_ap import evaluate
 from benchmark.leaderboard.tables import METRICS, MODERATE

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from benchmark.config import bundled
-from benchmark.config.reading import parse_yaml
+from benchmark.files.settings import parse_yaml
 from benchmark.config.request import RequestError, read_request
 from kd_methods import method_names
 

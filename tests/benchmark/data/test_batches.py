@@ -83,7 +83,7 @@ def test_yaws_are_wrapped_and_empty_frames_pass():
     boxes = np.array([[1, 2, 3, 4, 5, 6, 7.0]], np.float32)
     empty = Sample(np.empty((0, 4), np.float32), boxes[:0], np.empty(0, np.int64))
     full = Sample(np.zeros((2, 4), np.float32), boxes, np.array([1]))
-    batch = to_batch([empty, full], torch.device("cpu"))
+    batch = to_batch([empty, full], GRID, torch.device("cpu"))
     assert [tuple(b.shape) for b in batch.boxes] == [(0, 7), (1, 7)]
     assert batch.boxes[1][0, 6].item() == pytest.approx(7 - 2 * np.pi, abs=1e-6)
     assert boxes[0, 6] == 7

@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from benchmark.data.calibration import Calibration, read_calibration, write_calibration
-from benchmark.data.kitti import DataError, KittiDataset, crop_to_image, read_split, to_labels
+from benchmark.data.dataset import to_labels
+from benchmark.data.errors import DataError
+from benchmark.data.kitti import KittiDataset, crop_to_image
 from benchmark.data.standard_split import standard_split
 from detectors import operators
 
@@ -170,7 +172,8 @@ def test_frames_that_are_not_kittis_need_lists(folder):
 def test_kitti_without_lists_has_its_standard_split(kitti_root, tmp_path):
     (tmp_path / "training").symlink_to(kitti_root / "training")
     for split in ("train", "val"):
-        chosen, (told,) = read_split(tmp_path, split)
+        dataset = KittiDataset(tmp_path, split)
+        chosen, (told,) = dataset.ids, dataset.notes
         assert sorted(chosen) == sorted(KittiDataset(kitti_root, split).ids)
         full = (kitti_root / "ImageSets" / "full" / f"{split}.txt").read_text().split()
         assert standard_split(split) == full

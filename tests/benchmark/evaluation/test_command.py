@@ -7,7 +7,8 @@ from kitti_cases import full_split, random_scenes, with_scores
 from benchmark.data.errors import DataError
 from benchmark.data.labels import LabelError, Labels, read_labels, write_labels
 from benchmark.evaluation.command import evaluate_command
-from benchmark.evaluation.kitti_ap import LOOSE, evaluate
+from benchmark.evaluation.kitti_ap import evaluate
+from benchmark.evaluation.protocol import LOOSE
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def test_files_give_exactly_what_arrays_give(folders, tmp_path):
 def test_loose_overlaps(folders, tmp_path):
     labels, results, gt, det = folders
     evaluate_command(labels, results, json_file=tmp_path / "ap.json", loose=True)
-    expected = evaluate(gt, det, min_overlap=LOOSE).as_json()
+    expected = evaluate(gt, det, rules=LOOSE).as_json()
     assert json.loads((tmp_path / "ap.json").read_text()) == expected
 
 

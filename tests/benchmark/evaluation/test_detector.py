@@ -8,6 +8,7 @@ import torch
 from benchmark.data.kitti import KittiDataset
 from benchmark.evaluation.detector import FAR, detect
 from benchmark.training.learner import DivergedError
+from detectors import Grid
 from kd_methods.core.interface import Detections
 
 
@@ -16,6 +17,7 @@ class Predicting:
 
     def __init__(self, boxes, scores):
         self.found = Detections(torch.tensor(boxes), torch.tensor(scores), torch.tensor([2]))
+        self.grid = Grid((0, -10, -3, 20, 10, 1))
         self.family = SimpleNamespace(predict=lambda model, inputs: [self.found])
 
     def autocast(self):

@@ -10,7 +10,8 @@ from kitti_cases import detect, disturb, random_scenes, with_scores
 
 from benchmark.data.errors import DataError
 from benchmark.data.labels import Labels
-from benchmark.evaluation.kitti_ap import LOOSE, STRICT, FrameStatistics, Result, evaluate
+from benchmark.evaluation.kitti_ap import FrameStatistics, Result, evaluate
+from benchmark.evaluation.protocol import LOOSE, STRICT
 from benchmark.evaluation.protocol import ENOUGH_OBJECTS, METRICS, RECALLS, SCORED_CLASSES
 
 seeds = st.integers(0, 10**6)
@@ -34,7 +35,7 @@ def scenes_of(gt, det):
 @pytest.mark.parametrize(("ours", "theirs"), [(STRICT, "STRICT"), (LOOSE, "LOOSE")])
 def test_equals_the_protocol_on_hundreds_of_invented_frames(seed, ours, theirs):
     gt, det = random_scenes(np.random.default_rng(seed), 250, ties=bool(seed))
-    result = evaluate(gt, det, min_overlap=ours)
+    result = evaluate(gt, det, rules=ours)
     assert_equals_reference(result, scenes_of(gt, det), getattr(reference, theirs))
 
 

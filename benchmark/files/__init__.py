@@ -1,4 +1,7 @@
-"""Files written whole or not at all, and text read as its authors meant it."""
+"""Files written whole or not at all, and text read as its authors meant it.
+
+YAML is read in :mod:`.settings`.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,26 @@
+"""Which reader a data set needs: its description says it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmark.data.dataset import Dataset
+from benchmark.data.description import find_description
+from benchmark.data.kitti import KittiDataset
+from benchmark.data.openpcdet import OpenPCDetDataset
+
+LAYOUTS: dict[str, type[Dataset]] = {"kitti": KittiDataset, "openpcdet": OpenPCDetDataset}
+
+
+def open_dataset(source: Path | str, split: str) -> Dataset:
+    """A split of a data set.
+
+    Args:
+        source: its folder, or the file of a description that names its folder.
+        split: name of a list in ImageSets, without ".txt".
+
+    Raises:
+        DataError: of :func:`~benchmark.data.description.find_description` and of the reader.
+    """
+    root, description = find_description(Path(source))
+    return LAYOUTS[description.layout](root, split, description)
