@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.data.calibration import Calibration, camera_corners, image_boxes
-from benchmark.data.labels import Labels, write_labels
 from benchmark.data.errors import DataError
+from benchmark.data.labels import Labels, write_labels
 from benchmark.data.opening import open_dataset
 
 

@@ -1,4 +1,4 @@
-"""The names and numbers of KITTI's protocol; code that only reads records needs nothing else."""
+"""The names and numbers of the protocols; code that only reads records needs nothing else."""
 
 from __future__ import annotations
 
@@ -43,6 +43,57 @@ LOOSE = (
 )
 SCORED_CLASSES = tuple(rule.name for rule in STRICT)
 """KITTI's."""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How a metric's figures lie in records: ``ap[CLASS][METRIC][recalls][level]``.
+
+    Attributes:
+        name: as descriptions of data sets have it.
+        labels: the metrics that tables show, by their names in records; verdicts and ranks are by
+            the last.
+        recalls: which recall positions the shown figures are a mean over.
+        levels: what each class has a figure for.
+        level: index of the one that means and verdicts are of.
+        enough: valid objects of a class below which its AP is bounded and out of means.
+    """
+
+    name: str
+    labels: Mapping[str, str]
+    recalls: str
+    levels: tuple[str, ...]
+    level: int
+    enough: int
+
+    @property
+    def headline(self) -> str:
+        """Name in records of the metric of verdicts, ranks and pairs."""
+        return list(self.labels)[-1]
+
+    @property
+    def main(self) -> str:
+        """The same as tables call it."""
+        return self.labels[self.headline]
+
+    def figure(self, ap: Mapping[str, Any], name: str, metric: str, level: int) -> float | None:
+        """AP of a class, or their mean, in percent."""
+        return ap[name][metric][self.recalls][level]
+
+    def mean(self, ap: Mapping[str, Any], metric: str) -> float | None:
+        """mAP in percent; None if a class has too few objects."""
+        return self.figure(ap, MEAN, metric, self.level)
+
+
+BY_OVERLAP = Scoring("kitti", {"bev": "BEV", "3d": "3D"}, "R40", DIFFICULTIES, 1, ENOUGH_OBJECTS)
+BY_DISTANCE = Scoring(
+    "distance", {"distance": "distance"}, "R101", ("mean", "0.5 m", "1 m", "2 m", "4 m"), 0, 1
+)
+
+
+def scoring_of(ap: Mapping[str, Any] | None) -> Scoring:
+    """How figures are laid out; KITTI's where there are none."""
+    return BY_DISTANCE if ap and BY_DISTANCE.headline in ap[MEAN] else BY_OVERLAP
 
 
 def classes_of(ap: Mapping[str, Any]) -> list[str]:

@@ -6,17 +6,14 @@ A new cost figure is a function that measures it, a field of the record, and an 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from benchmark.evaluation.protocol import Scoring
 from benchmark.records.record import Record
 
 MEGA, GIGA = 1e6, 1e9
-HEADLINE_METRICS = {"bev": "BEV", "3d": "3D"}
-"""The metrics that tables show, by their name in records."""
-MODERATE = 1
-"""Index of the difficulty used for means."""
 
 Place = Literal["headline", "paper", "overview", "narrow", "costs", "axis"]
 Kind = Literal["text", "seeds", "number", "interval", "rank", "percent", "spread"]
@@ -96,16 +93,12 @@ _NAMES = _shown("headline paper overview costs")
 _SCORES = _shown("headline paper overview")
 _ALWAYS = _SCORES | _shown("narrow")
 
-COLUMNS: tuple[Column, ...] = (
+NAMES: tuple[Column, ...] = (
     Column("student", _NAMES),
     Column("method", _NAMES | _shown("narrow")),
     Column("seeds", _NAMES, "seeds"),
-    Column("BEV mAP", _ALWAYS, "number", 2, metric="BEV"),
-    Column("BEV gain", _ALWAYS, "interval", 2, metric="BEV"),
-    Column("3D mAP", _ALWAYS, "number", 2, metric="3D"),
-    Column("3D gain", _ALWAYS, "interval", 2, metric="3D"),
-    Column("verdict", _shown("headline overview narrow"), unit="3D"),
-    Column("rank", _SCORES, "rank", unit="3D"),
+)
+COSTS: tuple[Column, ...] = (
     Column("params", _shown("headline paper costs axis"), "number", 3, "M",
            _cost("params", unit=MEGA), deployed=True),
     Column("GFLOPs", _shown("headline paper overview costs axis"), "number", 2,
@@ -131,9 +124,28 @@ COLUMNS: tuple[Column, ...] = (
 )  # fmt: skip
 
 
-def columns(place: Place) -> list[Column]:
-    """The columns that are shown in a place, in order."""
-    return [column for column in COLUMNS if place in column.shown]
+def _scores(scoring: Scoring) -> Iterator[Column]:
+    """The columns of figures that a metric gives."""
+    for label in scoring.labels.values():
+        yield Column(f"{label} mAP", _ALWAYS, "number", 2, metric=label)
+        yield Column(f"{label} gain", _ALWAYS, "interval", 2, metric=label)
+    yield Column("verdict", _shown("headline overview narrow"), unit=scoring.main)
+    yield Column("rank", _SCORES, "rank", unit=scoring.main)
+
+
+def all_columns(scoring: Scoring) -> list[Column]:
+    """The columns of tables whose figures are of a metric, in order."""
+    return [*NAMES, *_scores(scoring), *COSTS]
+
+
+def columns(place: Place, scoring: Scoring) -> list[Column]:
+    """Those that are shown in a place."""
+    return [column for column in all_columns(scoring) if place in column.shown]
+
+
+def axes() -> list[Column]:
+    """The costs that accuracy is plotted against."""
+    return [column for column in COSTS if "axis" in column.shown]
 
 
 def pareto_front(points: dict[Any, tuple[float, float]]) -> list[Any]:

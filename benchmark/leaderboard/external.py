@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmark.evaluation.protocol import DIFFICULTIES, SCORED_CLASSES
+from benchmark.evaluation.protocol import classes_of, scoring_of
 from benchmark.files import read_text, write_atomically
 from benchmark.files.settings import Problems, parse_yaml, read_dataclass
-from benchmark.leaderboard.columns import HEADLINE_METRICS, MODERATE, number
+from benchmark.leaderboard.columns import number
 from benchmark.records import store
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.provenance import TOOLS, tool_version
@@ -228,13 +228,14 @@ def row(stored: Mapping[str, Any]) -> dict[str, Any]:
     card, ap = stored["card"], stored["ap"]
     shown = {name: card[name] for name in ("name", "url", "paper", "detector", "data")}
     shown["split"] = _split_text(stored)
-    for metric, label in HEADLINE_METRICS.items():
-        shown[f"{label} mAP"] = number(ap["mAP"][metric]["R40"][MODERATE])
-    for name in SCORED_CLASSES:
-        for i, difficulty in enumerate(DIFFICULTIES):
-            for metric, label in HEADLINE_METRICS.items():
-                shown[f"{name} {label} {difficulty}"] = number(ap[name][metric]["R40"][i])
-            shown[f"{name} objects {difficulty}"] = ap[name]["objects"][i]
+    scoring = scoring_of(ap)
+    for metric, label in scoring.labels.items():
+        shown[f"{label} mAP"] = number(scoring.mean(ap, metric))
+    for name in classes_of(ap):
+        for i, level in enumerate(scoring.levels):
+            for metric, label in scoring.labels.items():
+                shown[f"{name} {label} {level}"] = number(scoring.figure(ap, name, metric, i))
+            shown[f"{name} objects {level}"] = ap[name]["objects"][i]
     costs = (card.get("costs") or {}).items()
     shown["stated costs"] = ", ".join(f"{name} {value}" for name, value in costs)
     shown["notes"] = card.get("notes", "")

@@ -14,16 +14,9 @@ from urllib.parse import quote
 import pandas as pd
 from tabulate import tabulate
 
-from benchmark.evaluation.protocol import DIFFICULTIES, ENOUGH_OBJECTS, SCORED_CLASSES
+from benchmark.evaluation.protocol import BY_OVERLAP, SCORED_CLASSES
 from benchmark.leaderboard import external, published
-from benchmark.leaderboard.columns import (
-    COLUMNS,
-    HEADLINE_METRICS,
-    MODERATE,
-    Column,
-    Place,
-    columns,
-)
+from benchmark.leaderboard.columns import NAMES, Column, Place, columns
 from benchmark.leaderboard.tables import Table
 from benchmark.records.record import kind_of_data
 from benchmark.records.spread import NOISY, NOISY_MARK, says_little
@@ -31,22 +24,31 @@ from benchmark.records.spread import NOISY, NOISY_MARK, says_little
 FEW_SEEDS = 5
 """With fewer seeds a table claims nothing."""
 
+METRICS = {
+    "kitti": "AP in percent, R40, Moderate",
+    "distance": "AP in percent by distance of centres, mean over 0.5, 1, 2 and 4 m (nuScenes' "
+    "rules)",
+}
+"""What figures are, by metric."""
+LEVELS = {"kitti": "difficulty", "distance": "distance"}
+"""What a class has several figures for."""
 LEGEND = f"""\
-AP in percent, R40, Moderate; mAP is the mean of Car, Pedestrian and Cyclist. Gain: mean paired
-difference from `none` over seeds with its 95 % interval, from the variance of paired differences
-pooled over a student's methods, so that gains over equally many seeds have equally wide intervals
-(docs/protocol.md); "distinguishable" means that the interval excludes 0. Rank: place by 3D mAP
-among the student's methods and, in brackets, the places that remain possible when all pairs are
-compared with Holm's correction: from 1 + the number of methods distinguishably better to the number
-of methods less those distinguishably worse. "2 of 3" seeds: the others are missing or ended early,
-and the row has no rank. † marks hyper-parameters without a LiDAR source (extrapolated), \\* an AP
-bounded by too few valid objects (fewer than {ENOUGH_OBJECTS}), which is left out of means.
+Gain: mean paired difference from `none` over seeds with its 95 % interval, from the variance of
+paired differences pooled over a student's methods, so that gains over equally many seeds have
+equally wide intervals (docs/protocol.md); "distinguishable" means that the interval excludes 0.
+Rank: place by 3D mAP (by centre distance: mAP) among the student's methods and, in brackets, the
+places that remain possible when all pairs are compared with Holm's correction: from 1 + the number
+of methods distinguishably better to the number of methods less those distinguishably worse.
+"2 of 3" seeds: the others are missing or ended early, and the row has no rank. † marks
+hyper-parameters without a LiDAR source (extrapolated), \\* an AP bounded by too few valid objects
+(fewer than {BY_OVERLAP.enough}), which is left out of means.
 Parameters, GFLOPs (dense layers, as the paper counts) and latency (median from points to boxes,
 batch 1, on the machine named; "iqr" is its interquartile range) are of the student as deployed,
 which no method changes: one figure per student, the median over its cells.
 {NOISY_MARK} marks a latency that says little: its range is more than {100 * NOISY:.0f} % of it."""
 
 
+KITTIS = f"{METRICS['kitti']}; mAP is the mean of Car, Pedestrian and Cyclist"
 MARKUP = re.compile(r"[\\|*`]|](?=[(\[:])")
 
 
@@ -78,13 +80,26 @@ class Page:
     @cached_property
     def headline(self) -> str:
         """The legend and the first table of each family."""
-        parts = [f"# {_escape(self.title)}", LEGEND]
+        parts = [f"# {_escape(self.title)}", legend(self.tables)]
         for place, table in enumerate(self.tables, 1):
             parts += [f"## Table {place}: {_escape(table.title)}", _escape(caption(table))]
             parts.append(_layout(as_text(table, "headline")))
         if self.external:
             parts += ["## External results", EXTERNAL, _layout(_external_rows(self.external))]
         return "\n\n".join(parts)
+
+
+def legend(tables: Sequence[Table]) -> str:
+    """How to read tables."""
+    told = dict.fromkeys(metric(table) for table in tables if table.classes)
+    return " ".join([*(f"{sentence}." for sentence in told or [KITTIS]), LEGEND])
+
+
+def metric(table: Table) -> str:
+    """What the figures of a table are, in words."""
+    *some, last = table.classes
+    classes = f"{', '.join(some)} and {last}" if some else last
+    return f"{METRICS[table.scoring.name]}; mAP is the mean of {classes}"
 
 
 def caption(table: Table) -> str:
@@ -102,6 +117,8 @@ def caption(table: Table) -> str:
         ", ".join(table.machines),
         f"mmdet3d {versions['mmdet3d']}, torch {versions['torch']}",
     ]
+    if table.classes and metric(table) != KITTIS:
+        said.append(metric(table))
     text = "; ".join(said) + "."
     if shared := data.get("shared_frames", 0):
         text += (
@@ -114,7 +131,7 @@ def caption(table: Table) -> str:
         )
     if len(table.commits) > 1:
         text += f" Rows come from {len(table.commits)} commits: {', '.join(table.commits)}."
-    if all(row["3D mAP"] == 0 for row in table.rows if row["seeds"]):
+    if all(row[f"{table.scoring.main} mAP"] == 0 for row in table.rows if row["seeds"]):
         text += " Every mAP is 0: these networks were trained too briefly to detect anything."
     if len(table.seeds) < FEW_SEEDS:
         text += f" Fewer than {FEW_SEEDS} seeds: nothing here is a claim."
@@ -127,7 +144,7 @@ def _own(data: Mapping[str, Any]) -> str:
 
 def as_text(table: Table, place: Place) -> list[dict[str, str]]:
     """The rows of a table as text, with the columns of a place."""
-    shown = columns(place)
+    shown = columns(place, table.scoring)
     return [{column.key: _shown(column, row) for column in shown} for row in table.rows]
 
 
@@ -157,11 +174,12 @@ def _details(place: int, table: Table, printed: pd.DataFrame) -> list[str]:
     """The sections behind one headline table."""
     rows = table.rows
     parts = [f"## Details of table {place}"]
-    for label in reversed(HEADLINE_METRICS.values()):
-        parts += [f"### {label} AP by class and difficulty (R40)"]
-        parts += [_layout([_ap_row(row, label) for row in rows])]
+    scoring = table.scoring
+    for label in list(scoring.labels.values())[::-1]:
+        parts += [f"### {label} AP by class and {LEVELS[scoring.name]} ({scoring.recalls})"]
+        parts += [_layout([_ap_row(row, label, table) for row in rows])]
     parts += ["### Costs", COSTS, _layout(_cost_rows(table))]
-    parts += ["### Differences between methods (3D mAP)", *_pairs(table)]
+    parts += [f"### Differences between methods ({scoring.main} mAP)", *_pairs(table)]
     if len(beside := published.beside(table, printed)):
         parts += ["### Published figures", published.comparability(table)]
         parts += [_layout([_published_row(row) for row in beside.to_dict("records")])]
@@ -183,13 +201,13 @@ Detections of other code, scored by this evaluator. Nothing was trained here, so
 costs are as their authors state them."""
 
 
-def _ap_row(row: Mapping[str, Any], label: str) -> dict[str, str]:
-    shown = {column.key: _shown(column, row) for column in COLUMNS[:3]}
-    for name in SCORED_CLASSES:
-        for difficulty in DIFFICULTIES:
-            mark = "*" if row[f"{name} objects {difficulty}"] < ENOUGH_OBJECTS else ""
-            text = _text(row[f"{name} {label} {difficulty}"], 2)
-            shown[f"{name} {difficulty}"] = text + mark
+def _ap_row(row: Mapping[str, Any], label: str, table: Table) -> dict[str, str]:
+    shown = {column.key: _shown(column, row) for column in NAMES}
+    for name in table.classes:
+        for level in table.scoring.levels:
+            mark = "*" if row[f"{name} objects {level}"] < table.scoring.enough else ""
+            text = _text(row[f"{name} {label} {level}"], 2)
+            shown[f"{name} {level}"] = text + mark
     return shown
 
 
@@ -197,7 +215,7 @@ def _cost_rows(table: Table) -> list[dict[str, str]]:
     """Costs that any row has or must show, and the machine where there are several."""
     absent = {
         column.key
-        for column in columns("costs")
+        for column in columns("costs", table.scoring)
         if column.optional and all(math.isnan(row[column.key]) for row in table.rows)
     }
     rows = [
@@ -242,7 +260,7 @@ def _published_row(row: Mapping[str, Any]) -> dict[str, str]:
         "method": row["method"],
         "printed in": f"{row['source']}, table {row['table']}",
     }
-    for label in HEADLINE_METRICS.values():
+    for label in BY_OVERLAP.labels.values():
         shown[f"{label} mAP printed"] = _text(row[f"{label} printed"], 1)
         shown[f"{label} mAP here"] = _text(row[f"{label} mAP"], 2)
         difference = row[f"{label} difference"]
@@ -270,14 +288,15 @@ def _unfinished(table: Table) -> list[dict[str, str]]:
 
 
 def _record_rows(table: Table) -> list[dict[str, str]]:
-    """3D mAP of every cell, linked to its record."""
+    """mAP of every cell, linked to its record."""
+    figures = f"{table.scoring.main} mAP"
     rows: dict[tuple[str, str], list[str]] = defaultdict(list)
     for cell in table.cells:
-        figure = cell["3D mAP"]
+        figure = cell[figures]
         told = cell["status"] if math.isnan(figure) else f"{figure:.2f}"
         rows[cell["student"], cell["method"]].append(f"{_link(cell)}: {told}")
     return [
-        {"student": student, "method": method, "seed: 3D mAP": _Markup(", ".join(cells))}
+        {"student": student, "method": method, f"seed: {figures}": _Markup(", ".join(cells))}
         for (student, method), cells in rows.items()
     ]
 
@@ -297,12 +316,13 @@ def external_text(row: Mapping[str, Any]) -> dict[str, str]:
         "detector": row["detector"],
         "data, split": f"{row['data']}, {row['split']}",
     }
-    for label in HEADLINE_METRICS.values():
+    scoring = BY_OVERLAP  # external results are KITTI result files
+    for label in scoring.labels.values():
         shown[f"{label} mAP"] = _text(row[f"{label} mAP"], 2)
-    level = DIFFICULTIES[MODERATE]
+    level = scoring.levels[scoring.level]
     for name in SCORED_CLASSES:
-        bev, box = (_text(row[f"{name} {m} {level}"], 1) for m in HEADLINE_METRICS.values())
-        mark = "*" if row[f"{name} objects {level}"] < ENOUGH_OBJECTS else ""
+        bev, box = (_text(row[f"{name} {m} {level}"], 1) for m in scoring.labels.values())
+        mark = "*" if row[f"{name} objects {level}"] < scoring.enough else ""
         shown[f"{name} BEV / 3D"] = f"{bev} / {box}{mark}"
     return {**shown, "stated costs": row["stated costs"], "notes": row["notes"]}
 

@@ -14,8 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.evaluation.protocol import DIFFICULTIES, SCORED_CLASSES
-from benchmark.leaderboard.columns import HEADLINE_METRICS
+from benchmark.evaluation.protocol import BY_OVERLAP, DIFFICULTIES, SCORED_CLASSES
 from benchmark.leaderboard.tables import Table
 from kd_methods.core.errors import PointKDError
 
@@ -75,7 +74,9 @@ def beside(table: Table, printed: pd.DataFrame) -> pd.DataFrame:
     """
     kitti = dict(list(printed[printed["data"] == KITTI].groupby(["student", "method"])))
     comparable = not differences(table)
-    lines = []
+    lines: list[dict[str, Any]] = []
+    if table.scoring != BY_OVERLAP:
+        return pd.DataFrame(lines)  # papers print KITTI's AP
     for row in table.rows:
         same = kitti.get((row["student"], row["method"]))
         for source, group in same.groupby("source") if same is not None else ():
@@ -84,7 +85,7 @@ def beside(table: Table, printed: pd.DataFrame) -> pd.DataFrame:
                 "year": group["year"].iloc[0],
                 "table": ", ".join(sorted(set(group["table"]))),
             }
-            for label in HEADLINE_METRICS.values():
+            for label in BY_OVERLAP.labels.values():
                 figures = group.loc[group["metric"] == label, "map"]
                 line[f"{label} printed"] = figures.iloc[0] if len(figures) else math.nan
                 line[f"{label} mAP"] = row[f"{label} mAP"]
@@ -141,7 +142,7 @@ def _wrong(found: pd.DataFrame) -> dict[str, pd.Series]:
         ),
         f"data must be {KITTI} or {NUSCENES}": ~found["data"].isin([KITTI, NUSCENES]),
         "metric must be BEV or 3D on KITTI": kitti
-        & ~found["metric"].isin(HEADLINE_METRICS.values()),
+        & ~found["metric"].isin(BY_OVERLAP.labels.values()),
         "map must be given": found["map"].isna(),
         "a figure is not between 0 and 100": ((figures < 0) | (figures > 100)).any(axis=1),
         "map is not the mean of the classes at Moderate": (

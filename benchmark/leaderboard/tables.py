@@ -7,6 +7,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -19,13 +20,11 @@ from benchmark.evaluation.intervals import (
     paired_gains,
     rank_intervals,
 )
-from benchmark.evaluation.protocol import DIFFICULTIES, SCORED_CLASSES
-from benchmark.leaderboard.columns import COLUMNS, HEADLINE_METRICS, MODERATE, number
+from benchmark.evaluation.protocol import Scoring, classes_of, scoring_of
+from benchmark.leaderboard.columns import COSTS, number
 from benchmark.records.record import Record
 from benchmark.records.store import NONE
 
-HEADLINE = "3d"
-"""The metric of verdicts, ranks and pairs."""
 TEACHER = "teacher"
 MISSING = "missing"
 Rows = dict[tuple[str, str], list[Record]]
@@ -45,16 +44,20 @@ class Table:
 
     Attributes:
         example: one of the records, for what they have in common.
+        scoring: how their figures are laid out.
+        classes: that they are of, in order.
         machines: processors behind the records.
         timed_on: the one whose latencies and memory the rows have: behind most finished cells.
         commits: of the code behind the records, "+" after one whose code was changed.
         seeds: that any student of the table has.
         rows: one per student and method, the teacher first.
-        pairs: differences of every two methods of a student, 3D mAP.
+        pairs: differences of every two methods of a student, by the metric of verdicts.
         cells: one per student, method and seed, the missing ones too.
     """
 
     example: Record
+    scoring: Scoring
+    classes: Sequence[str]
     machines: Sequence[str]
     timed_on: str
     commits: Sequence[str]
@@ -99,16 +102,19 @@ def _comparable(record: Record) -> bytes:
 def _table(records: Sequence[Record]) -> Table:
     records = sorted(records, key=lambda record: (record["seed"], record["cell"]))
     rows = _by_row(records)
+    ap = next((record["ap"] for record in records if record["ap"]), None)
+    scoring, classes = scoring_of(ap), classes_of(ap or {})
+    headline = scoring.headline
     seeds = sorted({r["seed"] for r in records if "@" in r["student"]})
     figures = {
         metric: {student: _figures(rows, student, metric) for student in _students(rows)}
-        for metric in HEADLINE_METRICS
+        for metric in scoring.labels
     }
-    comparisons = {student: compare_methods(v) for student, v in figures[HEADLINE].items()}
+    comparisons = {student: compare_methods(v) for student, v in figures[headline].items()}
     ranks = {
         (student, method): rank
         for student, found in comparisons.items()
-        for method, rank in rank_intervals(figures[HEADLINE][student], found, seeds).items()
+        for method, rank in rank_intervals(figures[headline][student], found, seeds).items()
     }
     gains = {metric: _gains(of_students) for metric, of_students in figures.items()}
     timed_on = _most_used_machine(records)
@@ -118,14 +124,25 @@ def _table(records: Sequence[Record]) -> Table:
     deployed = {student: _deployed(done, timed_on) for student, done in finished.items()}
     unknown = _deployed([], timed_on)
     described = [
-        _row(key, group, {m: gains[m].get(key) for m in HEADLINE_METRICS}, ranks.get(key), seeds)
+        _row(
+            key,
+            group,
+            {m: gains[m].get(key) for m in scoring.labels},
+            ranks.get(key),
+            seeds,
+            scoring,
+        )
+        | _ap_columns(_done(group), scoring, classes)
+        | _training_columns(_done(group))
         | (deployed[key[0]] if _done(group) else unknown)
         for key, group in rows.items()
     ]
-    described.sort(key=_order)
-    cells = [cell for row in described for cell in _cells(row, rows, seeds)]
+    described.sort(key=partial(_order, f"{scoring.main} mAP"))
+    cells = [cell for row in described for cell in _cells(row, rows, seeds, scoring)]
     return Table(
         records[0],
+        scoring,
+        classes,
         sorted({record["provenance"]["machine"] for record in records}),
         timed_on,
         sorted({_commit(record) for record in records}),
@@ -229,6 +246,7 @@ def _row(
     gains: Mapping[str, Gain | None],
     rank: Rank | None,
     seeds: Sequence[int],
+    scoring: Scoring,
 ) -> dict[str, Any]:
     done = _done(records)
     student, method = key
@@ -242,30 +260,32 @@ def _row(
         "seeds": len(done),
         "of seeds": of,
     }
-    for metric, label in HEADLINE_METRICS.items():
+    for metric, label in scoring.labels.items():
         row[f"{label} mAP"] = _mean(_mean_ap(record, metric) for record in done)
-    for metric, label in HEADLINE_METRICS.items():
+    for metric, label in scoring.labels.items():
         gain = gains[metric]
         row[f"{label} gain"] = gain.mean if gain else math.nan
         row[f"{label} gain low"] = gain.low if gain else math.nan
         row[f"{label} gain high"] = gain.high if gain else math.nan
-    row["verdict (3D)"] = _verdict(gains[HEADLINE], records, of)
-    row["rank (3D)"] = rank.place if rank else math.nan
-    row["rank (3D) low"] = rank.low if rank else math.nan
-    row["rank (3D) high"] = rank.high if rank else math.nan
-    return row | _ap_columns(done) | _training_columns(done)
+    row[f"verdict ({scoring.main})"] = _verdict(gains[scoring.headline], records, of)
+    row[f"rank ({scoring.main})"] = rank.place if rank else math.nan
+    row[f"rank ({scoring.main}) low"] = rank.low if rank else math.nan
+    row[f"rank ({scoring.main}) high"] = rank.high if rank else math.nan
+    return row
 
 
-def _ap_columns(done: Sequence[Record]) -> dict[str, float]:
-    """AP R40 of every class, metric and difficulty, and the fewest valid objects behind it."""
+def _ap_columns(
+    done: Sequence[Record], scoring: Scoring, classes: Sequence[str]
+) -> dict[str, float]:
+    """AP of every class, metric and level, and the fewest valid objects behind it."""
     columns = {}
-    for name in SCORED_CLASSES:
-        for i, difficulty in enumerate(DIFFICULTIES):
-            for metric, label in HEADLINE_METRICS.items():
-                figures = [_ap(record)[name][metric]["R40"][i] for record in done]
-                columns[f"{name} {label} {difficulty}"] = _mean(figures)
+    for name in classes:
+        for i, level in enumerate(scoring.levels):
+            for metric, label in scoring.labels.items():
+                figures = [scoring.figure(_ap(record), name, metric, i) for record in done]
+                columns[f"{name} {label} {level}"] = _mean(figures)
             objects = [_ap(record)[name]["objects"][i] for record in done]
-            columns[f"{name} objects {difficulty}"] = min(objects, default=math.nan)
+            columns[f"{name} objects {level}"] = min(objects, default=math.nan)
     return columns
 
 
@@ -274,7 +294,7 @@ def _training_columns(done: Sequence[Record]) -> dict[str, Any]:
     machines = sorted({record["provenance"]["machine"] for record in done})
     figures = {
         column.key: _mean(map(column.figure, done))
-        for column in COLUMNS
+        for column in COSTS
         if column.figure and not column.deployed
     }
     return {**figures, "machine": ", ".join(machines)}
@@ -285,7 +305,7 @@ def _deployed(done: Sequence[Record], timed_on: str) -> dict[str, float]:
     the median over all its finished cells; NaN without any."""
     timed = [record for record in done if record["provenance"]["machine"] == timed_on]
     figures = {}
-    for column in COLUMNS:
+    for column in COSTS:
         of = timed if column.one_machine else done
         if column.figure and column.deployed:
             figures[column.key] = _median(map(column.figure, of))
@@ -318,7 +338,10 @@ def _verdict(gain: Gain | None, records: Sequence[Record], of: int) -> str:
 
 
 def _mean_ap_missing(record: Record) -> bool:
-    return record["status"] == "done" and _ap(record)["mAP"][HEADLINE]["R40"][MODERATE] is None
+    if record["status"] != "done":
+        return False
+    scoring = scoring_of(_ap(record))
+    return scoring.mean(_ap(record), scoring.headline) is None
 
 
 def _significance(gain: Gain) -> str:
@@ -331,18 +354,18 @@ def _significance(gain: Gain) -> str:
     return "better than none" if gain.mean > 0 else "worse than none"
 
 
-def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Teacher, then students by ratio, each with its methods from the best 3D mAP down; those
+def _order(best: str, row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Teacher, then students by ratio, each with its methods from the best figure down; those
     with fewer seeds than the table come after the complete ones."""
     family, _, ratio = row["student"].partition("@")
-    value = row["3D mAP"]
+    value = row[best]
     undefined = math.isnan(value)
     fewer = row["seeds"] < row["of seeds"]
     return family, float(ratio or 1), undefined, fewer, 0 if undefined else -value, row["method"]
 
 
 def _pairs(comparisons: Mapping[str, Sequence[Comparison]]) -> Iterator[dict[str, Any]]:
-    """Differences of 3D mAP, the better method first, the lowest p-value first."""
+    """Differences of mAP, the better method first, the lowest p-value first."""
     for student, pairs in comparisons.items():
         lines = [_pair(student, pair) for pair in pairs if pair.gain.n_seeds]
         yield from sorted(
@@ -370,7 +393,9 @@ def _pair(student: str, pair: Comparison) -> dict[str, Any]:
     }
 
 
-def _cells(row: Mapping[str, Any], rows: Rows, seeds: Sequence[int]) -> Iterator[dict[str, Any]]:
+def _cells(
+    row: Mapping[str, Any], rows: Rows, seeds: Sequence[int], scoring: Scoring
+) -> Iterator[dict[str, Any]]:
     """Every cell of a row, by seed."""
     key = row["student"], row["method"]
     found = {record["seed"]: record for record in rows[key]}
@@ -386,7 +411,7 @@ def _cells(row: Mapping[str, Any], rows: Rows, seeds: Sequence[int]) -> Iterator
             "cell": record["cell"] if record else "",
             **{
                 f"{label} mAP": _mean_ap(record, metric) if record and done else math.nan
-                for metric, label in HEADLINE_METRICS.items()
+                for metric, label in scoring.labels.items()
             },
         }
 
@@ -397,7 +422,8 @@ def _ap(record: Record) -> Mapping[str, Any]:
 
 
 def _mean_ap(record: Record, metric: str) -> float:
-    return number(_ap(record)["mAP"][metric]["R40"][MODERATE])
+    ap = _ap(record)
+    return number(scoring_of(ap).mean(ap, metric))
 
 
 def _mean(values: Iterable[float | None]) -> float:

@@ -15,7 +15,15 @@ import orjson
 from jsonschema import Draft202012Validator, ValidationError
 
 from benchmark.config.matrix import WEIGHTINGS
-from benchmark.evaluation.protocol import ENOUGH_OBJECTS, METRICS, RECALLS, SCORED_CLASSES
+from benchmark.evaluation.protocol import (
+    BY_DISTANCE,
+    MEAN,
+    METRICS,
+    RECALLS,
+    Scoring,
+    classes_of,
+    scoring_of,
+)
 from benchmark.leaderboard import consistency, external, pages
 from benchmark.records import store
 from benchmark.records.folder import ResultsFolder
@@ -185,13 +193,14 @@ def _said_twice(record: Record) -> Iterator[tuple[str, Any, Any]]:
 
 def _wrong_ap(ap: Mapping[str, Any]) -> list[str]:
     """Figures of an evaluation that cannot belong together."""
-    return [*_wrong_means(ap), *_above_bounds(ap), *_apart(ap)]
+    wrong = _wrong_means(ap, scoring_of(ap))
+    return wrong if scoring_of(ap) == BY_DISTANCE else [*wrong, *_above_bounds(ap), *_apart(ap)]
 
 
 def _above_bounds(ap: Mapping[str, Any]) -> Iterator[str]:
     """APs above those that bound them."""
     for name, recalls, (metric, (bound, slack)) in itertools.product(
-        SCORED_CLASSES, RECALLS, BOUNDS.items()
+        classes_of(ap), RECALLS, BOUNDS.items()
     ):
         pairs = zip(ap[name][metric][recalls], ap[name][bound][recalls], strict=True)
         for i, (value, most) in enumerate(pairs):
@@ -206,7 +215,7 @@ def _apart(ap: Mapping[str, Any]) -> Iterator[str]:
     Precision interpolated at recalls 0, 1/40, ... 1 never rises, R11 is the mean of every fourth of
     these and R40 that of all but the first, so (11 R11 - 100) / 10 <= R40 <= 1.1 R11.
     """
-    for name in SCORED_CLASSES:
+    for name in classes_of(ap):
         for metric in METRICS:
             pairs = zip(ap[name][metric]["R40"], ap[name][metric]["R11"], strict=True)
             for i, (fine, coarse) in enumerate(pairs):
@@ -220,14 +229,15 @@ def _apart(ap: Mapping[str, Any]) -> Iterator[str]:
                     )
 
 
-def _wrong_means(ap: Mapping[str, Any]) -> list[str]:
-    """Means that are not over three unbounded classes, or do not equal their mean."""
+def _wrong_means(ap: Mapping[str, Any], scoring: Scoring) -> list[str]:
+    """Means that are not over unbounded classes, or do not equal their mean."""
     problems = []
-    for metric in METRICS:
-        for recalls in RECALLS:
-            for i, mean in enumerate(ap["mAP"][metric][recalls]):
-                figures = [ap[name][metric][recalls][i] for name in SCORED_CLASSES]
-                bounded = any(ap[name]["objects"][i] < ENOUGH_OBJECTS for name in SCORED_CLASSES)
+    classes = classes_of(ap)
+    for metric, by_recalls in ap[MEAN].items():
+        for recalls, means in by_recalls.items():
+            for i, mean in enumerate(means):
+                figures = [ap[name][metric][recalls][i] for name in classes]
+                bounded = any(ap[name]["objects"][i] < scoring.enough for name in classes)
                 expected = None if bounded or None in figures else sum(figures) / len(figures)
                 if not _equal(mean, expected):
                     problems.append(

@@ -20,18 +20,11 @@ from string import Template
 from typing import Any
 
 from benchmark.evaluation import views
-from benchmark.evaluation.protocol import DIFFICULTIES, ENOUGH_OBJECTS, SCORED_CLASSES
+from benchmark.evaluation.protocol import BY_OVERLAP, Scoring, classes_of, scoring_of
 from benchmark.files import write_atomically
 from benchmark.leaderboard import Table, external, make_tables
-from benchmark.leaderboard.columns import (
-    COLUMNS,
-    HEADLINE_METRICS,
-    MODERATE,
-    Column,
-    columns,
-    pareto_front,
-)
-from benchmark.leaderboard.markdown import external_text
+from benchmark.leaderboard.columns import Column, all_columns, axes, pareto_front
+from benchmark.leaderboard.markdown import LEVELS, external_text, metric
 from benchmark.leaderboard.tables import TEACHER
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.record import Record
@@ -58,8 +51,8 @@ def make_content(folder: Path, records: Iterable[Record]) -> Content:
     """All that the page shows.
 
     Returns:
-        ``title``; ``columns``, those of the tables; ``noisy``, which spreads are marked;
-        ``methods``, whose order gives colours; ``captions`` of the plots of costs; ``sections``,
+        ``title``; ``axes``, the columns that accuracy is plotted against; ``noisy``, which spreads
+        are marked; ``methods``, whose order gives colours; ``captions`` of the plots of costs; ``sections``,
         one for each leaderboard table, with its rows; ``external``, results of other code;
         ``cells``, the provenance of each record; ``frames``, the shown frames by data set and name.
 
@@ -71,7 +64,7 @@ def make_content(folder: Path, records: Iterable[Record]) -> Content:
     sections = [_section(folder, table, found) for table in make_tables(found.values())]
     return {
         "title": folder.resolve().name,
-        "columns": [_column(column) for column in COLUMNS],
+        "axes": [_column(column) for column in axes()],
         "noisy": {"share": NOISY, "mark": NOISY_MARK},
         "methods": _methods(sections),
         "captions": {"marks": plots.MARKS, "ranges": plots.RANGES},
@@ -119,9 +112,16 @@ def _section(folder: Path, table: Table, found: Mapping[str, Record]) -> dict[st
     rows: list[dict[str, Any]] = []
     for described in table.rows:
         mine = cells[described["student"], described["method"]]
-        rows.append(_row(len(rows), described, mine, found, folder))
-    example = table.example
+        rows.append(_row(len(rows), described, mine, found, table, folder))
+    example, scoring = table.example, table.scoring
     return {
+        "columns": [_column(column) for column in all_columns(scoring)],
+        "metrics": list(scoring.labels.values())[::-1],
+        "classes": list(table.classes),
+        "levels": [level[0].upper() + level[1:] for level in scoring.levels],
+        "level": LEVELS[scoring.name],
+        "metric": metric(table) if table.classes else "",
+        "enough": scoring.enough,
         "family": table.family,
         "data": example["dataset"],
         "synthetic": example["dataset"]["synthetic"],
@@ -131,7 +131,7 @@ def _section(folder: Path, table: Table, found: Mapping[str, Record]) -> dict[st
         "machines": table.machines,
         "commits": table.commits,
         "versions": example["provenance"]["versions"],
-        "fronts": _fronts(rows),
+        "fronts": _fronts(rows, scoring),
         "losses": ["total", *sorted({n for row in rows for n in row["losses"]} - {"total"})],
         "rows": rows,
     }
@@ -161,17 +161,17 @@ def _column(column: Column) -> dict[str, Any]:
     }
 
 
-def _fronts(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[int]]]:
+def _fronts(rows: Sequence[Mapping[str, Any]], scoring: Scoring) -> dict[str, dict[str, list[int]]]:
     """The Pareto front of the rows for each cost and metric: their ids, from the cheapest up."""
     fronts: dict[str, dict[str, list[int]]] = {}
-    for column in columns("axis"):
-        for metric in HEADLINE_METRICS.values():
+    for column in axes():
+        for label in scoring.labels.values():
             both = {
-                row["id"]: (row["figures"].get(column.key), row["figures"].get(f"{metric} mAP"))
+                row["id"]: (row["figures"].get(column.key), row["figures"].get(f"{label} mAP"))
                 for row in rows
             }
             points = {name: point for name, point in both.items() if None not in point}
-            fronts.setdefault(column.key, {})[metric] = pareto_front(points)
+            fronts.setdefault(column.key, {})[label] = pareto_front(points)
     return fronts
 
 
@@ -180,6 +180,7 @@ def _row(
     described: Mapping[str, Any],
     cells: Sequence[Mapping[str, Any]],
     found: Mapping[str, Record],
+    table: Table,
     folder: Path,
 ) -> dict[str, Any]:
     """A row of the leaderboard with everything else the page shows about it."""
@@ -199,9 +200,9 @@ def _row(
         "extrapolated": described["extrapolated"],
         "seeds": described["seeds"],
         "figures": figures,
-        "verdict": described["verdict (3D)"],
-        "outcome": "" if method in (TEACHER, NONE) else _outcome(figures),
-        "details": _details(figures) if done else None,
+        "verdict": described[f"verdict ({table.scoring.main})"],
+        "outcome": "" if method in (TEACHER, NONE) else _outcome(figures, table),
+        "details": _details(figures, table) if done else None,
         "losses": _losses(done),
         "distances": _distances(seen),
         "view": next((_view(view) for view in seen if view), None),
@@ -210,9 +211,9 @@ def _row(
     }
 
 
-def _outcome(figures: Mapping[str, Any]) -> str:
+def _outcome(figures: Mapping[str, Any], table: Table) -> str:
     """The verdict in one word: better, worse, same, undecided (no interval) or incomplete."""
-    low, high = figures["3D gain low"], figures["3D gain high"]
+    low, high = (figures[f"{table.scoring.main} gain {end}"] for end in ("low", "high"))
     if figures["seeds"] < figures["of seeds"]:
         return "incomplete"
     if low is None:
@@ -220,15 +221,16 @@ def _outcome(figures: Mapping[str, Any]) -> str:
     return "better" if low > 0 else "worse" if high < 0 else "same"
 
 
-def _details(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """AP by class, metric and difficulty, and which are bounded."""
+def _details(figures: Mapping[str, Any], table: Table) -> dict[str, Any]:
+    """AP by class, metric and level, and which are bounded."""
+    scoring = table.scoring
     return {
         name: {
-            label: [figures[f"{name} {label} {level}"] for level in DIFFICULTIES]
-            for label in HEADLINE_METRICS.values()
+            label: [figures[f"{name} {label} {level}"] for level in scoring.levels]
+            for label in scoring.labels.values()
         }
-        | {"bounded": [figures[f"{name} objects {d}"] < ENOUGH_OBJECTS for d in DIFFICULTIES]}
-        for name in SCORED_CLASSES
+        | {"bounded": [figures[f"{name} objects {x}"] < scoring.enough for x in scoring.levels]}
+        for name in table.classes
     }
 
 
@@ -253,32 +255,34 @@ def _distances(seen: Sequence[Mapping[str, Any] | None]) -> list[dict[str, Any]]
     parts = [view["by_distance"] for view in seen if view]
     if not parts or len(parts) < len(seen):
         return None
-    found = []
+    found, level = [], BY_OVERLAP.level
     for same in zip(*parts, strict=False):
-        ap = {name: [part["ap"][name] for part in same] for name in SCORED_CLASSES}
+        classes = classes_of(same[0]["ap"])
+        ap = {name: [part["ap"][name] for part in same] for name in classes}
         found.append(
             {
                 "from": same[0]["from"],
                 "to": same[0]["to"],
                 "ap": {
                     name: {
-                        label: _mean([_defined(figures, metric) for figures in ap[name]])
-                        for metric, label in HEADLINE_METRICS.items()
+                        label: _mean([_defined(figures, key) for figures in ap[name]])
+                        for key, label in BY_OVERLAP.labels.items()
                     }
-                    for name in SCORED_CLASSES
+                    for name in classes
                 },
                 "bounded": {
-                    name: min(f["objects"][MODERATE] for f in ap[name]) < ENOUGH_OBJECTS
-                    for name in SCORED_CLASSES
+                    name: min(f["objects"][level] for f in ap[name]) < BY_OVERLAP.enough
+                    for name in classes
                 },
             }
         )
     return found
 
 
-def _defined(figures: Mapping[str, Any], metric: str) -> float | None:
+def _defined(figures: Mapping[str, Any], key: str) -> float | None:
     """AP at Moderate; None if there was no object to detect."""
-    return figures[metric]["R40"][MODERATE] if figures["objects"][MODERATE] else None
+    level = BY_OVERLAP.level
+    return figures[key][BY_OVERLAP.recalls][level] if figures["objects"][level] else None
 
 
 def _view(view: Mapping[str, Any]) -> dict[str, Any]:
@@ -313,7 +317,7 @@ def _provenance(record: Record, found: Mapping[str, Record]) -> dict[str, Any]:
         "status": record["status"],
         "reason": record["reason"],
         "seed": record["seed"],
-        "3D mAP": _plain(record["ap"]["mAP"]["3d"]["R40"][MODERATE]) if record["ap"] else None,
+        "mAP": _plain(_scored(record["ap"])) if record["ap"] else None,
         "data": {key: record["dataset"][key] for key in ("name", "fingerprint")},
         "teacher": teacher,
         "weighting": record["weighting"],
@@ -334,6 +338,12 @@ def _provenance(record: Record, found: Mapping[str, Record]) -> dict[str, Any]:
         "command": command,
         "needs": needs,
     }
+
+
+def _scored(ap: Mapping[str, Any]) -> float | None:
+    """mAP by the metric of verdicts."""
+    scoring = scoring_of(ap)
+    return scoring.mean(ap, scoring.headline)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

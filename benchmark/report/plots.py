@@ -20,7 +20,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import offset_copy
 
 from benchmark.files import write_atomically
-from benchmark.leaderboard.columns import columns
+from benchmark.leaderboard.columns import axes as cost_axes
 from benchmark.records.spread import NOISY, NOISY_MARK, says_little
 
 STYLE: Any = {
@@ -85,8 +85,8 @@ def write(folder: Path, content: Mapping[str, Any]) -> list[Path]:
 
 def _figures(section: Section, methods: Sequence[str]) -> list[tuple[str, Figure]]:
     found = []
-    for column in columns("axis"):
-        for metric in ("3D", "BEV"):
+    for column in cost_axes():
+        for metric in section["metrics"]:
             key, front = column.key, section["fronts"][column.key][metric]
             rows = [r for r in section["rows"] if _has(r, key) and _has(r, f"{metric} mAP")]
             if rows:

@@ -1,6 +1,6 @@
 // Plots as SVG, drawn at the width they are shown at so that their text keeps its size.
 
-const COSTS = content.columns.filter((column) => column.shown.includes("axis"));
+const COSTS = content.axes;
 
 const widthOf = (node) => Math.max(280, Math.floor(node.clientWidth));
 
@@ -84,7 +84,7 @@ function drawCost() {
   const figure = byId("cost-figure");
   byId("cost-controls").replaceChildren(
     toggles("Cost", COSTS.map((column) => column.key), state.cost, (v) => { state.cost = v; drawCost(); }),
-    toggles("Accuracy", ["3D", "BEV"], state.costMetric, (v) => { state.costMetric = v; drawCost(); }),
+    toggles("Accuracy", section().metrics, state.costMetric, (v) => { state.costMetric = v; drawCost(); }),
   );
   const [column, metric] = [COSTS.find((c) => c.key === state.cost), state.costMetric];
   const points = costPoints(column, metric);
@@ -396,7 +396,7 @@ function drawCurves() {
 function drawDistance() {
   const figure = byId("distance-figure");
   byId("distance-controls").replaceChildren(
-    toggles("Metric", ["3D", "BEV"], state.distanceMetric, (v) => { state.distanceMetric = v; drawDistance(); }),
+    toggles("Metric", VIEWED, state.distanceMetric, (v) => { state.distanceMetric = v; drawDistance(); }),
   );
   const lines = compared().filter((row) => row.distances);
   if (!lines.length) {
@@ -404,18 +404,19 @@ function drawDistance() {
     return;
   }
   const ap = (row, i, name) => row.distances[i]?.ap[name][state.distanceMetric];
-  const kept = lines[0].distances.map((_, i) => i).filter((i) => lines.some((row) => CLASSES.some((name) => isNumber(ap(row, i, name)))));
+  const kept = lines[0].distances.map((_, i) => i).filter((i) => lines.some((row) => classes().some((name) => isNumber(ap(row, i, name)))));
   const names = kept.map((i) => lines[0].distances[i]).map((d) => (isNumber(d.to) ? `${d.from}–${d.to}` : `${d.from}+`));
   const value = (row, k, name) => ap(row, kept[k], name);
   const cell = (row, k, name) => fixed(value(row, k, name), 1) + (isNumber(value(row, k, name)) && row.distances[kept[k]].bounded[name] ? "*" : "");
   const width = widthOf(figure);
-  const side = width > 420; // the three panels side by side, or one below the other
+  const side = width > 140 * classes().length; // the panels side by side, or one below the other
   const [left, top, bottom, gap] = [34, 44, 26, 18];
   const tall = side ? 222 : 130;
-  const broad = side ? (width - left - 2 * gap) / 3 : width - left;
-  const height = side ? top + tall + bottom : 3 * (top + tall + bottom);
-  const high = Math.max(5, ...lines.flatMap((row) => CLASSES.flatMap((c) => names.map((_, i) => value(row, i, c) || 0))));
-  const boxes = CLASSES.map((_, c) => {
+  const count = classes().length;
+  const broad = side ? (width - left - (count - 1) * gap) / count : width - left;
+  const height = side ? top + tall + bottom : count * (top + tall + bottom);
+  const high = Math.max(5, ...lines.flatMap((row) => classes().flatMap((c) => names.map((_, i) => value(row, i, c) || 0))));
+  const boxes = classes().map((_, c) => {
     const [x, y] = side ? [left + c * (broad + gap), top] : [left, top + c * (top + tall + bottom)];
     return { left: x, right: x + broad, top: y, bottom: y + tall };
   });
@@ -424,7 +425,7 @@ function drawDistance() {
       "svg",
       { viewBox: `0 0 ${width} ${height}`, height, role: "img", "aria-label": `${state.distanceMetric} AP by distance of ${lines.map(titleOf).join(", ")}` },
       svg("text", { x: 0, y: 12 }, `${state.distanceMetric} AP (%) at Moderate, by distance (m)`),
-      CLASSES.map((name, c) => {
+      classes().map((name, c) => {
         const box = boxes[c];
         const x = linear([-0.45, names.length - 0.55], [box.left, box.right]);
         const y = linear([0, Math.min(100, high * 1.08)], [box.bottom, box.top]);
@@ -454,10 +455,10 @@ function drawDistance() {
     el("figcaption", null, badge(), " Means over a row’s seeds. No valid object, no AP; * in the table below: fewer than 41."),
     plainTable(
       "Figures as a table",
-      ["Run", ...CLASSES.flatMap((c) => names.map((n) => `${c} ${n} m`))],
+      ["Run", ...classes().flatMap((c) => names.map((n) => `${c} ${n} m`))],
       lines.map((row) => [
         titleOf(row),
-        ...CLASSES.flatMap((c) => names.map((_, k) => cell(row, k, c))),
+        ...classes().flatMap((c) => names.map((_, k) => cell(row, k, c))),
       ]),
     ),
   );

@@ -62,6 +62,7 @@ function drawSummary() {
       ["Fingerprint", el("span", { class: "mono" }, s.data.fingerprint)],
       ["Profile", `${s.profile.name}: ${s.profile.purpose}`],
       ["Grid", s.profile.reduced ? "reduced; objects outside it are ignored" : "full"],
+      ["Metric", s.metric],
       ["Precision", s.precision],
       ["Machine", s.machines.join("; ")],
       ["Code", s.commits.length > 1 ? `${s.commits.length} commits: ${s.commits.join(", ")}` : `commit ${s.commits[0]}`],
@@ -72,11 +73,11 @@ function drawSummary() {
 
 // The teacher, and the first student alone and with its three best methods.
 function compareSome() {
-  const rows = section().rows;
+  const [rows, figure] = [section().rows, `${mainMetric()} mAP`];
   const mine = rows.filter((row) => row.student === students()[0]);
   const best = mine
-    .filter((row) => row.role === "method" && isNumber(row.figures["3D mAP"]))
-    .sort((a, b) => b.figures["3D mAP"] - a.figures["3D mAP"])
+    .filter((row) => row.role === "method" && isNumber(row.figures[figure]))
+    .sort((a, b) => b.figures[figure] - a.figures[figure])
     .slice(0, 3);
   const chosen = [teacherOf(), mine.find((row) => row.role === "none"), ...best].filter(Boolean);
   state.compared = new Set(chosen.map((row) => row.id));
@@ -89,7 +90,8 @@ function startScore() {
 }
 
 function choose(index) {
-  Object.assign(state, { section: index, sort: null, filter: "", student: "", loss: "total", sceneRow: null });
+  const metric = content.sections[index].metrics[0];
+  Object.assign(state, { section: index, metric, costMetric: metric, sort: null, filter: "", student: "", loss: "total", sceneRow: null });
   compareSome();
   startScore();
   drawSections();

@@ -42,6 +42,7 @@ const figure = (column) => ({
   label: titled(column.key),
   value: (row) => row.figures[column.key],
   ...KINDS[column.kind](column),
+  ...(column.key.startsWith("verdict") ? VERDICT : {}),
 });
 
 // Columns that show more than their figure.
@@ -58,13 +59,11 @@ const NAMED = {
     ],
   },
   student: { key: "student", label: "Student", class: "wide", value: (row) => row.student, show: (row) => row.student },
-  "verdict (3D)": {
-    key: "verdict",
-    label: "Verdict (3D)",
-    class: "wrap",
-    value: (row) => row.verdict,
-    show: (row) => el("span", { class: row.outcome }, { better: "▲ ", worse: "▼ " }[row.outcome] || "", row.verdict),
-  },
+};
+const VERDICT = {
+  class: "wrap",
+  value: (row) => row.verdict,
+  show: (row) => el("span", { class: row.outcome }, { better: "▲ ", worse: "▼ " }[row.outcome] || "", row.verdict),
 };
 const FOREST = { key: "forest", label: "", sortless: true, class: "glyph wide", show: (row) => forest(row, state.metric) };
 
@@ -73,7 +72,7 @@ const narrowed = (column, shown) => (shown.includes("narrow") ? column : { ...co
 const classOf = (column) => column.class || (column.number ? "number" : "");
 
 const shownIn = (place) =>
-  content.columns
+  section().columns
     .filter((column) => column.shown.includes(place) && (!column.metric || column.metric === state.metric) && measured(column))
     .flatMap((column) => {
       const one = NAMED[column.key] || figure(column);
@@ -82,8 +81,8 @@ const shownIn = (place) =>
     .sort((a, b) => Boolean(b.head) - Boolean(a.head)); // the method comes first
 
 const perClass = () =>
-  CLASSES.flatMap((name) =>
-    DIFFICULTIES.map((difficulty, level) => ({
+  classes().flatMap((name) =>
+    section().levels.map((difficulty, level) => ({
       key: `${name} ${difficulty}`,
       label: difficulty,
       over: name,
@@ -95,7 +94,7 @@ const perClass = () =>
 
 const COLUMNS = {
   Overview: () => shownIn("overview"),
-  "Per class": () => [...shownIn("overview").slice(0, 2), figure(content.columns.find((c) => c.key === `${state.metric} mAP`)), ...perClass()],
+  "Per class": () => [...shownIn("overview").slice(0, 2), figure(section().columns.find((c) => c.key === `${state.metric} mAP`)), ...perClass()],
   Costs: () => shownIn("costs"),
 };
 
@@ -163,7 +162,7 @@ function drawTable() {
         "tr",
         null,
         columns.filter((c) => !c.over).map((c) => el("td", { class: c.class })),
-        CLASSES.map((name) => el("th", { class: "span", colspan: 3, scope: "colgroup" }, `${name} (${state.metric} AP)`)),
+        classes().map((name) => el("th", { class: "span", colspan: section().levels.length, scope: "colgroup" }, `${name} (${state.metric} AP)`)),
       )
     : null;
   byId("table").replaceChildren(
@@ -193,20 +192,20 @@ function drawTable() {
   );
   markEdges();
   byId("shown").textContent = `${rows.length} of ${section().rows.length} rows`;
-  const bounded = section().rows.some((row) => row.details && CLASSES.some((c) => row.details[c].bounded.includes(true)));
+  const bounded = section().rows.some((row) => row.details && classes().some((c) => row.details[c].bounded.includes(true)));
   byId("table-note").textContent = [
     state.columns === "Costs" ? "Costs are of the student as deployed; training seconds are means over seeds." : "",
     state.columns === "Costs" && noisyColumns().length
       ? `${content.noisy.mark} says little: the interquartile range (iqr) is more than ${100 * content.noisy.share} % of the median.`
       : "",
     section().rows.some((row) => row.extrapolated) ? "† hyper-parameters without a LiDAR source (extrapolated)." : "",
-    bounded && state.columns === "Per class" ? "* bounded: fewer than 41 valid objects." : "",
+    bounded && state.columns === "Per class" ? `* bounded: fewer than ${section().enough} valid objects.` : "",
   ].filter(Boolean).join(" ");
   byId("table-note").append(el("span", { class: "narrow" }, "A method’s name opens its rank, seeds, costs and records."));
 }
 
 const noisyColumns = () =>
-  content.columns.filter((column) => column.kind === "spread" && section().rows.some((row) => saysLittle(row, column.key)));
+  section().columns.filter((column) => column.kind === "spread" && section().rows.some((row) => saysLittle(row, column.key)));
 
 function drawTableControls() {
   const redraw = (change) => (value) => {
@@ -226,7 +225,7 @@ function drawTableControls() {
   });
   byId("table-controls").replaceChildren(
     toggles("Columns", Object.keys(COLUMNS), state.columns, redraw((v) => { state.columns = v; state.sort = null; })),
-    ...(state.columns === "Costs" ? [] : [toggles("Metric", ["3D", "BEV"], state.metric, redraw((v) => (state.metric = v)))]),
+    ...(state.columns === "Costs" ? [] : [toggles("Metric", section().metrics, state.metric, redraw((v) => (state.metric = v)))]),
     el("label", null, "Filter", filter),
     ...(students().length > 1
       ? [choice("Student", [["", "all"], ...students().map((s) => [s, s])], state.student, redraw((v) => (state.student = v)))]
@@ -243,6 +242,7 @@ const hash = (text) => (text ? el("span", { class: "mono hash" }, text) : "");
 
 function openDetails(row) {
   const dialog = byId("details");
+  const main = mainMetric();
   const close = el("button", { type: "button", class: "quiet", onclick: () => dialog.close() }, "Close");
   dialog.replaceChildren(
     el(
@@ -251,11 +251,10 @@ function openDetails(row) {
       el("header", null, el("h2", { id: "details-title" }, breakable(titleOf(row))), close),
       badge(),
       facts([
-        ["3D mAP", fixed(row.figures["3D mAP"], 2)],
-        ["BEV mAP", fixed(row.figures["BEV mAP"], 2)],
-        ["3D gain", row.role === "method" ? `${signed(row.figures["3D gain"], 2)} ${interval(row, "3D")}` : ""],
+        ...section().metrics.map((metric) => [`${titled(metric)} mAP`, fixed(row.figures[`${metric} mAP`], 2)]),
+        [`${titled(main)} gain`, row.role === "method" ? `${signed(row.figures[`${main} gain`], 2)} ${interval(row, main)}` : ""],
         ["Verdict", row.verdict],
-        ["Rank (3D)", isNumber(row.figures["rank (3D)"]) ? String(row.figures["rank (3D)"]) : ""],
+        [`Rank (${main})`, isNumber(row.figures[`rank (${main})`]) ? String(row.figures[`rank (${main})`]) : ""],
         ["Seeds", String(row.seeds)],
         ...COSTS.map((column) => [titled(column.key), costText(row, column)]),
       ]),
@@ -274,7 +273,7 @@ function provenance(cell, open) {
   return el(
     "details",
     { open },
-    el("summary", null, `Seed ${cell.seed} · ${cell.status} · 3D mAP ${fixed(cell["3D mAP"], 2)} · `, el("span", { class: "mono" }, cell.cell)),
+    el("summary", null, `Seed ${cell.seed} · ${cell.status} · ${mainMetric()} mAP ${fixed(cell.mAP, 2)} · `, el("span", { class: "mono" }, cell.cell)),
     cell.reason ? el("p", null, cell.reason) : null,
     facts([
       ["Record", cell.link ? el("a", { href: cell.link }, cell.link) : cell.cell],

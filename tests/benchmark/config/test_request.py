@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from benchmark.config import bundled
-from benchmark.files.settings import parse_yaml
 from benchmark.config.request import RequestError, read_request
+from benchmark.files.settings import parse_yaml
 from kd_methods import method_names
 
 PLUGIN = """

@@ -11,8 +11,14 @@ from kitti_cases import detect, disturb, random_scenes, with_scores
 from benchmark.data.errors import DataError
 from benchmark.data.labels import Labels
 from benchmark.evaluation.kitti_ap import FrameStatistics, Result, evaluate
-from benchmark.evaluation.protocol import LOOSE, STRICT
-from benchmark.evaluation.protocol import ENOUGH_OBJECTS, METRICS, RECALLS, SCORED_CLASSES
+from benchmark.evaluation.protocol import (
+    ENOUGH_OBJECTS,
+    LOOSE,
+    METRICS,
+    RECALLS,
+    SCORED_CLASSES,
+    STRICT,
+)
 
 seeds = st.integers(0, 10**6)
 
