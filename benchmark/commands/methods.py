@@ -88,7 +88,7 @@ def check_method(options: argparse.Namespace) -> int:
     return CELLS_FAILED if failed else DONE
 
 
-def _debug(error: Exception) -> None:
+def _debug(error: BaseException) -> None:
     """Open a debugger where an error was raised."""
     traceback.print_exception(error)
     pdb.post_mortem(error.__traceback__)

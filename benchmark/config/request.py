@@ -28,7 +28,7 @@ from benchmark.records.store import NONE
 from detectors import DetectorError, parse_student, student_name
 from detectors.core.registry import FAMILIES
 from kd_methods import MethodError, create, load_plugin, method_names, written_forms
-from kd_methods.core.errors import PointKDError, suggestion
+from kd_methods.core.errors import PointKDError, describe, suggestion
 from kd_methods.core.interface import checked_needs
 
 SYNTHETIC = "synthetic"
@@ -248,8 +248,8 @@ def _method_problems(written: str) -> Iterator[str]:
         checked_needs(method)
     except MethodError as error:
         yield str(error)
-    except Exception as error:
-        yield f"{written}: {called} raises {type(error).__name__}: {error}"
+    except (Exception, SystemExit) as error:
+        yield f"{written}: {called} raises {describe(error)}"
 
 
 def _seeds(value: Any, path: str, problems: list[str]) -> list[int]:

@@ -45,6 +45,7 @@ from detectors import parse_student
 from detectors.core.checkpoints import state_hash
 from detectors.core.registry import FAMILIES
 from kd_methods import Batch, create, method_class
+from kd_methods.core.errors import describe
 
 CHEAP = 0.5
 """Share of the student's own step, on the checks' small grid, above which a method is costly."""
@@ -88,7 +89,7 @@ class Workbench:
         self,
         student: str,
         precision: str = "fp32",
-        on_failure: Callable[[Exception], None] = unnoticed,
+        on_failure: Callable[[BaseException], None] = unnoticed,
     ) -> None:
         make_deterministic(torch.device("cpu"))
         self.student = student
@@ -152,7 +153,7 @@ class Workbench:
 def workbench(
     student: str,
     precision: str = "fp32",
-    on_failure: Callable[[Exception], None] = unnoticed,
+    on_failure: Callable[[BaseException], None] = unnoticed,
 ) -> Workbench:
     """The workbench of a student, made once."""
     return Workbench(student, precision, on_failure)
@@ -161,7 +162,7 @@ def workbench(
 def run_checks(
     method: str,
     students: list[str] | None = None,
-    on_failure: Callable[[Exception], None] = unnoticed,
+    on_failure: Callable[[BaseException], None] = unnoticed,
 ) -> Iterator[Outcome]:
     """Every check on every student; by default one student of each family.
 
@@ -227,10 +228,10 @@ def _outcome(bench: Workbench, method: str, name: str) -> Outcome:
         return Outcome(name, bench.student, "warning", str(warning))
     except CheckError as error:
         return Outcome(name, bench.student, "failed", str(error))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         bench.setup.on_failure(error)
         place = place_of(error, create(method, bench.student), "loss")
-        return Outcome(name, bench.student, "failed", f"{type(error).__name__}: {error}{place}")
+        return Outcome(name, bench.student, "failed", describe(error) + place)
 
 
 @contextmanager

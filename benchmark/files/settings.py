@@ -7,7 +7,7 @@ import math
 import re
 import types
 from collections.abc import Mapping
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -131,7 +131,11 @@ def _read_value(
         return _read_tuple(arguments, value, path, problems, bounds)
     if get_origin(hint) is Mapping:
         return _read_mapping(arguments[1], value, path, problems, bounds)
-    if hint is str:
+    if get_origin(hint) is Literal:
+        fine, wanted = value in arguments, f"one of {', '.join(map(str, arguments))}"
+    elif hint is bool:
+        fine, wanted = isinstance(value, bool), "true or false"
+    elif hint is str:
         fine, wanted = isinstance(value, str), "text"
     elif hint is int:
         fine, wanted = type(value) is int, "a whole number"

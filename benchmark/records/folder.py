@@ -6,6 +6,9 @@ import glob
 from dataclasses import dataclass
 from pathlib import Path
 
+MARGIN = "    "
+"""Before each line of a traceback in a log."""
+
 
 @dataclass(frozen=True)
 class ResultsFolder:

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import yaml
@@ -14,12 +15,12 @@ import yaml
 from benchmark.config import bundled
 from benchmark.evaluation.table import ap_table
 from benchmark.records import store
-from benchmark.records.folder import ResultsFolder
+from benchmark.records.folder import MARGIN, ResultsFolder
 from benchmark.records.provenance import code_version, is_processor
 from benchmark.records.record import Record, title
 from kd_methods.core.catalogue import BUILT_IN
 
-TRACEBACK = r"^.* traceback of {cell}\n((?:(?!\d{{4}}-).*\n?)*)"
+TRACEBACK = r"^.* traceback of {cell}\n((?:" + MARGIN + r".*\n?)*)"
 """A failed cell's traceback in its cohort's log."""
 
 
@@ -199,7 +200,7 @@ def _traceback(results: Path, record: Record) -> str:
         return ""
     text = log.read_text(encoding="utf-8", errors="replace")
     found = re.findall(TRACEBACK.format(cell=re.escape(record["cell"])), text, re.MULTILINE)
-    return found[-1].rstrip() if found else ""
+    return dedent(found[-1]).rstrip() if found else ""
 
 
 def _cohort(record: Record) -> str:

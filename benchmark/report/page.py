@@ -52,9 +52,10 @@ def make_content(folder: Path, records: Iterable[Record]) -> Content:
 
     Returns:
         ``title``; ``axes``, the columns that accuracy is plotted against; ``noisy``, which spreads
-        are marked; ``methods``, whose order gives colours; ``captions`` of the plots of costs; ``sections``,
-        one for each leaderboard table, with its rows; ``external``, results of other code;
-        ``cells``, the provenance of each record; ``frames``, the shown frames by data set and name.
+        are marked; ``methods``, whose order gives colours; ``captions`` of the plots of costs;
+        ``sections``, one for each leaderboard table, with its rows; ``external``, results of other
+        code; ``cells``, the provenance of each record; ``frames``, the shown frames by data set and
+        name.
 
     Raises:
         ViewError: a file of views is malformed.

@@ -7,10 +7,12 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from textwrap import indent
 from typing import Any
 
 from benchmark.config.matrix import Cell
 from benchmark.evaluation.detector import Findings, detect_all
+from benchmark.records.folder import MARGIN
 from benchmark.running.journal import Journal
 from benchmark.running.outcome import (
     TeacherError,
@@ -198,4 +200,5 @@ class _Cohort:
             publish(learner.cell, self.workplace, learner.status, learner.reason, **known)
             self.log.info("%s %s", summary(learner, Position(self.setup.epochs)), learner.reason)
             if learner.trace:
-                self.log.error("traceback of %s\n%s", learner.identity, learner.trace)
+                trace = indent(learner.trace, MARGIN, lambda line: True)
+                self.log.error("traceback of %s\n%s", learner.identity, trace)

@@ -17,7 +17,7 @@ from benchmark.running.process import keep_freed_memory
 from benchmark.running.server import CONTEXT
 from benchmark.running.setups import make_setup, make_validation
 from benchmark.running.workplace import Workplace, wanted_threads
-from kd_methods.core.errors import PointKDError
+from kd_methods.core.errors import PointKDError, describe
 
 
 class TimingError(PointKDError):
@@ -64,7 +64,7 @@ def _work(networks: Sequence[Cell], workplace: Workplace, sender: Connection) ->
     try:
         sender.send(_measure(networks, workplace))
     except Exception as error:
-        sender.send(f"{type(error).__name__}: {error}")
+        sender.send(describe(error))
 
 
 def _measure(networks: Sequence[Cell], workplace: Workplace) -> dict[str, Latency]:

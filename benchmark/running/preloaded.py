@@ -9,6 +9,7 @@ from contextlib import suppress
 from importlib import import_module
 
 from benchmark.device import quiet_libraries
+from benchmark.records.provenance import code_version
 from detectors.core.registry import FAMILIES
 
 # Batch systems end every process of a run: this one must see how the cohorts' processes end.
@@ -22,4 +23,5 @@ for name in (
 ):
     with suppress(ImportError):
         import_module(name)
+code_version()  # of what is loaded now, whatever becomes of the checkout
 gc.freeze()  # half a million objects of modules, not to be walked at every collection

@@ -31,6 +31,7 @@ from benchmark.config.matrix import Cell
 from benchmark.device import make_deterministic, quiet_libraries
 from benchmark.files import telling_of_full_disk
 from benchmark.records.folder import ResultsFolder
+from benchmark.records.provenance import code_version
 from benchmark.records.store import NONE
 from benchmark.running import cohort
 from benchmark.running.cohort import Interrupted
@@ -41,7 +42,7 @@ from benchmark.running.teachers import adopt
 from benchmark.running.workplace import Job
 from benchmark.training.setup import unasked, unmarked
 from kd_methods import load_plugin
-from kd_methods.core.errors import PointKDError
+from kd_methods.core.errors import PointKDError, describe
 from kd_methods.core.registry import source_hash
 
 INTERRUPTED = 75
@@ -188,16 +189,16 @@ def _reap(process: Any) -> None:
 
 
 def _outcome(code: int | None, receiver: Connection, name: str) -> Death | None:
-    if code == 0:
-        return None
-    if code == INTERRUPTED:
-        raise Interrupted(ASKED)
     try:
-        message = receiver.recv()
-    except EOFError:
+        outcome, told = receiver.recv()
+    except EOFError:  # whatever code it ended with, it did not get as far as to say so
         ended = f"was killed by signal {-code}" if code and code < 0 else f"exited with code {code}"
         return Death(name, ended)
-    raise CohortError(message)
+    if outcome == "interrupted":
+        raise Interrupted(ASKED)
+    if outcome == "failed":
+        raise CohortError(told)
+    return None
 
 
 def _work(job: Job, marker: Path, sender: Connection) -> None:
@@ -213,11 +214,13 @@ def _work(job: Job, marker: Path, sender: Connection) -> None:
                 load_plugin(plugin)
             with telling_of_full_disk(job.workplace.results):
                 run_here(job, Marker(marker), stop)
+            sender.send(("done", ""))
         except Interrupted:
+            sender.send(("interrupted", ""))
             sys.exit(INTERRUPTED)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             foreseen = isinstance(error, PointKDError)
-            sender.send(str(error) if foreseen else f"{type(error).__name__}: {error}")
+            sender.send(("failed", str(error) if foreseen else describe(error)))
             raise SystemExit(1) from error
 
 
@@ -231,6 +234,7 @@ def run_here(
     Raises:
         CohortError: a plugin was edited since the cells were made.
     """
+    code_version()  # while the code is what was loaded
     torch.set_num_threads(job.threads)
     make_deterministic(job.workplace.device)
     for cell in job.cells:

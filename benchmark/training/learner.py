@@ -7,6 +7,7 @@ import hashlib
 import inspect
 import json
 import math
+import multiprocessing
 import traceback
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -22,9 +23,10 @@ from benchmark.records.record import KD_LOSS, Status
 from benchmark.training.optimizer import OneCycleSchedule, make_optimizer
 from benchmark.training.randomness import RandomStream
 from benchmark.training.setup import Clock, Position, TrainingSetup
+from benchmark.training.shared_settings import settings_kept
 from detectors import DetectorError, Inputs, parse_student
 from kd_methods import KDMethod, MethodError, Outputs
-from kd_methods.core.errors import PointKDError
+from kd_methods.core.errors import PointKDError, describe
 from kd_methods.core.interface import checked_needs
 from kd_methods.core.registry import Composition, source_files
 
@@ -82,7 +84,7 @@ class Learner:
     def begin_epoch(self, epoch: int) -> None:
         """Tell the method which epoch starts, from 0."""
         if self.method is not None:
-            with self._guard(), self._method_stream:
+            with self._guard(), self._in_method():
                 self.method.on_epoch(epoch, self.setup.epochs)
 
     def state(self, position: Position) -> dict[str, Any]:
@@ -166,7 +168,7 @@ class Learner:
         """The detector's and the method's losses on a batch, with their graph."""
         family, method = self.setup.family, self.method if self.needs else None
         if method is not None and teacher is not None:
-            with self._method_stream:
+            with self._in_method():
                 inputs = inputs.with_targets(method.targets(teacher, inputs.batch))
         with self._detector_stream, family.capture(self.model, self.needs, self.setup.grid) as take:
             with self.setup.autocast():
@@ -174,7 +176,7 @@ class Learner:
             student = take(inputs)
         if method is None or teacher is None:
             return detection, {}
-        with self._method_stream, self.clock.measure("method"):
+        with self._in_method(), self.clock.measure("method"):
             distillation = method(teacher, student, inputs.batch)
         return detection, {name: self.balance * v for name, v in distillation.items()}
 
@@ -199,7 +201,7 @@ class Learner:
         family.place(self.model, self.setup.device).train()
         self.method = self.cell.new_method()
         if self.method is not None:
-            with self._method_stream:
+            with self._in_method():
                 self._build_method(self.method)
             self.method.to(self.setup.device).train()
         if not self.running:
@@ -223,6 +225,12 @@ class Learner:
             self.end("skipped", str(error))
 
     @contextmanager
+    def _in_method(self) -> Iterator[None]:
+        """The method's random stream, and nothing of the process changed afterwards."""
+        with settings_kept(self.cell.method), self._method_stream:
+            yield
+
+    @contextmanager
     def _guard(self) -> Iterator[None]:
         """Turn an error into this cell's end; the others in its cohort continue."""
         self.setup.mark(self.identity)
@@ -230,11 +238,13 @@ class Learner:
             yield
         except DivergedError as error:
             self.end("diverged", str(error))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            if isinstance(error, bdb.BdbQuit) and multiprocessing.parent_process() is None:
+                raise KeyboardInterrupt from error  # somebody left the debugger
             self.setup.on_failure(error)
             self.fail(error)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """End the cell with an error, reported with its place in the method's own code."""
         self.trace = "".join(traceback.format_exception(error))
         if isinstance(error, bdb.BdbQuit):
@@ -242,7 +252,7 @@ class Learner:
         elif isinstance(error, PointKDError):
             told = str(error)
         else:
-            told = f"{type(error).__name__}: {error}"
+            told = describe(error)
         self.end("failed", told + place_of(error, self.method, "loss" if self.needs else "needs"))
 
     def end(self, status: Status, reason: str) -> None:
@@ -269,7 +279,7 @@ def _detection(losses: Mapping[str, float]) -> float:
     return sum(value for name, value in losses.items() if not name.startswith(KD_LOSS))
 
 
-def place_of(error: Exception, method: KDMethod | None, called: str) -> str:
+def place_of(error: BaseException, method: KDMethod | None, called: str) -> str:
     """Where in the method's own code an error arose: its last line there, else the function that
     was called. Without a method, where it arose at all."""
     frames = traceback.extract_tb(error.__traceback__)

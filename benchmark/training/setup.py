@@ -39,7 +39,7 @@ def unasked() -> bool:
     return False
 
 
-def unnoticed(error: Exception) -> None:
+def unnoticed(error: BaseException) -> None:
     """Ignores an error."""
 
 
@@ -84,7 +84,7 @@ class TrainingSetup(Setup):
     frames: TrainingFrames
     teacher: nn.Module | None
     recipe: Recipe
-    on_failure: Callable[[Exception], None] = unnoticed
+    on_failure: Callable[[BaseException], None] = unnoticed
 
     @property
     def epochs(self) -> int:

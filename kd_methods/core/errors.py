@@ -5,9 +5,10 @@ PointKDError
 ├── detectors: DetectorError, CheckpointError, MissingOperatorError
 └── benchmark
     ├── what is asked for: RequestError, ProfileError, SettingError
-    ├── data: DataError > LabelError
+    ├── data: DataError > LabelError, MissingFilesError
     ├── records: RecordError, ViewError, CardError, PublishedError
-    ├── while running: JournalError, TeacherError, CohortError, Interrupted, DiskFullError
+    ├── while running: JournalError, TeacherError, CohortError, TimingError, Interrupted,
+    │   DiskFullError
     └── a cell's own end: DivergedError, UndefinedBalanceError; ExportError for a cell without one
 
 ``run_bench.py`` prints these, and the system's own OSError, as one line; whatever else is raised
@@ -22,6 +23,15 @@ from collections.abc import Iterable
 
 class PointKDError(Exception):
     """What is wrong, where, and what to do about it, in words for whoever runs the benchmark."""
+
+
+def describe(error: BaseException) -> str:
+    """An error that nobody foresaw: its kind and what it says, if it can say anything."""
+    try:
+        told = str(error)
+    except Exception:
+        told = "its text cannot be had"
+    return f"{type(error).__name__}: {told}" if told else type(error).__name__
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

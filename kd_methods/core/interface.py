@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -328,11 +329,23 @@ def hyperparameter_types(cls: type[KDMethod]) -> dict[str, Any]:
 
 
 def _convert(where: str, value: Any, kind: Any) -> Any:
-    """The value as ``kind``, from text or as it is."""
+    """The value as ``kind``, from text or as it is.
+
+    Raises:
+        MethodError: it is none, or the kind is not one that a hyper-parameter can have.
+    """
+    if get_origin(kind) in (Union, UnionType):
+        (kind, *others) = (option for option in get_args(kind) if option is not NoneType)
+        if others:
+            raise MethodError(f"{where} has several types; annotate it with one, or one and None")
+        return None if str(value).lower() == "none" else _convert(where, value, kind)
     if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise MethodError(f"{where} is {value!r}; use one of {', '.join(get_args(kind))}")
-        return value
+        known = {str(option): option for option in get_args(kind)}
+        if str(value) not in known:
+            raise MethodError(f"{where} is {value!r}; use one of {', '.join(known)}")
+        return known[str(value)]
+    if kind not in (bool, int, float, str):
+        raise MethodError(f"{where} is annotated {kind}; use bool, int, float, str or a Literal")
     if kind is bool:
         truth = {"true": True, "false": False}.get(str(value).lower())
         if truth is None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import importlib.util
 import inspect
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar, get_args
 
 from torch import Tensor, nn
 
 from kd_methods.core.catalogue import BUILT_IN, plugins
-from kd_methods.core.errors import suggestion
+from kd_methods.core.errors import describe, suggestion
 from kd_methods.core.interface import (
     Batch,
     KDMethod,
@@ -25,6 +29,8 @@ from kd_methods.core.interface import (
     hyperparameter_types,
 )
 
+OWN = ("kd_methods", "detectors", "benchmark", "run_bench")
+"""Packages of the benchmark, whose commit a record names."""
 _registered: dict[str, type[KDMethod]] = {}
 _Method = TypeVar("_Method", bound=type[KDMethod])
 
@@ -99,7 +105,7 @@ def load_plugin(path: Path) -> list[str]:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module.__name__] = module  # where its annotations are looked up
-    _import(str(path), lambda: spec.loader.exec_module(module))  # type: ignore[union-attr]
+    _import(str(path), lambda: spec.loader.exec_module(module), path)  # type: ignore[union-attr]
     names = sorted(n for n, cls in _registered.items() if cls.__module__ == module.__name__)
     if not names:
         raise MethodError(f"plugin {path} registers no method; decorate a class with @register")
@@ -109,7 +115,8 @@ def load_plugin(path: Path) -> list[str]:
 def source_hash(text: str) -> str:
     """16 hex digits of the code of the plugins behind a written form; empty without plugins.
 
-    The code of a plugin is its file, or every Python file of its package.
+    The code of a plugin is its file, or every Python file of its package, with what these import
+    that is neither installed nor a part of the benchmark.
 
     Raises:
         MethodError: no such method.
@@ -127,10 +134,49 @@ def source_files(cls: type[KDMethod]) -> list[Path]:
     top = sys.modules.get(cls.__module__.partition(".")[0])
     if top is sys.modules["kd_methods"]:
         return []
-    if folders := getattr(top, "__path__", None):
+    found: set[Path] = set()
+    todo = _files_of(top)
+    while todo:
+        file = todo.pop()
+        if file not in found:
+            found.add(file)
+            todo += [helper for name in _imports(file) for helper in _helper_files(name)]
+    return sorted(found)
+
+
+def _files_of(module: ModuleType | None) -> list[Path]:
+    """The Python files of a module, or of a whole package."""
+    if folders := getattr(module, "__path__", None):
         return [file for folder in folders for file in sorted(Path(folder).rglob("*.py"))]
-    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
-    return [Path(file)] if file else []
+    file = getattr(module, "__file__", None)
+    return [Path(file)] if file and file.endswith(".py") else []
+
+
+def _imports(file: Path) -> set[str]:
+    """The top-level packages that a file imports, wherever in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+    return {name.partition(".")[0] for name in names}
+
+
+def _helper_files(name: str) -> list[Path]:
+    """The files of an imported package, unless it is installed or the benchmark's own."""
+    files = _files_of(sys.modules.get(name))
+    foreign = name not in OWN and not any(
+        file.resolve().is_relative_to(place) for file in files for place in _installed_places()
+    )
+    return files if foreign else []
+
+
+@cache
+def _installed_places() -> set[Path]:
+    """Where the standard library and installed packages lie."""
+    paths = sysconfig.get_paths()
+    return {Path(paths[name]).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 
 
 def create(text: str, student: str) -> KDMethod:
@@ -239,20 +285,30 @@ def _load(name: str, point: Any) -> None:
         _import(f"{name} ({point.value})", point.load)
 
 
-def _import(what: str, action: Callable[[], object]) -> None:
+def _import(what: str, action: Callable[[], object], file: Path | None = None) -> None:
+    """Import a plugin.
+
+    Args:
+        file: of its code, where that is known.
+
+    Raises:
+        MethodError: it cannot be imported; names the place.
+    """
     try:
         action()
     except MethodError as error:
         raise MethodError(f"plugin {what}: {error}") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise MethodError(
-            f"plugin {what} failed to import at {_place(error)}: {type(error).__name__}: {error}"
+            f"plugin {what} failed to import at {_place(error, file)}: {describe(error)}"
         ) from error
 
 
-def _place(error: Exception) -> str:
-    """File and line that an error of an import speaks of."""
+def _place(error: BaseException, file: Path | None) -> str:
+    """File and line that an error of an import speaks of: the last in a file, if that is known."""
     if isinstance(error, SyntaxError):
         return f"{error.filename}:{error.lineno}"
-    frame = traceback.extract_tb(error.__traceback__)[-1]
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename == str(file)]
+    frame = (own or frames)[-1]
     return f"{frame.filename}:{frame.lineno}"

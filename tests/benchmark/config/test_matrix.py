@@ -138,7 +138,7 @@ def test_a_hyperparameter_added_at_its_neutral_value_changes_no_identity(cell, m
     monkeypatch.setitem(method.__annotations__, "later", float)
     monkeypatch.setattr(method, "later", 1.0, raising=False)
     assert cell.identity() != before
-    monkeypatch.setattr(method, "neutral", {"later": 1.0})
+    monkeypatch.setattr(method, "neutral", {**method.neutral, "later": 1.0})
     assert cell.identity() == before
     assert cell.hyperparameters()["later"] == 1.0
     assert replace(cell, method="fitnet:later=2").identity() != before

@@ -54,6 +54,28 @@ class Hanging(Harmful):
         time.sleep(3600)
 
 
+@register("leaving", paper="a test", year=2026)
+class Leaving(Harmful):
+    '''Ends its process as if all were well.'''
+    def harm(self):
+        os._exit(0)
+
+
+@register("exiting", paper="a test", year=2026)
+class Exiting(Harmful):
+    '''Asks Python to end.'''
+    def harm(self):
+        raise SystemExit
+
+
+@register("meddling", paper="a test", year=2026)
+class Meddling(Harmful):
+    '''Changes what all cells share.'''
+    def harm(self):
+        import torch
+        torch.set_default_dtype(torch.float64)
+
+
 @register("greedy", paper="a test", year=2026)
 class Greedy(Harmful):
     '''Asks for more memory than there is.'''
@@ -111,12 +133,16 @@ def results(workplace):
 def test_processes_that_die_or_hang_cost_one_cell_each(
     harmed, workplace, matrix, make_workplace, tmp_path, capfd
 ):
-    supervise(harmed(["none", "killed", "hanging", "greedy", "fitnet"]))
+    harmful = ["killed", "leaving", "exiting", "meddling", "hanging", "greedy"]
+    supervise(harmed(["none", *harmful, "fitnet"]))
     found = {r["method"]: r for r in read_all(workplace.results) if "@" in r["student"]}
     reasons = {
         "killed": "its process was killed by signal 9 during its step",
         "hanging": "its process made no progress for 8 s during its step",
         "greedy": "RuntimeError",
+        "leaving": "its process exited with code 0 during its step",
+        "exiting": "SystemExit (harmful.py:",
+        "meddling": "meddling changes the default dtype, which other cells share; put it back (",
     }
     told = capfd.readouterr().err
     died = "its process was killed by signal 9 (the step of pointpillars@4 killed seed 0)"

@@ -7,7 +7,7 @@ import torch
 
 from kd_methods import KDMethod, MethodError, create, load_plugin, method_class, method_names
 from kd_methods.core.catalogue import BUILT_IN
-from kd_methods.core.registry import register
+from kd_methods.core.registry import register, source_files, source_hash
 
 PLUGIN = """
 from kd_methods import KDMethod, register
@@ -33,6 +33,8 @@ class ManySettings(KDMethod):
     count: int = 3
     rate: float = 0.5
     flag: bool = False
+    power: Literal[1, 2] = 2
+    limit: float | None = None
     table = {"second": {"count": 4, "rate": 0.1}, "second@4": {"count": 5}}
     lidar_source = ("second@4",)
 
@@ -54,10 +56,13 @@ def test_every_method_of_ours_registers_under_its_name():
 
 
 def test_settings_are_converted_to_the_type_of_their_default():
-    method = create("many_settings:mode=b:count=7:rate=1e-3:flag=true:weight=2", "pointpillars@4")
+    text = "many_settings:mode=b:count=7:rate=1e-3:flag=true:weight=2:power=1:limit=0.5"
+    method = create(text, "pointpillars@4")
     assert method.hyperparameters() == {
-        "weight": 2.0, "mode": "b", "count": 7, "rate": 0.001, "flag": True,
+        "weight": 2.0, "mode": "b", "count": 7, "rate": 0.001, "flag": True, "power": 1,
+        "limit": 0.5,
     }  # fmt: skip
+    assert create("many_settings:limit=none", "pointpillars@4").limit is None
 
 
 def test_a_student_overrides_its_family_and_a_user_overrides_both():
@@ -80,6 +85,8 @@ def test_a_student_overrides_its_family_and_a_user_overrides_both():
         ("many_settings:rate=nan", "many_settings:rate is 'nan'"),
         ("many_settings:flag=maybe", "use true or false"),
         ("many_settings:mode=c", "use one of a, b"),
+        ("many_settings:power=3", "use one of 1, 2"),
+        ("many_settings:limit=x", "many_settings:limit is 'x'; it must be of type float"),
         ("many_settings:count", "setting 'count' must be key=value"),
         ("fitnet+fitnet", "contains a method twice"),
     ],
@@ -118,6 +125,8 @@ def test_a_plugin_file_adds_its_methods(tmp_path):
     ("source", "message"),
     [
         ("import no_such_module", r"bad.py:1: ModuleNotFoundError.*no_such_module"),
+        ("import sys; sys.exit()", r"bad.py:1: SystemExit"),
+        ("import torch\ntorch.nn.Linear(-1, 2)", r"bad.py:2: RuntimeError"),
         ("x = 1\ndef f(:\n", r"bad.py.*SyntaxError"),
         ("x = 1", "registers no method; decorate a class with @register"),
         (PLUGIN.format(name="fitnet"), "'fitnet' is taken by kd_methods.fitnet"),
@@ -137,6 +146,25 @@ def test_a_bad_plugin_says_what_is_wrong(tmp_path, source, message):
     path.write_text(source)
     with pytest.raises(MethodError, match=message):
         load_plugin(path)
+
+
+def test_the_source_of_a_plugin_is_all_that_it_imports_and_nobody_installed(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    helper, inner = tmp_path / "kd_test_helper.py", tmp_path / "kd_test_inner" / "deep.py"
+    inner.parent.mkdir()
+    (inner.parent / "__init__.py").write_text("from . import deep\n")
+    inner.write_text("x = 1\n")
+    helper.write_text("import kd_test_inner\n")
+    path = tmp_path / "with_helper.py"
+    path.write_text("import numpy, kd_test_helper\n" + PLUGIN.format(name="with_helper"))
+    load_plugin(path)
+    files = {file.name for file in source_files(method_class("with_helper"))}
+    assert files == {"with_helper.py", "kd_test_helper.py", "__init__.py", "deep.py"}
+    before = source_hash("with_helper")
+    for file in (helper, inner):
+        file.write_text(file.read_text() + "# edited\n")
+        assert source_hash("with_helper") != before
+        before = source_hash("with_helper")
 
 
 def test_a_missing_plugin_file_is_named(tmp_path):

@@ -1,0 +1,67 @@
+"""Settings of the process that cells share, which a method must leave as they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from kd_methods import MethodError
+
+SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+    "gradient mode": (torch.is_grad_enabled, torch.set_grad_enabled),
+    "number of threads": (torch.get_num_threads, torch.set_num_threads),
+    "autocast on the processor": (
+        lambda: torch.is_autocast_enabled("cpu"),
+        lambda enabled: torch.set_autocast_enabled("cpu", enabled),
+    ),
+    "autocast on CUDA": (
+        lambda: torch.is_autocast_enabled("cuda"),
+        lambda enabled: torch.set_autocast_enabled("cuda", enabled),
+    ),
+    "use of deterministic algorithms": (
+        torch.are_deterministic_algorithms_enabled,
+        torch.use_deterministic_algorithms,
+    ),
+    "precision of matrix products": (
+        torch.get_float32_matmul_precision,
+        torch.set_float32_matmul_precision,
+    ),
+    "handling of NumPy's errors": (np.geterr, lambda how: np.seterr(**how)),
+    "working directory": (os.getcwd, os.chdir),
+}
+"""How to read each, and how to put it back."""
+
+
+@contextmanager
+def settings_kept(owner: str) -> Iterator[None]:
+    """Put back whatever changes inside.
+
+    Args:
+        owner: who is blamed for a change.
+
+    Raises:
+        MethodError: something changed; names it.
+    """
+    before = {name: read() for name, (read, _) in SETTINGS.items()}
+    try:
+        yield
+    finally:
+        changed = _put_back(before)
+    if changed:
+        raise MethodError(
+            f"{owner} changes the {' and the '.join(changed)}, which other cells share; put it back"
+        )
+
+
+def _put_back(before: dict[str, Any]) -> list[str]:
+    """Restore settings; the names of those that had changed."""
+    changed = [name for name, (read, _) in SETTINGS.items() if read() != before[name]]
+    for name in changed:
+        SETTINGS[name][1](before[name])
+    return changed
