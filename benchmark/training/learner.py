@@ -68,6 +68,7 @@ class Learner:
         self.needs: set[str] = set()
         self._sums: dict[str, float] = defaultdict(float)
         self._accumulated = 0
+        self._stage = ""
         self.restart_streams()
         with self._guard():
             self._build()
@@ -83,6 +84,7 @@ class Learner:
 
     def begin_epoch(self, epoch: int) -> None:
         """Tell the method which epoch starts, from 0."""
+        self._stage = f", in epoch {epoch + 1}"
         if self.method is not None:
             with self._guard(), self._in_method():
                 self.method.on_epoch(epoch, self.setup.epochs)
@@ -182,6 +184,7 @@ class Learner:
 
     def end_epoch(self) -> None:
         """Keep the epoch's mean losses; end the cell if its detection loss has exploded."""
+        self._stage = ""
         steps = self.setup.frames.steps
         self.losses.append({name: total / steps for name, total in sorted(self._sums.items())})
         self._sums.clear()
@@ -258,7 +261,7 @@ class Learner:
     def end(self, status: Status, reason: str) -> None:
         """Take the cell out of the cohort."""
         self.status = status
-        self.reason = f"{reason}, in epoch {len(self.losses) + 1}" if self._sums else reason
+        self.reason = reason + self._stage
 
 
 def _check_finite(losses: Mapping[str, float]) -> None:

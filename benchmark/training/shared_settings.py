@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,6 @@ SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "default dtype": (torch.get_default_dtype, torch.set_default_dtype),
     "gradient mode": (torch.is_grad_enabled, torch.set_grad_enabled),
     "number of threads": (torch.get_num_threads, torch.set_num_threads),
-    "autocast on the processor": (
-        lambda: torch.is_autocast_enabled("cpu"),
-        lambda enabled: torch.set_autocast_enabled("cpu", enabled),
-    ),
-    "autocast on CUDA": (
-        lambda: torch.is_autocast_enabled("cuda"),
-        lambda enabled: torch.set_autocast_enabled("cuda", enabled),
-    ),
     "use of deterministic algorithms": (
         torch.are_deterministic_algorithms_enabled,
         torch.use_deterministic_algorithms,
@@ -36,6 +29,12 @@ SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "working directory": (os.getcwd, os.chdir),
 }
 """How to read each, and how to put it back."""
+if hasattr(torch, "get_autocast_dtype"):  # from 2.4 on, autocast is asked for by device
+    for device in ("cpu", "cuda"):
+        SETTINGS[f"autocast on {device}"] = (
+            partial(torch.is_autocast_enabled, device),
+            partial(torch.set_autocast_enabled, device),
+        )
 
 
 @contextmanager

@@ -13,8 +13,8 @@ CHANGES = {
     "default dtype": lambda: torch.set_default_dtype(torch.float64),
     "gradient mode": lambda: torch.set_grad_enabled(False),
     "number of threads": lambda: torch.set_num_threads(torch.get_num_threads() + 1),
-    "autocast on the processor": lambda: torch.set_autocast_enabled("cpu", True),
-    "autocast on CUDA": lambda: torch.set_autocast_enabled("cuda", True),
+    "autocast on cpu": lambda: torch.set_autocast_enabled("cpu", True),
+    "autocast on cuda": lambda: torch.set_autocast_enabled("cuda", True),
     "use of deterministic algorithms": lambda: torch.use_deterministic_algorithms(
         not torch.are_deterministic_algorithms_enabled()
     ),
