@@ -1,4 +1,4 @@
-"""``data``: check, complete, prepare, compare or generate data."""
+"""``data``: describe, check, complete, prepare, compare or generate data."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ from benchmark.commands.common import BAD_INPUT, DONE, add_cache, add_command
 
 def add(commands: Any) -> None:
     """The commands and their options."""
-    data = commands.add_parser("data", help="check, complete, prepare, compare or generate data")
-    kinds = data.add_subparsers(required=True, metavar="verify|prepare|compare|synthesize")
+    told = "describe, check, complete, prepare, compare or generate data"
+    data = commands.add_parser("data", help=told)
+    names = "describe|verify|image-boxes|prepare|compare|synthesize"
+    kinds = data.add_subparsers(required=True, metavar=names)
+    told = "write a first dataset.yaml from what a folder holds"
+    describe = add_command(kinds, "describe", describe_data, told)
+    describe.add_argument("data", type=Path, metavar="DIR")
     check = add_command(kinds, "verify", verify_data, "look at a KITTI folder as a whole")
     check.add_argument("data", type=Path, metavar="DIR")
     check.add_argument("--json", type=Path, metavar="FILE", help="also write all figures there")
@@ -37,6 +42,20 @@ def add(commands: Any) -> None:
     make.add_argument("--train", type=int, default=256, help="frames (default %(default)s)")
     make.add_argument("--val", type=int, default=128, help="frames (default %(default)s)")
     make.add_argument("--max-range", type=float, default=50.0, help="metres (default %(default)s)")
+    told = "kitti (default), or openpcdet: all around the sensor, without a camera"
+    make.add_argument("--layout", choices=("kitti", "openpcdet"), default="kitti", help=told)
+
+
+def describe_data(options: argparse.Namespace) -> int:
+    """Write what a folder means into its ``dataset.yaml``, to be read and corrected."""
+    from benchmark.data.describing import as_yaml, describe
+    from benchmark.data.description import FILE
+
+    described, table = describe(options.data)
+    path = options.data / FILE
+    path.write_text(as_yaml(described), encoding="utf-8")
+    print(f"{table}\n\nwrote {path}; read it, then `run_bench.py data verify {options.data}`")
+    return DONE
 
 
 def verify_data(options: argparse.Namespace) -> int:
@@ -73,7 +92,8 @@ def synthesize_data(options: argparse.Namespace) -> int:
     """Write a synthetic data set into a folder."""
     from benchmark.data import synthetic
 
-    synthetic.generate(options.data, options.seed, options.train, options.val, options.max_range)
+    frames = options.train, options.val, options.max_range
+    synthetic.generate(options.data, options.seed, *frames, layout=options.layout)
     print(f"wrote {options.train} + {options.val} synthetic frames to {options.data}")
     return DONE
 

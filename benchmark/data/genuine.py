@@ -20,18 +20,18 @@ POINTS = {"velodyne": 4, "velodyne_reduced": 5}
 
 
 def is_genuine(kind: str, frame: str, digest: bytes) -> bool:
-    """Whether a frame's file in a folder of :data:`COLUMNS` is KITTI's, to the bit.
+    """Whether a frame's file in a folder is KITTI's, to the bit.
 
     Args:
         digest: SHA-256 of its contents.
     """
-    row = _row(frame)
+    row = _row(frame) if kind in COLUMNS else None
     return row is not None and int.from_bytes(digest[:4], "big") == row[COLUMNS[kind]]
 
 
 def has_genuine_size(kind: str, frame: str, size: int) -> bool:
-    """Whether a frame's scan, one of :data:`POINTS`, has as many bytes as KITTI's."""
-    row = _row(frame)
+    """Whether a frame's scan, in a folder, has as many bytes as KITTI's."""
+    row = _row(frame) if kind in POINTS else None
     return row is not None and size == BYTES * row[POINTS[kind]]
 
 

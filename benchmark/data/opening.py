@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmark.data.dataset import Dataset
-from benchmark.data.description import find_description
+from benchmark.data.description import Description, find_description
 from benchmark.data.kitti import KittiDataset
 from benchmark.data.openpcdet import OpenPCDetDataset
 
@@ -23,4 +23,9 @@ def open_dataset(source: Path | str, split: str) -> Dataset:
         DataError: of :func:`~benchmark.data.description.find_description` and of the reader.
     """
     root, description = find_description(Path(source))
+    return open_described(root, split, description)
+
+
+def open_described(root: Path, split: str, description: Description) -> Dataset:
+    """The same where a folder's description is at hand."""
     return LAYOUTS[description.layout](root, split, description)

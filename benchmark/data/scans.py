@@ -6,7 +6,8 @@ Users' files hold other things; what they look like is told with the remedy.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,8 @@ BYTES = 16
 """Of a point there: four little-endian float32."""
 INTENSITIES = ("intensity", "reflectance", "reflectivity")
 """Names that PCD files have for it."""
+STEPS = (1, 255, 65535)
+"""Usual highest values of reflectance."""
 ROUNDING = 1e-3
 """By how much a reflectance may leave 0..1; it is clipped."""
 FARTHEST = 500.0
@@ -138,6 +141,26 @@ def _pcd(path: Path, held: ScanFormat) -> np.ndarray:
     return cloud.numpy(wanted[:4])
 
 
+def guess_format(paths: Sequence[Path]) -> ScanFormat:
+    """What files of points hold, by some of them.
+
+    Raises:
+        DataError: they look like nothing that can be read.
+    """
+    kind = paths[0].suffix[1:]
+    if kind == "npy":
+        held = ScanFormat(kind, fields=np.load(paths[0], mmap_mode="r").shape[-1])
+    elif kind == "bin":
+        layout = next(_possible(paths[0].read_bytes()), None)
+        number, fields = layout or ("<f4", 4)
+        held = ScanFormat(kind, np.dtype(number).name, fields)
+    else:
+        held = ScanFormat(kind)
+    highest = max(float(read_all_points(path, held)[:, 3].max(initial=0)) for path in paths)
+    steps = next((steps for steps in STEPS if highest <= steps + ROUNDING), highest)
+    return replace(held, reflectance=float(steps))
+
+
 def _mended(path: Path, points: np.ndarray, held: ScanFormat) -> np.ndarray:
     """The finite points, their reflectance clipped where rounding took it out of its range."""
     finite = points[np.isfinite(points).all(axis=1)]
@@ -154,7 +177,7 @@ def _mended(path: Path, points: np.ndarray, held: ScanFormat) -> np.ndarray:
 def _scale(high: float) -> str:
     """Coordinates in its place would be negative too."""
     told = "divide it by {0}, or write 'points: {{reflectance: {0}}}' into " + FILE
-    return next((told.format(steps) for steps in (255, 65535) if high <= steps), "")
+    return next((told.format(steps) for steps in STEPS[1:] if high <= steps), "")
 
 
 def _advice(data: bytes) -> str:

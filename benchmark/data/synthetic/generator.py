@@ -1,4 +1,5 @@
-"""The built-in synthetic set: ray-cast street scenes in KITTI's own folder layout.
+"""The built-in synthetic set: ray-cast street scenes in KITTI's own folder layout, or all around
+the sensor in OpenPCDet's.
 
 A 64-beam sensor like KITTI's is simulated in random scenes; what it measures and what camera 2
 would show of each object becomes points, labels and calibration that the KITTI reader reads. Every
@@ -34,6 +35,7 @@ from benchmark.data.synthetic.scenes import Placed, Scene, random_scene
 VERSION = 1  # of the generator; a new one for every change of its output
 IMAGE_SIZE = (1242, 375)
 
+_FULL_CIRCLE = 360  # in the seed of frames all around
 _FIRST_VAL = 100_000  # number of the first validation frame
 _AZIMUTH_STEP = np.radians(0.1728)
 _RANGE_NOISE = 0.02  # metres
@@ -67,8 +69,16 @@ def ensure(cache_dir: Path | str, seed: int, train: int, val: int, max_range: fl
     return root
 
 
-def generate(root: Path | str, seed: int, train: int, val: int, max_range: float = 50.0) -> None:
-    """Write `train` + `val` frames in KITTI's layout, cropped to the image, below `root`.
+def generate(
+    root: Path | str,
+    seed: int,
+    train: int,
+    val: int,
+    max_range: float = 50.0,
+    layout: str = "kitti",
+) -> None:
+    """Write `train` + `val` frames below `root`: in KITTI's layout, cropped to the image, or in
+    `openpcdet`'s, all around the sensor and without a camera.
 
     seed: chooses the world; equal arguments give equal bytes on one machine, whatever the number
     of threads. max_range: metres from the sensor to the farthest road user; scenery goes on beyond.
@@ -83,18 +93,20 @@ def generate(root: Path | str, seed: int, train: int, val: int, max_range: float
         )
     root = Path(root)
     splits = {"train": range(train), "val": range(_FIRST_VAL, _FIRST_VAL + val)}
-    for folder in ("ImageSets", *(f"training/{name}" for name in _FOLDERS)):
+    write, folders = WRITERS[layout]
+    for folder in ("ImageSets", *folders):
         (root / folder).mkdir(parents=True, exist_ok=True)
     numbers = [number for split in splits.values() for number in split]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(lambda number: _write_frame(root, seed, number, max_range), numbers):
+        for _ in pool.map(lambda number: write(root, seed, number, max_range), numbers):
             pass
     for name, split in splits.items():
         ids = "".join(f"{number:06d}\n" for number in split)
         (root / "ImageSets" / f"{name}.txt").write_text(ids, encoding="utf-8")
-    sizes = "".join(f"{number:06d},{IMAGE_SIZE[0]},{IMAGE_SIZE[1]}\n" for number in numbers)
-    (root / "image_sizes.csv").write_text("frame,width,height\n" + sizes, encoding="utf-8")
-    _write_note(root, seed=seed, train=train, val=val, max_range=max_range)
+    if layout == "kitti":
+        sizes = "".join(f"{number:06d},{IMAGE_SIZE[0]},{IMAGE_SIZE[1]}\n" for number in numbers)
+        (root / "image_sizes.csv").write_text("frame,width,height\n" + sizes, encoding="utf-8")
+    _write_note(root, layout, seed=seed, train=train, val=val, max_range=max_range)
 
 
 def render(seed: int, number: int, max_range: float) -> tuple[np.ndarray, Labels]:
@@ -105,7 +117,26 @@ def render(seed: int, number: int, max_range: float) -> tuple[np.ndarray, Labels
     directions = _directions(rng)
     hits = cast(directions, rng.random((len(directions), 2)), parts, scene.ground)
     points, part = _measure(rng, directions, hits, parts)
+    points, part = _in_image(points, part)
     return points, _label(scene, parts, hits, part)
+
+
+def render_around(
+    seed: int, number: int, max_range: float
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Points (n, 4) float32 all around the sensor; boxes (k, 7) in its frame as in
+    `dataset.Frame`, and classes of the road users that it measured."""
+    rng = np.random.default_rng(np.random.SeedSequence([seed, number, _FULL_CIRCLE]))
+    scene = random_scene(rng, max_range, around=True)
+    parts = scene.parts()
+    azimuth, elevation = _all_beams()
+    directions = _unit(azimuth + rng.uniform(-0.5, 0.5) * _AZIMUTH_STEP, elevation)
+    hits = cast(directions, rng.random((len(directions), 2)), parts, scene.ground)
+    points, part = _measure(rng, directions, hits, parts)
+    users = np.array([i for i, placed in enumerate(scene.objects) if placed.name], np.int64)
+    found = [scene.objects[i] for i in users[_clear(users, parts, hits, part)]]
+    boxes = np.array([placed.box() for placed in found]).reshape(-1, 7)
+    return points, boxes, [placed.name for placed in found]
 
 
 @cache
@@ -121,10 +152,7 @@ def calibration() -> Calibration:
     )
 
 
-_FOLDERS = ("velodyne_reduced", "label_2", "calib")
-
-
-def _write_frame(root: Path, seed: int, number: int, max_range: float) -> None:
+def _write_kitti(root: Path, seed: int, number: int, max_range: float) -> None:
     points, labels = render(seed, number, max_range)
     training = root / "training"
     (training / "velodyne_reduced" / f"{number:06d}.bin").write_bytes(
@@ -134,9 +162,28 @@ def _write_frame(root: Path, seed: int, number: int, max_range: float) -> None:
     write_calibration(training / "calib" / f"{number:06d}.txt", calibration())
 
 
-def _write_note(root: Path, **settings: float) -> None:
+def _write_openpcdet(root: Path, seed: int, number: int, max_range: float) -> None:
+    points, boxes, names = render_around(seed, number, max_range)
+    np.save(root / "points" / f"{number:06d}.npy", points)
+    boxes[:, 2] += boxes[:, 5] / 2
+    lines = (
+        f"{' '.join(f'{value:.3f}' for value in box)} {name}\n"
+        for box, name in zip(boxes, names, strict=True)
+    )
+    (root / "labels" / f"{number:06d}.txt").write_text("".join(lines), encoding="utf-8")
+
+
+WRITERS = {
+    "kitti": (_write_kitti, [f"training/{n}" for n in ("velodyne_reduced", "label_2", "calib")]),
+    "openpcdet": (_write_openpcdet, ["points", "labels"]),
+}
+"""What writes a frame in a layout, and the folders that it needs."""
+
+
+def _write_note(root: Path, layout: str, **settings: float) -> None:
     note = {
-        "note": "Synthetic frames in KITTI's folder layout, generated by PointKD-Bench. Not KITTI.",
+        "note": f"Synthetic frames in {layout}'s folder layout, generated by PointKD-Bench. Not "
+        "measured.",
         "generator": VERSION,
         **settings,
     }
@@ -159,19 +206,30 @@ def _beams() -> tuple[np.ndarray, np.ndarray]:
     Two blocks of 32 beams as in KITTI's sensor: +2 to -8.33 degrees a third apart, -8.87 to -24.8
     degrees half apart; the beams are a little off their nominal angles, always by the same amount.
     """
-    rng = np.random.default_rng(64)
-    upper, lower = np.linspace(2, -8.33, 32), np.linspace(-8.87, -24.8, 32)
-    beams = np.radians(np.concatenate([upper, lower]) + rng.normal(0, 0.03, 64))
-    azimuth = np.arange(-np.radians(47), np.radians(47), _AZIMUTH_STEP)
-    azimuth = azimuth[:, None] + rng.uniform(0, 1, 64) * _AZIMUTH_STEP
-    elevation = np.broadcast_to(beams, azimuth.shape)
-    azimuth, elevation = azimuth.ravel(), elevation.ravel()
+    azimuth, elevation = _sweep(np.radians(47))
     width, height = IMAGE_SIZE
     seen = np.zeros(len(azimuth), bool)
     for distance in (2.5, 4.0, 10.0, 100.0):
         u, v, depth = calibration().project_lidar(distance * _unit(azimuth, elevation)).T
         seen |= (depth > 0) & (u > -8) & (u < width + 8) & (v > -8) & (v < height + 8)
     return azimuth[seen], elevation[seen]
+
+
+@cache
+def _all_beams() -> tuple[np.ndarray, np.ndarray]:
+    """Azimuth and elevation (r,) of all rays of a turn."""
+    return _sweep(np.pi)
+
+
+def _sweep(half: float) -> tuple[np.ndarray, np.ndarray]:
+    """Azimuth and elevation (r,) of the rays on `half` radians to each side."""
+    rng = np.random.default_rng(64)
+    upper, lower = np.linspace(2, -8.33, 32), np.linspace(-8.87, -24.8, 32)
+    beams = np.radians(np.concatenate([upper, lower]) + rng.normal(0, 0.03, 64))
+    azimuth = np.arange(-half, half, _AZIMUTH_STEP)
+    azimuth = azimuth[:, None] + rng.uniform(0, 1, 64) * _AZIMUTH_STEP
+    elevation = np.broadcast_to(beams, azimuth.shape)
+    return azimuth.ravel(), elevation.ravel()
 
 
 def _unit(azimuth: np.ndarray, elevation: np.ndarray) -> np.ndarray:
@@ -187,7 +245,7 @@ def _directions(rng: np.random.Generator) -> np.ndarray:
 def _measure(
     rng: np.random.Generator, directions: np.ndarray, hits: Hits, parts: Parts
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points (n, 4) in the image and the part (n,) each of them lies on."""
+    """Points (n, 4) and the part (n,) each of them lies on."""
     asphalt, verge = rng.uniform(0.2, 0.32), rng.uniform(0.25, 0.45)
     rays = len(directions)
     on_road, on_ground = hits.part == ROAD, hits.part < NOTHING
@@ -204,9 +262,21 @@ def _measure(
     distance = hits.distance + rng.normal(0, _RANGE_NOISE, rays) + rough
     intensity = np.clip(reflectance * (0.5 + 0.5 * hits.cosine), 0, 0.99)
     xyz = (directions * distance[:, None])[back].round(3)
-    points = np.column_stack([xyz, intensity[back].round(2), hits.part[back]]).astype(np.float32)
-    points = crop_to_image(points, calibration(), IMAGE_SIZE)
-    return points[:, :4], points[:, 4].astype(np.int64)
+    points = np.column_stack([xyz, intensity[back].round(2)]).astype(np.float32)
+    return points, hits.part[back]
+
+
+def _in_image(points: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The points (n, 4), with their parts (n,), that camera 2 sees."""
+    both = np.column_stack([points, part]).astype(np.float32)
+    both = crop_to_image(both, calibration(), IMAGE_SIZE)
+    return both[:, :4], both[:, 4].astype(np.int64)
+
+
+def _clear(users: np.ndarray, parts: Parts, hits: Hits, part: np.ndarray) -> np.ndarray:
+    """(k,) which objects are measured well enough to be labelled."""
+    seen = _count(hits.part, parts)[users] / np.maximum(hits.possible[users], 1)
+    return (_count(part, parts)[users] >= _FEWEST_POINTS) & (seen >= _LEAST_SEEN)
 
 
 def _label(scene: Scene, parts: Parts, hits: Hits, part: np.ndarray) -> Labels:
@@ -214,8 +284,7 @@ def _label(scene: Scene, parts: Parts, hits: Hits, part: np.ndarray) -> Labels:
     index = np.array([i for i, placed in enumerate(scene.objects) if placed.name], np.int64)
     seen = _count(hits.part, parts)[index] / np.maximum(hits.possible[index], 1)
     labels = _annotate([scene.objects[i] for i in index], seen)
-    clear = (_count(part, parts)[index] >= _FEWEST_POINTS) & (seen >= _LEAST_SEEN)
-    clear &= labels.truncation <= _MOST_TRUNCATED
+    clear = _clear(index, parts, hits, part) & (labels.truncation <= _MOST_TRUNCATED)
     in_image = (labels.bbox[:, :2] < labels.bbox[:, 2:]).all(axis=1)
     vague = _dont_care(labels.bbox[in_image & ~clear])
     return Labels.concatenate([labels.select(in_image & clear), vague])

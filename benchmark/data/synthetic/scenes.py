@@ -16,6 +16,7 @@ SENSOR_HEIGHT = 1.73
 _NEAREST, _SCENERY = 6.0, 85.0  # metres: nearest object, farthest scenery
 _RANGES = (1.5, 2.6)  # of the beta law of an object's distance: more near than far, as in KITTI
 _VIEW = np.radians(43)  # objects' largest angle from the x axis
+_AROUND = 3  # times as many objects all around as in view of the camera
 _TRIES = 40
 
 
@@ -183,10 +184,20 @@ _STREETS = (
 
 @dataclass
 class Scene:
-    """Ground and the objects on it, none of which touches another."""
+    """Ground and the objects on it, none of which touches another.
+
+    Attributes:
+        around: whether they stand all around the sensor, not only in view of the camera.
+    """
 
     ground: Ground
+    around: bool = False
     objects: list[Placed] = field(default_factory=list)
+
+    @property
+    def view(self) -> float:
+        """Objects' largest angle from the x axis, radians."""
+        return np.pi if self.around else _VIEW
 
     def place(self, name: str, shape: Shape, x: float, y: float, yaw: float, gap: float) -> bool:
         """Stand a shape on the ground unless it comes nearer than `gap` metres to another."""
@@ -214,16 +225,17 @@ class Scene:
         )
 
 
-def random_scene(rng: np.random.Generator, max_range: float) -> Scene:
-    """A scene whose road users stand 6 m to `max_range` metres away, in view of the camera."""
+def random_scene(rng: np.random.Generator, max_range: float, around: bool = False) -> Scene:
+    """A scene whose road users stand 6 m to `max_range` metres away, in view of the camera or all
+    around."""
     weights = np.array([street.weight for street in _STREETS])
     street = _STREETS[rng.choice(len(_STREETS), p=weights / weights.sum())]
-    scene = Scene(_random_ground(rng, street))
+    scene, share = Scene(_random_ground(rng, street), around), _AROUND if around else 1
     busy = rng.gamma(3.0, 1 / 3.0)  # KITTI's frames differ more than a Poisson law allows
     names = [
         name
         for name, mean in street.means.items()
-        for _ in range(rng.poisson(mean * (busy if name == "Car" else 1)))
+        for _ in range(rng.poisson(share * mean * (busy if name == "Car" else 1)))
     ]
     for name in rng.permutation(names):
         _place_road_user(rng, scene, street, str(name), max_range)
@@ -276,7 +288,7 @@ def _place_road_user(
     gap = 0.3 if name in ("Pedestrian", "Person_sitting") else 0.5
     for _ in range(_TRIES):
         lane = lanes[rng.choice(len(lanes), p=weights / weights.sum())]
-        spot = _spot(rng, scene.ground, lane.low, lane.high, max_range)
+        spot = _spot(rng, scene, lane.low, lane.high, max_range)
         facing = rng.choice(lane.heading) + rng.normal(0, lane.spread)
         yaw = scene.ground.heading + np.radians(facing)
         if spot is None or not scene.place(name, shape, *spot, yaw, gap):
@@ -291,7 +303,7 @@ def _place_road_user(
 
 def _spot(
     rng: np.random.Generator,
-    ground: Ground,
+    scene: Scene,
     low: float | None,
     high: float | None,
     max_range: float,
@@ -300,13 +312,15 @@ def _spot(
     at the range drawn."""
     distance = _NEAREST + (max_range - _NEAREST) * rng.beta(*_RANGES)
     if low is None or high is None:
-        bearing = rng.uniform(-_VIEW, _VIEW)
+        bearing = rng.uniform(-scene.view, scene.view)
         return distance * np.cos(bearing), distance * np.sin(bearing)
     beside = rng.uniform(low, high)
     if abs(beside) >= distance:
         return None
-    bearing = ground.heading + np.arcsin(beside / distance)
-    if abs(bearing) > _VIEW:
+    aside = np.arcsin(beside / distance)
+    behind = scene.around and rng.random() < 0.5
+    bearing = scene.ground.heading + (np.pi - aside if behind else aside)
+    if not scene.around and abs(bearing) > scene.view:
         return None
     return distance * np.cos(bearing), distance * np.sin(bearing)
 
@@ -319,7 +333,7 @@ def _on_road(ground: Ground, along: float, beside: float) -> tuple[float, float]
 def _place_facades(rng: np.random.Generator, scene: Scene, street: _Street) -> None:
     """Walls, houses, hedges and fences behind the pavements."""
     for edge, side in ((street.left, 1), (street.right, -1)):
-        along = rng.uniform(-5, 5)
+        along = rng.uniform(-5, 5) - (_SCENERY if scene.around else 0)
         while along < _SCENERY:
             length = rng.uniform(5, 22)
             if rng.random() < street.facades:
@@ -331,9 +345,9 @@ def _place_facades(rng: np.random.Generator, scene: Scene, street: _Street) -> N
 
 def _place_backdrop(rng: np.random.Generator, scene: Scene, street: _Street) -> None:
     """Houses and trees farther off, which most of the upper beams meet."""
-    for _ in range(rng.poisson(14)):
+    for _ in range(rng.poisson(14 * (_AROUND if scene.around else 1))):
         shape = (house, tree)[rng.integers(2)](rng)
-        distance, bearing = rng.uniform(30, _SCENERY), rng.uniform(-_VIEW, _VIEW)
+        distance, bearing = rng.uniform(30, _SCENERY), rng.uniform(-scene.view, scene.view)
         x, y = distance * np.cos(bearing), distance * np.sin(bearing)
         beside = y * np.cos(scene.ground.heading) - x * np.sin(scene.ground.heading)
         room = shape.size[0] / 2 + street.pavement
@@ -343,12 +357,12 @@ def _place_backdrop(rng: np.random.Generator, scene: Scene, street: _Street) -> 
 
 def _place_distractors(rng: np.random.Generator, scene: Scene, street: _Street) -> None:
     """Poles, trees, bins and the like beside the road."""
-    for _ in range(rng.poisson(14)):
+    for _ in range(rng.poisson(14 * (_AROUND if scene.around else 1))):
         shape = DISTRACTORS[rng.integers(len(DISTRACTORS))](rng)
         side = rng.random() < 0.5
         edge = street.left if side else street.right
         away = rng.uniform(0.4, street.pavement + 6) * (1 if side else -1)
-        spot = _spot(rng, scene.ground, edge + away, edge + away, _SCENERY)
+        spot = _spot(rng, scene, edge + away, edge + away, _SCENERY)
         if spot is not None:
             scene.place("", shape, *spot, rng.uniform(-np.pi, np.pi), 0.3)
 

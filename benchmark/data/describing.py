@@ -1,0 +1,224 @@
+"""A first description of a data set, from what is in its folder."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from tabulate import tabulate
+
+from benchmark.data.calibration import camera_to_lidar_boxes
+from benchmark.data.dataset import Dataset
+from benchmark.data.description import (
+    FILE,
+    FORMATS,
+    KITTI,
+    RESERVED,
+    DescribedClass,
+    Description,
+    ScanFormat,
+    find_description,
+    is_class_name,
+)
+from benchmark.data.errors import DataError
+from benchmark.data.labels import LABEL_CLASSES
+from benchmark.data.opening import open_described
+from benchmark.data.scans import guess_format
+
+FEW = 41
+"""Objects below which a class is left out: no detector could reach an AP of 100."""
+HELD = 0.99
+"""Share of the objects that the range holds."""
+STEP = 0.8
+"""Metres that the range's ends are multiples of."""
+MARGIN = 0.5
+"""Metres that the range is higher than its objects."""
+LOOKED = 500
+"""Label files that are read, spread over the training split."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is in a folder.
+
+    Attributes:
+        layout, points, view: as in a description.
+        names: (n,) of the objects in some training frames, as labels have them.
+        boxes: (n, 7) in the LiDAR's frame, as in `dataset.Frame`.
+    """
+
+    layout: str
+    points: ScanFormat
+    view: str
+    names: np.ndarray
+    boxes: np.ndarray
+
+
+def describe(root: Path) -> tuple[Description, str]:
+    """A description of a folder that has none, and the table of the classes it rests on.
+
+    Raises:
+        DataError: the folder has a description, no known layout, or frames that cannot be read.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; give the folder of a data set")
+    if find_description(root)[1] != KITTI:
+        raise DataError(f"{root / FILE} is there already; edit it, or remove it")
+    found = _look(root)
+    spellings = _spellings(found.names)
+    called = {word: name for name, words in spellings.items() for word in words}
+    classes = np.array([called.get(name, "") for name in found.names.tolist()])
+    counts = Counter(classes.tolist())
+    usual = found.layout == "kitti" and set(spellings) <= set(LABEL_CLASSES)
+    wanted = [name for name in spellings if name in KITTI.classes or not usual]
+    kept = [name for name in wanted if counts[name] >= FEW]
+    if not kept:
+        raise DataError(
+            f"{root}: no class has {FEW} objects in {LOOKED} training frames or fewer; there are "
+            f"{', '.join(f'{name} ({n})' for name, n in counts.items() if name) or 'none'}"
+        )
+    described = Description(
+        classes={
+            name: _describe_class(name, spellings[name], found.boxes[classes == name], usual)
+            for name in kept
+        },
+        layout=found.layout,
+        points=found.points,
+        view=found.view,
+        range=None if usual else _range(found.boxes[np.isin(classes, kept)]),
+        metric="kitti" if found.view == "camera" else "distance",
+        ignore=tuple(word for name in wanted if name not in kept for word in spellings[name]),
+    )
+    return described, _table(spellings, counts, described)
+
+
+def as_yaml(described: Description) -> str:
+    """A description as the text of its file."""
+    lines = [
+        "# What this data set's folder means; docs/adding-a-data-set.md explains each field.",
+        "classes:  # in the order of their indices; size: mean length, width, height (m)",
+    ]
+    for name, each in described.classes.items():
+        size = ", ".join(f"{side:g}" for side in each.size)
+        fields = [f"size: [{size}]", f"bottom: {each.bottom:g}"]
+        fields += [f"names: [{', '.join(each.names)}]"] if each.names else []
+        fields += [f"neighbours: [{', '.join(each.neighbours)}]"] if each.neighbours else []
+        lines.append(f"  {name}: {{{', '.join(fields)}}}")
+    points, default = described.points, ScanFormat()
+    given = [f"{k}: {v}" for k, v in vars(points).items() if v != getattr(default, k)]
+    lines += [f"layout: {described.layout}"]
+    lines += [f"points: {{{', '.join(given)}}}"] if given else []
+    lines += [f"view: {described.view}"]
+    if described.range:
+        ends = ", ".join(f"{end:g}" for end in described.range)
+        lines.append(f"range: [{ends}]  # holds {HELD:.0%} of the objects")
+    lines.append(f"metric: {described.metric}")
+    if described.ignore:
+        lines.append(f"ignore: [{', '.join(described.ignore)}]  # fewer than {FEW} objects")
+    return "\n".join(lines) + "\n"
+
+
+def _look(root: Path) -> Found:
+    layout, view, folders = _layout(root)
+    points = guess_format(_scans(root, folders))
+    provisional = replace(KITTI, layout=layout, points=points, view=view)
+    dataset = open_described(root, "train", provisional)
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, min(LOOKED, len(dataset))).astype(int))
+    rows = [_objects(dataset, dataset.ids[i]) for i in chosen]
+    names, boxes = (np.concatenate(part) for part in zip(*rows, strict=True))
+    return Found(layout, points, view, names, boxes)
+
+
+def _layout(root: Path) -> tuple[str, str, list[str]]:
+    """Layout, view, and the folders that may hold scans."""
+    if (root / "training" / "label_2").is_dir():
+        return "kitti", "camera", ["training/velodyne_reduced", "training/velodyne"]
+    if (root / "points").is_dir() and (root / "labels").is_dir():
+        return "openpcdet", "full", ["points"]
+    there = ", ".join(sorted(path.name for path in root.iterdir())) or "nothing"
+    raise DataError(
+        f"{root}: neither KITTI's layout (training/velodyne, label_2, calib) nor OpenPCDet's "
+        f"(points, labels); there is {there}"
+    )
+
+
+def _scans(root: Path, folders: Sequence[str]) -> list[Path]:
+    """A few of the files of points."""
+    for folder in folders:
+        files = sorted(p for p in (root / folder).glob("*.*") if p.suffix[1:] in FORMATS)
+        if files:
+            return files[:: max(1, len(files) // 8)][:8]
+    raise DataError(f"{root / folders[-1]}: no file of points ({', '.join(FORMATS)})")
+
+
+def _objects(dataset: Dataset, frame_id: str) -> tuple[np.ndarray, np.ndarray]:
+    labels, calibration, _ = dataset.annotation(frame_id)
+    labels = labels.select(labels.name != "DontCare")
+    boxes = camera_to_lidar_boxes(
+        labels.dimensions, labels.location, labels.rotation_y, calibration
+    )
+    return labels.name, boxes
+
+
+def _spellings(names: np.ndarray) -> dict[str, list[str]]:
+    """The names of labels by class: those that differ in case alone are one."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name, _ in Counter(names.tolist()).most_common():
+        groups[name.lower()].append(name)
+    usable = {words[0]: words for words in groups.values() if is_class_name(words[0])}
+    return {_titled(name): words for name, words in usable.items() if name not in RESERVED}
+
+
+def _titled(name: str) -> str:
+    """KITTI's spelling of its classes."""
+    return next((known for known in KITTI.classes if known.lower() == name.lower()), name)
+
+
+def _describe_class(
+    name: str, words: Sequence[str], boxes: np.ndarray, usual: bool
+) -> DescribedClass:
+    long, wide, high = (round(float(side), 2) for side in boxes[:, 3:6].mean(axis=0))
+    return DescribedClass(
+        (long, wide, high),
+        round(float(boxes[:, 2].mean()), 2),
+        names=tuple(word for word in words if word != name),
+        neighbours=KITTI.classes[name].neighbours if usual and name in KITTI.classes else (),
+    )
+
+
+def _range(boxes: np.ndarray) -> tuple[float, float, float, float, float, float]:
+    """Ends along x, y and z between which most objects' centres lie, in whole steps."""
+    out = (1 - HELD) / 6  # left out at each of the six ends
+    low, high = np.quantile(boxes[:, :2], [out, 1 - out], axis=0)
+    bottom = np.quantile(boxes[:, 2], out) - MARGIN
+    top = np.quantile(boxes[:, 2] + boxes[:, 5], 1 - out) + MARGIN
+    x0, y0, z0 = (float(np.floor(end / STEP) * STEP) for end in (*low, bottom))
+    x1, y1, z1 = (float(np.ceil(end / STEP) * STEP) for end in (*high, top))
+    ends = (x0 if x0 < 0 else 0.0, y0, z0, x1, y1, z1)
+    a, b, c, d, e, f = (round(end, 1) for end in ends)
+    return a, b, c, d, e, f
+
+
+def _table(spellings: dict[str, list[str]], counts: Counter[str], described: Description) -> str:
+    return tabulate(list(_rows(spellings, counts, described)), "keys")
+
+
+def _rows(
+    spellings: dict[str, list[str]], counts: Counter[str], described: Description
+) -> Iterator[dict[str, object]]:
+    settings = {each.name: each.like for each in described.object_classes}
+    for name, words in spellings.items():
+        kept = described.classes.get(name)
+        yield {
+            "class": name,
+            "labels": ", ".join(words),
+            "objects": counts[name],
+            "length, width, height (m)": ", ".join(f"{side:g}" for side in kept.size)
+            if kept
+            else "not trained",
+            "bottom (m)": kept.bottom if kept else "",
+            "settings of": settings.get(name, ""),
+        }
