@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     from benchmark.records import store
     from benchmark.running.cohort import Interrupted
     from benchmark.running.executors import Execution, make_executor
-    from benchmark.running.matrix_run import all_cells, describe_work, run_matrix, to_train
+    from benchmark.running.matrix_run import all_cells, describe_work, run_matrix
 
     how = Execution(**{field.name: getattr(options, field.name) for field in fields(Execution)})
     matrix, workplace = _prepare(options, how)
@@ -67,10 +67,9 @@ def run(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # batch systems end runs this way
     print(describe_work(matrix, workplace, options.retry, options.shard), flush=True)
     cells = all_cells(matrix, workplace, options.shard)
-    trains = bool(to_train(cells, workplace, options.retry))
     try:
         found = run_matrix(matrix, workplace, execute, options.retry, options.shard)
-        if trains and how.executor != "ray":
+        if how.executor != "ray":
             _time(cells, workplace)
     except (Interrupted, KeyboardInterrupt) as stop:
         print(f"interrupted: {str(stop) or 'run the same command to resume'}", file=sys.stderr)

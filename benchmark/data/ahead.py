@@ -38,7 +38,7 @@ def make_ahead(make: Callable[[int], Made], first: int, end: int, workers: int) 
         return
     for deaths in range(1, DEATHS + 1):
         try:
-            for made in _load(make, first, end, workers):
+            for made in _iterate(_load(make, first, end, workers)):
                 if isinstance(made, Exception):
                     raise made
                 yield made
@@ -47,6 +47,20 @@ def make_ahead(make: Callable[[int], Made], first: int, end: int, workers: int) 
         except RuntimeError as error:
             if "DataLoader worker" not in str(error) or deaths == DEATHS:
                 raise
+
+
+def _iterate(loader: DataLoader[Any]) -> Iterator[Any]:
+    """What is loaded. A worker that dies raises an error where the next thing is asked for.
+
+    PyTorch's handler of dead children would raise it wherever this process happens to be: in the
+    step of a cell, which would be blamed.
+    """
+    handler = signal.getsignal(signal.SIGCHLD)
+    try:
+        return iter(loader)
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGCHLD, handler)
 
 
 def _load(make: Callable[[int], Any], first: int, end: int, workers: int) -> DataLoader[Any]:

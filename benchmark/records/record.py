@@ -51,11 +51,13 @@ class Latency(Timing, total=False):
     """A timing and what it depends on; absent from records made before these were kept.
 
     ``threads``: of PyTorch; ``load``: the system's average of the last minute before the
-    measurement, None where it keeps none.
+    measurement, None where it keeps none; ``in_turns``: with the run's other networks, and nothing
+    of the run beside them.
     """
 
     threads: int
     load: float | None
+    in_turns: bool
 
 
 class Cost(TypedDict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
@@ -11,12 +12,15 @@ from benchmark.config.matrix import Cell
 from benchmark.costs.measure import MEASURED_FRAMES, Deployed, latencies
 from benchmark.device import quiet_libraries
 from benchmark.records import store
-from benchmark.records.record import Latency
+from benchmark.records.provenance import machine
+from benchmark.records.record import Latency, Record
+from benchmark.records.store import NONE
 from benchmark.running.outcome import load_model, load_teacher
 from benchmark.running.process import keep_freed_memory
 from benchmark.running.server import CONTEXT
 from benchmark.running.setups import make_setup, make_validation
 from benchmark.running.workplace import Workplace, wanted_threads
+from kd_methods import load_plugin
 from kd_methods.core.errors import PointKDError, describe
 
 
@@ -28,7 +32,8 @@ def time_in_turns(cells: Sequence[Cell], workplace: Workplace) -> None:
     """Time each teacher and student of the finished cells in turns; write it into their records.
 
     A cell's own process has timed its network too, but beside other cells that trained, and
-    students hours apart. This is done in a process of its own, as whatever initialises CUDA.
+    students hours apart. This is done in a process of its own, as whatever initialises CUDA, and
+    only where a cell of this machine has not been timed so.
 
     Args:
         cells: of one matrix; those without a figure are left out.
@@ -37,7 +42,10 @@ def time_in_turns(cells: Sequence[Cell], workplace: Workplace) -> None:
         TimingError: says why; the records keep the latencies that they have.
     """
     done = [cell for cell in cells if workplace.record(cell)["status"] == "done"]
-    networks = list({cell.student: cell for cell in done}.values())
+    if not any(_to_be_timed(workplace.record(cell), workplace) for cell in done):
+        return
+    best_first = sorted(done, key=lambda cell: cell.method != NONE)
+    networks = list({cell.student: cell for cell in reversed(best_first)}.values())
     print(f"timing {len(networks)} networks in turns", flush=True)
     receiver, sender = CONTEXT.Pipe(duplex=False)
     process = CONTEXT.Process(target=_work, args=(networks, workplace, sender), daemon=True)
@@ -48,17 +56,28 @@ def time_in_turns(cells: Sequence[Cell], workplace: Workplace) -> None:
     except EOFError:
         answer = "the process that timed them died"
     finally:
-        process.terminate()
+        process.kill()
         process.join()
     if isinstance(answer, str):
         raise TimingError(f"latencies are left as timed while cells trained: {answer}")
     for cell in done:
-        store.replace_latency(workplace.results, cell.identity(), answer[cell.student])
+        latency: Latency = {**answer[cell.student], "in_turns": True}
+        store.replace_latency(workplace.results, cell.identity(), latency)
+
+
+def _to_be_timed(record: Record, workplace: Workplace) -> bool:
+    """Whether a record's latency is of this machine, but not in turns with others."""
+    time = record["cost"]["latency_ms"] if record["cost"] else None
+    here = record["provenance"]["machine"] == machine(workplace.device)
+    return here and not (time and time.get("in_turns"))
 
 
 def _work(networks: Sequence[Cell], workplace: Workplace, sender: Connection) -> None:
     """Send the latency of each network by its student's name, or why there is none."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
     quiet_libraries()
+    for plugin in workplace.plugins:
+        load_plugin(plugin)
     keep_freed_memory()
     torch.set_num_threads(wanted_threads())
     try:

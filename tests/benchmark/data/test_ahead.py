@@ -37,6 +37,17 @@ def test_a_worker_that_dies_is_replaced():
     assert found == [square(i) for i in range(40)]
 
 
+def test_a_worker_that_dies_disturbs_nothing_else():
+    others = psutil.Process().children()
+    made = make_ahead(square, 0, 40, 1)
+    assert next(made) == square(0)
+    (worker,) = (child for child in psutil.Process().children() if child not in others)
+    worker.kill()
+    for _ in range(100):  # a step of a cell, which PyTorch's handler would have interrupted
+        time.sleep(0.01)
+    assert list(made) == [square(i) for i in range(1, 40)]
+
+
 def die(index):
     os.kill(os.getpid(), signal.SIGKILL)
 

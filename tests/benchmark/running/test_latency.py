@@ -1,17 +1,20 @@
 """Teacher and students are timed in turns once they are trained."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from in_process import run_matrix
 
+from benchmark.records import store
 from benchmark.running.latency import TimingError, time_in_turns
 from benchmark.running.matrix_run import all_cells
+from kd_methods import load_plugin
 
 
 def without_latency(records):
     """Records in which nothing says how long a frame takes."""
-    bare = json.loads(json.dumps(records))
+    bare = json.loads(json.dumps(list(records)))
     for record in bare:
         record["cost"]["latency_ms"] = None
     return bare
@@ -29,8 +32,39 @@ def test_cells_of_a_student_share_a_latency_and_keep_the_rest(matrix, workplace,
     assert alone == distilled
     assert 0 < alone["median"] < teacher["median"]
     assert teacher["threads"] == 1
+    assert teacher["in_turns"] is alone["in_turns"] is True
+    time_in_turns(cells, workplace)
+    assert capsys.readouterr().out == ""  # they have been timed
+    store.replace_latency(workplace.results, cells[1].identity(), {"median": 1.0, "iqr": 0.1})
     workplace.folder.checkpoint(cells[1].identity()).unlink()
     workplace.folder.checkpoint(cells[2].identity()).unlink()
     with pytest.raises(TimingError, match=r"left as timed while cells trained: .*\.pth"):
         time_in_turns(cells, workplace)
-    assert [workplace.record(cell) for cell in cells] == after
+    assert without_latency(map(workplace.record, cells)) == without_latency(before)
+
+
+PLUGIN = """
+from kd_methods import KDMethod, register
+
+@register("timed_plugin", paper="a test", year=2026)
+class Timed(KDMethod):
+    \"\"\"Adds nothing.\"\"\"
+
+    def needs(self):
+        return {"neck"}
+
+    def loss(self, teacher, student, batch):
+        return {"zero": 0 * student.neck.values.sum()}
+"""
+
+
+def test_students_of_a_plugin_alone_are_timed(matrix, workplace, tmp_path):
+    plugin = tmp_path / "timed_plugin.py"
+    plugin.write_text(PLUGIN)
+    load_plugin(plugin)
+    workplace = replace(workplace, plugins=(plugin,))
+    request = matrix(["timed_plugin"])
+    run_matrix(request, workplace)
+    cells = all_cells(request, workplace)
+    time_in_turns(cells, workplace)
+    assert all(workplace.record(cell)["cost"]["latency_ms"]["in_turns"] for cell in cells)
