@@ -1,4 +1,4 @@
-"""Time of the KITTI evaluation at full size: the standard validation split, its real labels.
+"""Time of the evaluations at full size: KITTI's on its real labels, by distance on invented ones.
 
 Only ratios are asserted; `pytest tests/perf/test_evaluation.py -s` prints the seconds.
 """
@@ -13,9 +13,10 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmark" / "evaluation"))
 import devkit_reference
-from kitti_cases import detect, full_split, unpack_labels
+from kitti_cases import detect, disturb, full_split, scored, unpack_labels
 
-from benchmark.data.labels import read_labels, write_labels
+from benchmark.data.labels import Labels, read_labels, write_labels
+from benchmark.evaluation import distance_ap
 from benchmark.evaluation.intervals import resample_frames
 from benchmark.evaluation.kitti_ap import evaluate
 
@@ -104,3 +105,60 @@ def test_the_whole_command_against_its_evaluation(
     ours, inner = seconds(run), seconds(lambda: evaluate(gt, det))
     print(f"\nthe whole command: {ours:.2f} s, of which evaluation {inner:.2f} s")
     assert json_file.is_file()
+
+
+@pytest.fixture(scope="module")
+def invented():
+    """4,000 frames with 10 objects and about 30 detections each, of KITTI's three classes."""
+    rng = np.random.default_rng(0)
+    gt, det = [], []
+    for _ in range(4000):
+        objects = _scattered(rng, 10)
+        found = objects.select(rng.random(10) < 0.9)
+        gt.append(objects)
+        det.append(scored(disturb(Labels.concatenate([found, _scattered(rng, 21)]), rng, 1.0), rng))
+    return gt, det
+
+
+def _scattered(rng, n):
+    return Labels(
+        name=rng.choice(["Car", "Pedestrian", "Cyclist"], n),
+        truncation=np.zeros(n),
+        occlusion=np.zeros(n, int),
+        alpha=np.zeros(n),
+        bbox=np.zeros((n, 4)),
+        dimensions=rng.uniform(1, 4, (n, 3)),
+        location=rng.uniform(-50, 50, (n, 3)),
+        rotation_y=rng.uniform(-np.pi, np.pi, n),
+    )
+
+
+def test_by_distance_against_nuscenes_own(invented, benchmark):
+    """The devkit runs on every 40th frame; its time grows with the frames."""
+    import nuscenes_devkit
+
+    gt, det = invented
+    distance_ap.evaluate(gt, det)
+    benchmark.pedantic(distance_ap.evaluate, (gt, det), rounds=5)
+    devkit = 40 * seconds(lambda: nuscenes_devkit.evaluate(gt[::40], det[::40]))
+    ours = min(seconds(lambda: distance_ap.evaluate(gt, det)) for _ in range(3))
+    print(
+        f"\n{len(gt):,} frames, {sum(map(len, det)):,} detections, by distance: {ours:.3f} s; "
+        f"nuscenes-devkit, from 1/40: {devkit:.0f} s; ratio {devkit / ours:.0f}"
+    )
+    assert devkit / ours > 20
+
+
+def test_resampling_by_distance_against_evaluating_anew(invented, benchmark):
+    gt, det = invented
+    statistics = distance_ap.evaluate(gt, det).statistics
+    weights = resample_frames(len(gt), 1000)
+    statistics.average_precision(weights[:2])
+    benchmark.pedantic(statistics.average_precision, (weights,), rounds=2)
+    ours = seconds(lambda: statistics.average_precision(weights))
+    anew = 1000 * seconds(lambda: distance_ap.evaluate(gt, det))
+    print(
+        f"\n1,000 resamples of {len(gt):,} frames by distance: {ours:.2f} s; "
+        f"evaluated anew: {anew:.0f} s"
+    )
+    assert anew / ours > 10
