@@ -13,6 +13,7 @@ from benchmark.data.dataset import Contents
 from benchmark.data.description import KITTI, Description
 from benchmark.data.genuine import has_genuine_size, is_genuine
 from benchmark.data.opening import open_dataset
+from benchmark.data.synthetic import NOTE
 from benchmark.files.settings import changed_settings
 from benchmark.records import store
 from benchmark.records.record import GENERATED
@@ -39,7 +40,7 @@ class Data:
 
     Attributes:
         name: ``KITTI`` layout folder's name or ``synthetic``.
-        synthetic: whether it is generated.
+        synthetic: whether it is generated, here or by ``data synthesize``.
         fingerprint: of the training and the validation split.
         train_frames, val_frames: frames of the splits.
         shared_frames: validation frames that are training frames too, by name or by contents.
@@ -217,14 +218,15 @@ class Matrix:
 def describe_data(source: Path, synthetic: bool) -> Data:
     """The data set of a folder, or of a description."""
     splits = [open_dataset(source, split) for split in ("train", "val")]
-    name = GENERATED if synthetic else splits[0].root.resolve().name
+    root = splits[0].root
+    name = GENERATED if synthetic else root.resolve().name
     prints = "".join(split.fingerprint() for split in splits)
     digest = hashlib.sha256(prints.encode()).hexdigest()[:16]
     train, val = (split.all_contents for split in splits)
     held = set(train.values())
     return Data(
         name,
-        synthetic,
+        synthetic or (root / NOTE).exists(),
         digest,
         len(train),
         len(val),

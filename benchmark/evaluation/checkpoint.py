@@ -18,7 +18,8 @@ from benchmark.data.errors import DataError
 from benchmark.data.labels import write_labels
 from benchmark.data.opening import open_dataset
 from benchmark.evaluation.detector import Findings, ValidationFrames, detect_all
-from benchmark.evaluation.table import ap_table, describe_overlap
+from benchmark.evaluation.matching import rules_of
+from benchmark.evaluation.table import ap_table, describe_rules
 from benchmark.records import store
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.record import Record, describe_weights
@@ -155,6 +156,7 @@ def score_network(
 def describe_evaluation(network: Network, frames: ValidationFrames, root: Path) -> str:
     """Behind every AP: the network and its weights, the frames, the grid and the rule."""
     record, dataset = network.record, frames.dataset
+    described = dataset.description
     rule = "objects and detections outside it count neither way" if frames.reduced else "all count"
     if record is None:
         weights = f"weights of {network.weights}, {network.trained or 'trained elsewhere'}"
@@ -165,7 +167,7 @@ def describe_evaluation(network: Network, frames: ValidationFrames, root: Path) 
             f"{network.student}: {weights}",
             f"frames: {len(frames.ids)} of {len(dataset)}, {root}/ImageSets/{dataset.split}.txt",
             f"grid: {network.grid.described}; {rule}",
-            f"rule: KITTI's AP (R40, R11), overlap {describe_overlap()}",
+            f"rule: {describe_rules(rules_of(described), described.metric)}",
         ]
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,13 +12,21 @@ from torch import nn
 from benchmark.data.batches import evaluation_batch
 from benchmark.data.dataset import Dataset, Frame, to_labels
 from benchmark.data.labels import Labels
+from benchmark.evaluation import distance_ap, kitti_ap
 from benchmark.evaluation.diagnostics import by_distance
-from benchmark.evaluation.kitti_ap import Result, Rules, evaluate, rules_of
+from benchmark.evaluation.distance_ap import DistanceResult
+from benchmark.evaluation.kitti_ap import Result
+from benchmark.evaluation.matching import Rules, rules_of
 from benchmark.evaluation.protocol import STRICT
 from benchmark.training.learner import DivergedError
 from benchmark.training.setup import Setup
 from detectors import Inputs
 
+EVALUATORS: dict[str, Callable[..., Result | DistanceResult]] = {
+    "kitti": kitti_ap.evaluate,
+    "distance": distance_ap.evaluate,
+}
+"""By the names of metrics in descriptions of data sets."""
 FAR = 1000.0
 """Bound of a box's numbers, metres. Sizes are exponentials of what a network predicts, so after a
 short schedule one may be infinite: then it is a false positive, not the end of the cell."""
@@ -57,6 +65,7 @@ class Findings:
         ground_truth, detections: their objects and the model's detections.
         ignored, exempt: per frame masks of those that are ignored.
         rules: how detections of each class count.
+        metric: of :data:`EVALUATORS`.
     """
 
     ids: Sequence[str]
@@ -65,10 +74,12 @@ class Findings:
     ignored: Sequence[np.ndarray]
     exempt: Sequence[np.ndarray]
     rules: Rules = STRICT
+    metric: str = "kitti"
 
-    def evaluate(self) -> Result:
-        """KITTI AP."""
-        return evaluate(self.ground_truth, self.detections, self.ignored, self.exempt, self.rules)
+    def evaluate(self) -> Result | DistanceResult:
+        """AP by the data set's metric."""
+        score = EVALUATORS[self.metric]
+        return score(self.ground_truth, self.detections, self.ignored, self.exempt, self.rules)
 
     def by_distance(self) -> list[Result]:
         """KITTI AP at each of `diagnostics.DISTANCES`."""
@@ -83,8 +94,8 @@ class Findings:
 
 def evaluate_models(
     models: Mapping[str, nn.Module], setup: Setup, frames: ValidationFrames
-) -> dict[str, Result | Exception]:
-    """KITTI AP of several models of one family by name, or the error that a model ended with."""
+) -> dict[str, Result | DistanceResult | Exception]:
+    """AP of several models of one family by name, or the error that a model ended with."""
     return {
         name: findings if isinstance(findings, Exception) else findings.evaluate()
         for name, findings in detect_all(models, setup, frames).items()
@@ -98,7 +109,8 @@ def detect_all(
     voxelize = setup.family.voxelizer(setup.grid, training=False)
     runs = {name: _Run(name, model.eval(), setup) for name, model in models.items()}
     ground_truth: list[Labels] = []
-    rules = rules_of(frames.dataset.description)
+    described = frames.dataset.description
+    rules, metric = rules_of(described), described.metric
     ignored: list[np.ndarray] = []
     for frame in frames:
         setup.mark("validation data")
@@ -109,7 +121,7 @@ def detect_all(
             run.add(frame, inputs, frames.reduced)
     return {
         name: run.error
-        or Findings(frames.ids, ground_truth, run.detections, ignored, run.exempt, rules)
+        or Findings(frames.ids, ground_truth, run.detections, ignored, run.exempt, rules, metric)
         for name, run in runs.items()
     }
 

@@ -20,15 +20,15 @@ import numpy as np
 from benchmark.data.errors import DataError
 from benchmark.data.labels import Labels
 from benchmark.evaluation import distance_kernels, kernels
-from benchmark.evaluation.kitti_ap import (
+from benchmark.evaluation.matching import (
     Rules,
-    _check_frames,
-    _float,
-    _in_threads,
-    _mask,
-    _numbers,
-    _offsets,
-    _per_frame,
+    as_float,
+    check_frames,
+    in_threads,
+    joined_mask,
+    numbers,
+    offsets,
+    per_frame,
 )
 from benchmark.evaluation.protocol import BY_DISTANCE, MEAN, STRICT
 
@@ -136,7 +136,7 @@ class DistanceStatistics:
             for c, one in enumerate(self.classes.values()):
                 ap[begin:end, c] = one.average_precision(weights[begin:end]).mean(1)
 
-        _in_threads(work, len(weights))
+        in_threads(work, len(weights))
         return ap
 
     def save(self, path: Path) -> None:
@@ -215,11 +215,11 @@ class DistanceResult:
         layout: dict[str, Any] = {}
         for c, name in enumerate(self.classes):
             layout[name] = {
-                metric: {recalls: _numbers(ap[c])},
-                "errors": dict(zip(ERRORS, _numbers(self.errors[c]), strict=True)),
+                metric: {recalls: numbers(ap[c])},
+                "errors": dict(zip(ERRORS, numbers(self.errors[c]), strict=True)),
                 "objects": [int(self.objects[c])] * len(levels),
             }
-        layout[MEAN] = {metric: {recalls: _numbers(self.mean_ap())}}
+        layout[MEAN] = {metric: {recalls: numbers(self.mean_ap())}}
         return layout
 
 
@@ -266,22 +266,22 @@ def match(
     rules: Rules = STRICT,
 ) -> DistanceStatistics:
     """Match every frame; arguments and errors as for `evaluate`."""
-    _check_frames(ground_truth, detections)
-    gt, gt_offset = Labels.concatenate(ground_truth), _offsets(ground_truth)
-    det, det_offset = Labels.concatenate(detections), _offsets(detections)
-    role = _roles(gt, rules, _mask(ignored, gt_offset, "ignored"))
-    det_exempt = _mask(exempt, det_offset, "exempt")
+    check_frames(ground_truth, detections)
+    gt, gt_offset = Labels.concatenate(ground_truth), offsets(ground_truth)
+    det, det_offset = Labels.concatenate(detections), offsets(detections)
+    role = _roles(gt, rules, joined_mask(ignored, gt_offset, "ignored"))
+    det_exempt = joined_mask(exempt, det_offset, "exempt")
     det_class = _class_indices(det, rules)
-    score = np.zeros(0) if det.score is None else _float(det.score)
+    score = np.zeros(0) if det.score is None else as_float(det.score)
     frame = np.repeat(np.arange(len(detections)), np.diff(det_offset))
     later_first = -np.arange(len(det))
     order = np.lexsort((later_first, -score, frame))
-    objects = gt_offset, _float(gt.location[:, ::2]), role
-    detected = det_offset, _float(det.location[:, ::2]), det_class, order
+    objects = gt_offset, as_float(gt.location[:, ::2]), role
+    detected = det_offset, as_float(det.location[:, ::2]), det_class, order
     partners = [distance_kernels.match_nearest(reach, *objects, *detected) for reach in REACHES]
     hits, counted = _outcomes(np.array(partners), role, det_class, det_exempt)
     errors = _errors(gt, det, partners[_ERRORS_AT], hits[_ERRORS_AT])
-    valid = _per_frame(role == kernels.VALID, gt_offset)
+    valid = per_frame(role == kernels.VALID, gt_offset)
     falling = np.lexsort((later_first, -score))
     classes = {}
     for c, rule in enumerate(rules):
@@ -331,12 +331,12 @@ def _errors(gt: Labels, det: Labels, partner: np.ndarray, hits: np.ndarray) -> n
     Sizes below 0 count as 0, and the IoU of two boxes without volume is 0.
     """
     gt, found = gt.select(partner[hits]), det.select(hits)
-    shift = _float(found.location - gt.location)[:, ::2]
-    sizes = np.maximum(_float(gt.dimensions), 0), np.maximum(_float(found.dimensions), 0)
+    shift = as_float(found.location - gt.location)[:, ::2]
+    sizes = np.maximum(as_float(gt.dimensions), 0), np.maximum(as_float(found.dimensions), 0)
     common = np.minimum(*sizes).prod(1)
     union = sizes[0].prod(1) + sizes[1].prod(1) - common
     iou = np.divide(common, union, out=np.zeros(len(gt)), where=union > 0)
-    turn = _float(gt.rotation_y - found.rotation_y)
+    turn = as_float(gt.rotation_y - found.rotation_y)
     errors = np.full((len(ERRORS), len(det)), np.nan)
     errors[0, hits] = np.sqrt((shift**2).sum(1))
     errors[1, hits] = 1 - iou

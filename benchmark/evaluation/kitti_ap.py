@@ -7,9 +7,7 @@ scores, which gives true and false positives at any threshold and for any weight
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,10 +15,19 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from benchmark.data.description import Description
 from benchmark.data.errors import DataError
 from benchmark.data.labels import LEAST_HEIGHT, MOST_OCCLUSION, MOST_TRUNCATION, Labels
 from benchmark.evaluation import kernels
+from benchmark.evaluation.matching import (
+    Rules,
+    as_float,
+    check_frames,
+    in_threads,
+    joined_mask,
+    numbers,
+    offsets,
+    per_frame,
+)
 from benchmark.evaluation.protocol import (
     DIFFICULTIES,
     ENOUGH_OBJECTS,
@@ -29,11 +36,8 @@ from benchmark.evaluation.protocol import (
     RECALL_POSITIONS,
     RECALLS,
     STRICT,
-    ClassRule,
-    in_table_order,
 )
 
-Rules = Sequence[ClassRule]
 _MEASURED_BY = (0, 1, 2, 0)  # the overlap that decides each metric's matches
 
 
@@ -116,7 +120,7 @@ class FrameStatistics:
                 curve = one.precision(m, level, weights[begin:end])
                 ap[begin:end, c] = 100 * curve[:, RECALLS[recalls]].mean(1)
 
-        _in_threads(work, len(weights))
+        in_threads(work, len(weights))
         return ap
 
     def save(self, path: Path) -> None:
@@ -190,24 +194,15 @@ class Result:
         layout: dict[str, Any] = {}
         for c, name in enumerate(self.classes):
             layout[name] = {
-                metric: {recalls: _numbers(ap[recalls][c, m]) for recalls in RECALLS}
+                metric: {recalls: numbers(ap[recalls][c, m]) for recalls in RECALLS}
                 for m, metric in enumerate(METRICS)
             }
             layout[name]["objects"] = [int(n) for n in self.objects[c]]
         layout[MEAN] = {
-            metric: {recalls: _numbers(mean[recalls][m]) for recalls in RECALLS}
+            metric: {recalls: numbers(mean[recalls][m]) for recalls in RECALLS}
             for m, metric in enumerate(METRICS)
         }
         return layout
-
-
-def rules_of(described: Description) -> Rules:
-    """How detections of a data set's classes count, in the order of tables."""
-    classes, overlaps = described.classes, described.overlaps
-    return tuple(
-        ClassRule(name, overlaps[name], overlaps[name], classes[name].neighbours)
-        for name in in_table_order(list(classes))
-    )
 
 
 def evaluate(
@@ -248,13 +243,13 @@ def match(
     rules: Rules = STRICT,
 ) -> FrameStatistics:
     """Match every frame; arguments and errors as for `evaluate`."""
-    _check_frames(ground_truth, detections)
-    gt, gt_offset = Labels.concatenate(ground_truth), _offsets(ground_truth)
-    det, det_offset = Labels.concatenate(detections), _offsets(detections)
-    gt_role = _ground_truth_roles(gt, rules, _mask(ignored, gt_offset, "ignored"))
+    check_frames(ground_truth, detections)
+    gt, gt_offset = Labels.concatenate(ground_truth), offsets(ground_truth)
+    det, det_offset = Labels.concatenate(detections), offsets(detections)
+    gt_role = _ground_truth_roles(gt, rules, joined_mask(ignored, gt_offset, "ignored"))
     det_role = _detection_roles(det, rules)
-    det_exempt = _mask(exempt, det_offset, "exempt")
-    score = np.zeros(0) if det.score is None else _float(det.score)
+    det_exempt = joined_mask(exempt, det_offset, "exempt")
+    score = np.zeros(0) if det.score is None else as_float(det.score)
     frame = np.repeat(np.arange(len(detections)), np.diff(det_offset))
     first = np.zeros((3, 3, len(det)), np.bool_)
     hits = np.zeros((4, 3, len(det)))
@@ -266,7 +261,7 @@ def match(
     def work(begin: int, end: int) -> None:
         kernels.match_frames(begin, end, *objects, *detected, limits, first, hits, counted)
 
-    _in_threads(work, len(detections))
+    in_threads(work, len(detections))
     oriented = not (det.alpha == -10).any()
     imaged = not len(gt) or bool((gt.bbox[:, 0] >= 0).any())
     classes = {}
@@ -279,21 +274,10 @@ def match(
             first=np.ascontiguousarray(first[:, :, mine]),
             hits=np.ascontiguousarray(hits[:, :, mine]),
             counted=np.ascontiguousarray(counted[:, :, mine]),
-            objects=_per_frame(gt_role[c] == kernels.VALID, gt_offset),
+            objects=per_frame(gt_role[c] == kernels.VALID, gt_offset),
             measured=_measured(det.select(mine), imaged, oriented),
         )
     return FrameStatistics(classes, len(detections))
-
-
-def _check_frames(ground_truth: Sequence[Labels], detections: Sequence[Labels]) -> None:
-    if len(ground_truth) != len(detections):
-        raise ValueError(
-            f"{len(ground_truth)} frames of ground truth, but {len(detections)} of detections; "
-            "give one Labels for every frame, an empty one where nothing was detected"
-        )
-    for i, frame in enumerate(detections):
-        if frame.score is None:
-            raise ValueError(f"the detections of frame {i} (from 0) have no scores; give a score")
 
 
 def _ground_truth_roles(gt: Labels, rules: Rules, ignored: np.ndarray) -> np.ndarray:
@@ -343,42 +327,4 @@ def _measured(det: Labels, imaged: bool, oriented: bool) -> np.ndarray:
 def _geometry(labels: Labels) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Image boxes (n, 4), boxes (n, 7) and alpha (n,) as `kernels.match_frames` knows them."""
     boxes = np.column_stack([labels.location, labels.dimensions, labels.rotation_y])
-    return _float(labels.bbox), _float(boxes), _float(labels.alpha)
-
-
-def _float(array: np.ndarray) -> np.ndarray:
-    """The array type that the compiled loops expect."""
-    return np.ascontiguousarray(array, np.float64)
-
-
-def _offsets(frames: Sequence[Labels]) -> np.ndarray:
-    """(F + 1,) where each frame begins once all are concatenated."""
-    return np.concatenate([[0], np.cumsum([len(frame) for frame in frames], dtype=np.int64)])
-
-
-def _mask(masks: Sequence[np.ndarray] | None, offset: np.ndarray, what: str) -> np.ndarray:
-    """One mask (n,) from a mask per frame; all False without any."""
-    if masks is None:
-        return np.zeros(offset[-1], np.bool_)
-    if [len(mask) for mask in masks] != np.diff(offset).tolist():
-        raise ValueError(f"`{what}` needs one mask per frame, as long as the frame has objects")
-    return np.concatenate([np.zeros(0, np.bool_), *masks]).astype(np.bool_)
-
-
-def _per_frame(flags: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """(difficulties, F) how many of (difficulties, n) flags each frame holds."""
-    before = np.concatenate([np.zeros((len(flags), 1), np.int64), flags.cumsum(1)], axis=1)
-    return np.diff(before[:, offset])
-
-
-def _numbers(values: np.ndarray) -> list[float | None]:
-    return [None if np.isnan(value) else float(value) for value in values]
-
-
-def _in_threads(work: Callable[[int, int], None], n: int) -> None:
-    """Run work(begin, end) over 0..n in chunks, one thread for each processor we may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
-    threads = len(affinity(0)) if affinity else os.cpu_count() or 1
-    edges = np.linspace(0, n, min(n, 4 * threads) + 1).astype(int).tolist()
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, edges[:-1], edges[1:]))
+    return as_float(labels.bbox), as_float(boxes), as_float(labels.alpha)

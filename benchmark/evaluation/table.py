@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tabulate import tabulate
 
-from benchmark.evaluation.protocol import DIFFICULTIES, ENOUGH_OBJECTS, METRICS, classes_of
+from benchmark.evaluation.protocol import (
+    BY_DISTANCE,
+    DIFFICULTIES,
+    ENOUGH_OBJECTS,
+    METRICS,
+    STRICT,
+    ClassRule,
+    classes_of,
+    scoring_of,
+)
 
 
 def describe_overlap(loose: bool = False) -> str:
@@ -15,8 +24,20 @@ def describe_overlap(loose: bool = False) -> str:
     return "Car 0.5 (bbox 0.7), others 0.25 (bbox 0.5)" if loose else "Car 0.7, others 0.5"
 
 
+def describe_rules(rules: Sequence[ClassRule], metric: str) -> str:
+    """What makes a detection right, in words."""
+    if metric == "distance":
+        return "nuScenes' AP, centres at most 0.5, 1, 2 or 4 m apart on the ground"
+    if rules == STRICT:
+        return f"KITTI's AP (R40, R11), overlap {describe_overlap()}"
+    overlaps = ", ".join(f"{rule.name} {rule.boxes:g}" for rule in rules)
+    return f"KITTI's AP (R40, R11), overlap {overlaps}"
+
+
 def ap_table(ap: Mapping[str, Any]) -> str:
-    """The figures of ``ap`` in a record, R40 and R11."""
+    """The figures of ``ap`` in a record."""
+    if scoring_of(ap) == BY_DISTANCE:
+        return _distance_table(ap)
     rows = []
     for name in ap:
         for metric in METRICS:
@@ -30,6 +51,20 @@ def ap_table(ap: Mapping[str, Any]) -> str:
     table = tabulate(rows, headers, disable_numparse=True, stralign="right")
     objects = "; ".join(f"{name} {ap[name]['objects']}" for name in classes_of(ap))
     return f"{table}\nvalid objects: {objects}; * fewer than {ENOUGH_OBJECTS}, so bounded"
+
+
+def _distance_table(ap: Mapping[str, Any]) -> str:
+    rows = []
+    for name, figures in ap.items():
+        shown = [_figure(value, False) for value in figures["distance"]["R101"]]
+        errors = [_error(value) for value in figures.get("errors", {}).values()]
+        rows.append([name, *shown, *errors, *figures.get("objects", [])[:1]])
+    headers = ["AP", *BY_DISTANCE.levels, "translation (m)", "1 - IoU", "angle (rad)", "objects"]
+    return tabulate(rows, headers, disable_numparse=True, stralign="right")
+
+
+def _error(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _figure(value: float | None, bounded: bool) -> str:

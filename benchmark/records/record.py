@@ -21,11 +21,12 @@ class Dataset(Frames, total=False):
     """What a cell was trained and evaluated on.
 
     ``shared_frames``: validation frames that are training frames too. ``genuine``: all are KITTI's
-    own. Older records say neither.
+    own. ``description``: what is not as in KITTI. Older records say none of them.
     """
 
     shared_frames: int
     genuine: bool
+    description: dict[str, Any]
 
 
 class ProfileSummary(TypedDict):

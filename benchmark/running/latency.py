@@ -61,8 +61,7 @@ def time_in_turns(cells: Sequence[Cell], workplace: Workplace) -> None:
     if isinstance(answer, str):
         raise TimingError(f"latencies are left as timed while cells trained: {answer}")
     for cell in done:
-        latency: Latency = {**answer[cell.student], "in_turns": True}
-        store.replace_latency(workplace.results, cell.identity(), latency)
+        store.replace_latency(workplace.results, cell.identity(), answer[cell.student])
 
 
 def _to_be_timed(record: Record, workplace: Workplace) -> bool:
@@ -90,8 +89,10 @@ def _measure(networks: Sequence[Cell], workplace: Workplace) -> dict[str, Latenc
     frames = make_validation(networks[0], workplace)
     measured = [frames.dataset.frame(name) for name in frames.ids[:MEASURED_FRAMES]]
     deployed = [_deploy(cell, workplace) for cell in networks]
-    names = [cell.student for cell in networks]
-    return dict(zip(names, latencies(deployed, measured), strict=True))
+    found = latencies(deployed, measured)
+    for latency in found:
+        latency["in_turns"] = True
+    return dict(zip([cell.student for cell in networks], found, strict=True))
 
 
 def _deploy(cell: Cell, workplace: Workplace) -> Deployed:

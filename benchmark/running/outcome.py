@@ -120,6 +120,7 @@ def _describe(cell: Cell, workplace: Workplace, status: Status, reason: str) -> 
             "val_frames": min(limits.get("val", data.val_frames), data.val_frames),
             "shared_frames": data.shared_frames,
             "genuine": data.genuine,
+            "description": data.description.settings(),
         },
         "profile": {
             "name": profile.name,

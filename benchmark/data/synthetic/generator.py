@@ -34,6 +34,8 @@ from benchmark.data.synthetic.scenes import Placed, Scene, random_scene
 
 VERSION = 1  # of the generator; a new one for every change of its output
 IMAGE_SIZE = (1242, 375)
+NOTE = "synthetic.json"
+"""The file that says of a folder that it was generated."""
 
 _FULL_CIRCLE = 360  # in the seed of frames all around
 _FIRST_VAL = 100_000  # number of the first validation frame
@@ -187,7 +189,7 @@ def _write_note(root: Path, layout: str, **settings: float) -> None:
         "generator": VERSION,
         **settings,
     }
-    (root / "synthetic.json").write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
+    (root / NOTE).write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
 
 
 def _rotation(x: float, y: float, z: float) -> np.ndarray:
