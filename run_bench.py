@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when all is done, 1 when cells did not finish, 2 for bad usage or input, 130 when it was
         asked to stop (Ctrl-C, SIGTERM).
     """
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     quiet_libraries()
     try:
         return options.command(options)
@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BAD_INPUT
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """All commands with their options."""
     parser = argparse.ArgumentParser(
         prog="run_bench.py",
         description=__doc__,

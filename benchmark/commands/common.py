@@ -20,29 +20,30 @@ def add_command(
     name: str,
     function: Callable[[argparse.Namespace], int],
     told: str,
-    examples: Sequence[str] = (),
+    examples: Sequence[str],
 ) -> argparse.ArgumentParser:
     """A command with its help.
 
     Args:
         told: one line on what it does.
-        examples: what follows ``python run_bench.py NAME`` in a few calls of it.
+        examples: what follows the command in a few calls of it.
     """
-    calls = [f"  python run_bench.py {name} {example}" for example in examples]
     command = commands.add_parser(
         name,
         help=told,
         description=function.__doc__,
-        epilog="\n".join(["examples:", *calls]) if calls else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    calls = [f"  python {command.prog} {example}".rstrip() for example in examples]
+    command.epilog = "\n".join(["examples:", *calls])
     command.set_defaults(command=function)
     return command
 
 
 def add_results(command: argparse.ArgumentParser, **changes: Any) -> None:
     """``--results DIR``, required unless ``changes`` say otherwise."""
-    settings = {"type": Path, "required": True, "metavar": "DIR", **changes}
+    settings: dict[str, Any] = {"type": Path, "required": True, "metavar": "DIR"}
+    settings |= {"help": "results folder", **changes}
     command.add_argument("--results", **settings)
 
 

@@ -12,6 +12,7 @@ from benchmark.commands.common import (
     DONE,
     add_budget,
     add_cache,
+    add_command,
     add_device,
     at_least,
     read_budget,
@@ -20,8 +21,13 @@ from benchmark.commands.common import (
 
 def add(commands: Any) -> None:
     """The command and its options."""
-    command = commands.add_parser("cost", help="measure students' parameters, FLOPs, latency")
-    command.set_defaults(command=show_cost)
+    told = "measure students' parameters, FLOPs, latency"
+    examples = [
+        "second@4",
+        "all --profile mini --max-latency 20",
+        "pointpillars@4,pointpillars@16 --data /data/kitti --json cost.json",
+    ]
+    command = add_command(commands, "cost", show_cost, told, examples)
     add = command.add_argument
     told = "e.g. second@4; several separated by commas; or 'all' of the paper's"
     add("students", metavar="STUDENTS", help=told)

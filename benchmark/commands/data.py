@@ -18,27 +18,36 @@ def add(commands: Any) -> None:
     names = "describe|verify|image-boxes|prepare|compare|synthesize"
     kinds = data.add_subparsers(required=True, metavar=names)
     told = "write a first dataset.yaml from what a folder holds"
-    describe = add_command(kinds, "describe", describe_data, told)
+    examples = ["/data/mine", "../lidar  # points/, labels/ and ImageSets/", "/data/kitti-like"]
+    describe = add_command(kinds, "describe", describe_data, told, examples)
     describe.add_argument("data", type=Path, metavar="DIR")
-    check = add_command(kinds, "verify", verify_data, "look at a KITTI folder as a whole")
+    told = "look at a data set as a whole"
+    examples = ["/data/kitti", "/data/mine/dataset.yaml", "/data/kitti --json verified.json"]
+    check = add_command(kinds, "verify", verify_data, told, examples)
     check.add_argument("data", type=Path, metavar="DIR")
     check.add_argument("--json", type=Path, metavar="FILE", help="also write all figures there")
     told = "write labels whose missing 2D boxes are computed from the 3D boxes"
-    boxes = add_command(kinds, "image-boxes", fill_boxes, told)
+    examples = ["/data/mine labels", "/data/mine /data/mine/training/label_2_boxes", ". out"]
+    boxes = add_command(kinds, "image-boxes", fill_boxes, told, examples)
     boxes.add_argument("data", type=Path, metavar="DIR")
     boxes.add_argument("folder", type=Path, metavar="LABELS", help="folder to write them into")
     told = "collect the objects that training pastes"
-    prepare = add_command(kinds, "prepare", prepare_data, told)
+    examples = ["/data/kitti", "/data/mine", "/data/kitti --cache /scratch/pointkd"]
+    prepare = add_command(kinds, "prepare", prepare_data, told, examples)
     prepare.add_argument("data", type=Path, metavar="DIR")
     add_cache(prepare)
-    compare = add_command(kinds, "compare", compare_data, "how alike two KITTI folders are")
+    told = "how alike two data sets are"
+    examples = ["a b", "/data/kitti made --split val", "/data/kitti made --pictures out"]
+    compare = add_command(kinds, "compare", compare_data, told, examples)
     compare.add_argument("data", type=Path, metavar="DIR")
     compare.add_argument("other", type=Path, metavar="OTHER")
     compare.add_argument("--split", default="train", help="default %(default)s")
     compare.add_argument("--pictures", type=Path, metavar="FOLDER", help="write pictures there")
-    make = add_command(kinds, "synthesize", synthesize_data, "generate a synthetic data set")
+    examples = ["made", "made --train 64 --val 32 --seed 1", "around --layout openpcdet"]
+    told = "generate a synthetic data set"
+    make = add_command(kinds, "synthesize", synthesize_data, told, examples)
     make.add_argument("data", type=Path, metavar="DIR")
-    make.add_argument("--seed", type=int, default=0)
+    make.add_argument("--seed", type=int, default=0, help="of the world (default %(default)s)")
     make.add_argument("--train", type=int, default=256, help="frames (default %(default)s)")
     make.add_argument("--val", type=int, default=128, help="frames (default %(default)s)")
     make.add_argument("--max-range", type=float, default=50.0, help="metres (default %(default)s)")
@@ -59,7 +68,7 @@ def describe_data(options: argparse.Namespace) -> int:
 
 
 def verify_data(options: argparse.Namespace) -> int:
-    """Read every frame of a KITTI folder; count what is there, and tell what looks wrong."""
+    """Read every frame of a data set; count what is there, and tell what looks wrong."""
     from benchmark.evaluation.survey import survey
     from benchmark.running.capacity import usable_cores
 

@@ -15,9 +15,14 @@ def add(commands: Any) -> None:
     """The commands and their options."""
     listing = commands.add_parser("list", help="list methods or list detectors")
     kinds = listing.add_subparsers(required=True, metavar="methods|detectors")
-    methods = add_command(kinds, "methods", list_methods, "methods, their papers, what they read")
-    methods.add_argument("--plugin", type=Path, action="append", default=[], metavar="FILE")
-    add_command(kinds, "detectors", list_detectors, "detectors and their students")
+    told = "methods, their papers, what they read"
+    examples = ["", "--plugin my_kd.py", "--plugin my_kd.py --plugin other.py"]
+    methods = add_command(kinds, "methods", list_methods, told, examples)
+    told = "a file that registers methods; may be repeated"
+    add = methods.add_argument
+    add("--plugin", type=Path, action="append", default=[], metavar="FILE", help=told)
+    told = "detectors and their students"
+    add_command(kinds, "detectors", list_detectors, told, [""])
     check = add_command(
         commands,
         "check-method",
@@ -29,7 +34,11 @@ def add(commands: Any) -> None:
     check.add_argument("--students", help="default: one of each family")
     check.add_argument("--pdb", action="store_true", help="stop where the method raises an error")
     new = add_command(
-        commands, "new-method", new_method, "a plugin file and its test, ready to edit", ["my_kd"]
+        commands,
+        "new-method",
+        new_method,
+        "a plugin file and its test, ready to edit",
+        ["my_kd", "my_kd --folder methods", "focal_kd --folder ~/kd"],
     )
     new.add_argument("name", metavar="NAME")
     new.add_argument("--folder", type=Path, default=Path(), help="default: the current one")

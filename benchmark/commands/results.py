@@ -11,6 +11,7 @@ from benchmark.commands.common import (
     DONE,
     add_budget,
     add_cache,
+    add_command,
     add_device,
     add_results,
     add_scored_frames,
@@ -20,17 +21,25 @@ from benchmark.commands.common import (
 
 def add(commands: Any) -> None:
     """The commands and their options."""
-    command = _command(commands, "leaderboard", show_leaderboard, "make tables from the records")
+    told = "make tables from the records"
+    here = "--results results/mini"
+    examples = [here, f"{here} --max-latency 10", f"{here} --max-params 2 --max-gflops 1"]
+    command = add_command(commands, "leaderboard", show_leaderboard, told, examples)
     add_results(command)
     add_budget(command)
-    add_results(
-        _command(commands, "report", write_report, "make an interactive page and plots for papers")
-    )
-    add_results(_command(commands, "status", show_status, "show the progress of each cell"))
-    command = _command(commands, "show", show_cell, "show everything about one cell")
+    sets = [here, "--results results/contributed/mini", "--results /shared/run"]
+    told = "make an interactive page and plots for papers"
+    add_results(add_command(commands, "report", write_report, told, sets))
+    told = "show the progress of each cell"
+    add_results(add_command(commands, "status", show_status, told, sets))
+    told = "show everything about one cell"
+    examples = [f"78d6f {here}", "78d6f95a10b2c3d4 --results /shared/run", f"0c9b {here}"]
+    command = add_command(commands, "show", show_cell, told, examples)
     command.add_argument("cell", metavar="CELL", help="its first characters are enough")
     add_results(command)
-    command = _command(commands, "verify-records", verify_records, "check a set of records")
+    told = "check a set of records"
+    examples = ["results/mini", "results/contributed/mini", "/shared/run"]
+    command = add_command(commands, "verify-records", verify_records, told, examples)
     command.add_argument("results", type=Path, metavar="DIR")
     _add_networks(commands)
     _add_external(commands)
@@ -132,24 +141,27 @@ def add_external(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _command(commands: Any, name: str, function: Any, told: str) -> argparse.ArgumentParser:
-    command = commands.add_parser(name, help=told)
-    command.set_defaults(command=function)
-    return command
-
-
 def _add_networks(commands: Any) -> None:
     """Commands on trained networks."""
-    command = _command(commands, "export", export_model, "save a network for plain mmdet3d")
+    told = "save a network for plain mmdet3d"
+    here = "--results results/mini"
+    examples = [f"78d6f student {here}", f"0c9b teacher {here}", "78d6f out --results /shared/run"]
+    command = add_command(commands, "export", export_model, told, examples)
     told = "as `status` prints it; its first characters are enough"
     command.add_argument("cell", metavar="CELL", help=told)
     command.add_argument("folder", type=Path, metavar="DIR", help="for model.pth and config.py")
     add_results(command)
-    command = _command(commands, "test", score_network, "evaluate a trained network")
+    told = "evaluate a trained network"
+    examples = [
+        f"78d6f {here} --data synthetic",
+        "student --data /data/kitti --export found   # a folder written by `export`",
+        "second.pth --student second@4 --data /data/kitti",
+    ]
+    command = add_command(commands, "test", score_network, told, examples)
     add = command.add_argument
     add("checkpoint", metavar="CHECKPOINT", help="a .pth file, a folder written by `export` or, "
         "with --results, a cell")  # fmt: skip
-    add("--data", required=True, help="folder in KITTI's layout, or 'synthetic'")
+    add("--data", required=True, help="folder or description of a data set, or 'synthetic'")
     add_results(command, required=False, help="results folder of the cell")
     add("--student", help="network of a .pth file made elsewhere, e.g. second@4")
     add("--export", type=Path, metavar="DIR", help="write a KITTI result file per frame there")
@@ -158,9 +170,14 @@ def _add_networks(commands: Any) -> None:
 
 
 def _add_external(commands: Any) -> None:
-    command = _command(
-        commands, "add-external", add_external, "add a row for results of other code"
-    )
+    told = "add a row for results of other code"
+    some = "--results results/mine --labels kitti/training/label_2"
+    examples = [
+        f"card.yaml {some} --split kitti/ImageSets/val.txt",
+        f"card.yaml {some} --missing-as-empty",
+        f"card.yaml {some} --replace",
+    ]
+    command = add_command(commands, "add-external", add_external, told, examples)
     add = command.add_argument
     add("card", type=Path, metavar="CARD", help="a .yaml file; see results/README.md")
     add_results(command)

@@ -142,7 +142,7 @@ def _add_fields(command: argparse.ArgumentParser) -> None:
         help=f"a .yaml file, or one of {', '.join(bundled.names('matrices'))}; "
         "the options below override its fields of the same names",
     )
-    add("--data", help="folder in KITTI's layout, or 'synthetic' (default)")
+    add("--data", help="a data set's folder or description, or 'synthetic' (default)")
     profiles = ", ".join(bundled.names("profiles"))
     add("--profile", help=f"one of {profiles} (default smoke), or a .yaml file")
     add("--students", help="e.g. pointpillars@4,second@4; default pointpillars@4")

@@ -278,7 +278,10 @@ def _problem(row: list[str], scored: bool) -> str | None:
     if not _is_name(row[0]):
         return f"'{row[0]}' is not a class; {wanted}"
     if scored and len(row) == width - 1:
-        return "the score is missing; write it as the 16th field of a detection"
+        return (
+            "the score is missing; write it as the 16th field of a detection (labels have none: "
+            "were the two folders swapped?)"
+        )
     row = row if scored else _without_score(row)
     if len(row) != width:
         return f"{len(row)} fields; {wanted}"

@@ -26,6 +26,8 @@ from benchmark.evaluation.protocol import (
 from benchmark.evaluation.table import describe_overlap
 from benchmark.files import read_text
 
+FULL_TURN = 2 * np.pi
+
 
 def evaluate_command(
     labels: Path,
@@ -68,6 +70,9 @@ def evaluate_command(
         f"{detections}; objects count wherever they are. AP in percent; overlap "
         f"{describe_overlap(loose)}."
     )
+    unlisted = len(_frames_of(detections) - set(frames))
+    if unlisted:
+        told += f" {unlisted:,} result files of other frames are left out."
     parts = [told, _table(result)]
     if by_distance:
         found = diagnostics.by_distance(gt, det, rules=rules)
@@ -242,6 +247,12 @@ def _left_out(gt: Sequence[Labels], det: Sequence[Labels]) -> Iterator[str]:
         yield (
             f"{low} of {len(detections)} detections are {validity.LIMITS['low']}, by their 2D "
             "boxes, and ignored; the devkit needs these boxes in every metric."
+        )
+    turned = int((np.abs(detections.rotation_y) > FULL_TURN).sum())
+    if turned:
+        yield (
+            f"rotation_y of {turned} of {len(detections)} detections is beyond a full turn; write "
+            "radians."
         )
     others = Counter(detections.name[~np.isin(detections.name, LABEL_CLASSES)].tolist())
     if others:

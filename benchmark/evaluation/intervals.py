@@ -130,14 +130,15 @@ def rank_intervals(
         seeds: that a method must have to be given a place.
 
     Returns:
-        Nothing where every figure is 0: networks that detect nothing cannot be ranked.
+        Nothing for one method alone, and where every figure is 0: networks that detect nothing
+        cannot be ranked.
     """
     means = {
         method: float(np.mean([figures[seed] for seed in seeds]))
         for method, figures in values.items()
         if seeds and all(np.isfinite(figures.get(seed, np.nan)) for seed in seeds)
     }
-    if not any(means.values()):
+    if len(means) < 2 or not any(means.values()):
         return {}
     better, worse = dict.fromkeys(means, 0), dict.fromkeys(means, 0)
     for pair in comparisons:

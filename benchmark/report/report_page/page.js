@@ -47,6 +47,7 @@ function drawSummary() {
     [count("undecided"), "without an interval"],
     [count("incomplete"), "incomplete"],
   ].filter(([n]) => n);
+  const lacking = s.rows.reduce((sum, row) => sum + row.figures["of seeds"] - row.seeds, 0);
   const verdicts = parts.map(([n, text]) => `${n} ${text}`).join(", ");
   byId("summary").replaceChildren(
     el(
@@ -55,6 +56,7 @@ function drawSummary() {
       students().length === 1 ? `${many(methods.length, "method")} on ${students()[0]}` : `${many(methods.length, "pair")} of method and student (${students().join(", ")})`,
       `, ${many(methods.reduce((sum, row) => sum + row.seeds, 0), "distilled cell")}`,
       s.wiring || !verdicts ? "." : `: ${verdicts}.`,
+      lacking ? ` ${many(lacking, "cell")} without a figure: see the verdicts.` : "",
     ),
     facts([
       ["Data", `${s.data.name}, ${s.synthetic ? "synthetic" : "real frames"}`],

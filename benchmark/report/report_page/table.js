@@ -3,7 +3,11 @@
 // How a column of the leaderboard reads, by its kind. A row without the figure shows a dash.
 const KINDS = {
   text: () => ({}),
-  seeds: () => ({ number: true, value: (row) => row.seeds, show: (row) => row.seeds }),
+  seeds: () => ({
+    number: true,
+    value: (row) => row.seeds,
+    show: (row) => (row.seeds < row.figures["of seeds"] ? `${row.seeds} of ${row.figures["of seeds"]}` : row.seeds),
+  }),
   number: (column) => ({ number: true, show: (row) => fixed(row.figures[column.key], column.digits) }),
   percent: (column) => ({ number: true, show: (row) => fixed(percent(row.figures[column.key]), column.digits) }),
   spread: (column) => ({
@@ -94,7 +98,7 @@ const perClass = () =>
 
 const COLUMNS = {
   Overview: () => shownIn("overview"),
-  "Per class": () => [...shownIn("overview").slice(0, 2), figure(section().columns.find((c) => c.key === `${state.metric} mAP`)), ...perClass()],
+  "Per class": () => [...shownIn("overview").slice(0, 3), figure(section().columns.find((c) => c.key === `${state.metric} mAP`)), ...perClass()],
   Costs: () => shownIn("costs"),
 };
 

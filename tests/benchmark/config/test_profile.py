@@ -1,10 +1,13 @@
 """Profiles: those that come along, and mistakes in one's own."""
 
+from dataclasses import replace
+
 import pytest
 import yaml
 
 from benchmark.config import bundled
 from benchmark.config.profile import ProfileError, load_profile
+from benchmark.data.description import DescribedClass, Description
 from detectors import get_family
 from detectors.core.registry import FAMILIES
 
@@ -169,3 +172,35 @@ def test_unknown_profiles_are_refused(tmp_path):
         load_profile("smokee")
     with pytest.raises(ProfileError, match="does not exist"):
         load_profile(str(tmp_path / "none.yaml"))
+
+
+AROUND = Description(
+    classes={"Car": DescribedClass((4.2, 1.8, 1.6), -1.7), "Bus": DescribedClass((11, 3, 3), -1.7)},
+    layout="openpcdet",
+    view="full",
+    range=(-50.0, -48.0, -4.0, 52.0, 48.0, 2.0),
+)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_grid_is_laid_where_the_data_are(name):
+    family = get_family(name)
+    whole = load_profile("kitti").grid(family, AROUND)
+    assert whole.point_cloud_range[:3] == AROUND.range[:3]
+    assert whole.class_names == ("Car", "Bus")
+    small = load_profile("smoke").grid(family, AROUND)
+    x0, y0, z0, x1, y1, _ = small.point_cloud_range
+    assert (x0, y0, z0) == (-12.8, -12.8, -4.0)
+    assert (x1, y1) == pytest.approx((12.8, 12.8))
+    family.config(4, small)
+    ahead = replace(AROUND, range=(0.0, -10.0, -3.0, 30.0, 40.0, 1.0))
+    own = load_profile("smoke").grid(family)
+    moved = load_profile("smoke").grid(family, ahead)
+    assert moved.point_cloud_range[:2] == (0.0, -10.0)  # as near to the sensor as the data reach
+    assert moved.extent[2] - moved.extent[0] == own.extent[2] - own.extent[0]
+
+
+def test_a_profile_names_no_classes(load):
+    grid = {"point_cloud_range": [0, -1, -3, 2, 1, 1], "classes": ["Car"]}
+    with pytest.raises(ProfileError, match="classes belong to the data set; describe them"):
+        load(GOOD | {"defaults": RECIPE | {"grid": grid}})

@@ -1,0 +1,43 @@
+"""Every command explains itself, by examples that it would take."""
+
+import argparse
+import shlex
+
+import pytest
+
+import run_bench
+
+
+def commands(parser, path=()):
+    """Every command with its parser."""
+    below = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    if not below and path:
+        yield " ".join(path), parser
+    for action in below:
+        for name, child in action.choices.items():
+            yield from commands(child, (*path, name))
+
+
+COMMANDS = dict(commands(run_bench.make_parser()))
+
+
+def examples(name):
+    _, _, told = COMMANDS[name].format_help().partition("examples:\n")
+    return [shlex.split(line, comments=True) for line in told.splitlines()]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_examples_are_such_as_the_command_takes(name):
+    found = examples(name)
+    assert len(found) >= (1 if name == "list detectors" else 3)
+    for _, script, *words in found:
+        assert script == "run_bench.py"
+        assert " ".join(words).startswith(name)
+        assert callable(run_bench.make_parser().parse_args(words).command)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_explained(name):
+    for action in COMMANDS[name]._actions:
+        if action.option_strings and action.nargs != 0:
+            assert action.help, f"{name} {action.option_strings}"
