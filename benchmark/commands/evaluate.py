@@ -20,12 +20,15 @@ def add(commands: Any) -> None:
             "--labels kitti/training/label_2 --detections found/ --split kitti/ImageSets/val.txt",
             "--labels label_2 --detections found/ --by-distance --json ap.json",
             "--labels label_2 --detections found/ --curves out/curves",
+            "--labels label_2 --detections found/ --metric distance",
         ],
     )
     add_scored_frames(command)
     add = command.add_argument
     add("--detections", type=Path, required=True, metavar="DIR", help="folder of result files")
     add("--json", type=Path, metavar="FILE", help="also write all figures to this file")
+    told = "kitti (default), or distance: nuScenes' AP by distance of centres, without 2D boxes"
+    add("--metric", choices=("kitti", "distance"), default="kitti", help=told)
     add("--loose", action="store_true", help="the looser set of overlaps")
     add("--by-distance", action="store_true", help="also AP at 0-30, 30-50 and over 50 m")
     add("--points", type=Path, metavar="DIR", help="KITTI training folder: also by point count")
@@ -47,6 +50,7 @@ def evaluate(options: argparse.Namespace) -> int:
             by_distance=options.by_distance,
             points=options.points,
             curves=options.curves,
+            metric=options.metric,
         )
     )
     return DONE

@@ -23,10 +23,13 @@ def add(commands: Any) -> None:
     """The commands and their options."""
     told = "make tables from the records"
     here = "--results results/mini"
-    examples = [here, f"{here} --max-latency 10", f"{here} --max-params 2 --max-gflops 1"]
+    budget = "--max-latency 10 --max-params 2"
+    examples = [here, f"{here} {budget}", f"{here} --classes Car   # show it over one class"]
     command = add_command(commands, "leaderboard", show_leaderboard, told, examples)
     add_results(command)
     add_budget(command)
+    told = "show means, gains and ranks over these alone, e.g. Car,Pedestrian"
+    command.add_argument("--classes", default="", metavar="NAMES", help=told)
     sets = [here, "--results results/contributed/mini", "--results /shared/run"]
     told = "make an interactive page and plots for papers"
     add_results(add_command(commands, "report", write_report, told, sets))
@@ -58,8 +61,9 @@ def show_leaderboard(options: argparse.Namespace) -> int:
     from benchmark import leaderboard
 
     records = leaderboard.read(options.results)
-    if budget := read_budget(options):
-        print(leaderboard.show_within(options.results, records, budget))
+    budget, classes = read_budget(options), [name for name in options.classes.split(",") if name]
+    if budget or classes:
+        print(leaderboard.show_part(options.results, records, budget, classes))
     else:
         print(leaderboard.write(options.results, records))
     return DONE

@@ -13,7 +13,7 @@ from tabulate import tabulate
 from benchmark.data.calibration import read_calibration
 from benchmark.data.errors import DataError, grouped
 from benchmark.data.labels import LABEL_CLASSES, LEAST_HEIGHT, LabelError, Labels, read_labels
-from benchmark.evaluation import diagnostics, validity
+from benchmark.evaluation import diagnostics, distance_ap, validity
 from benchmark.evaluation.kitti_ap import Result, evaluate
 from benchmark.evaluation.protocol import (
     DIFFICULTIES,
@@ -22,8 +22,10 @@ from benchmark.evaluation.protocol import (
     METRICS,
     SCORED_CLASSES,
     STRICT,
+    ClassRule,
+    in_table_order,
 )
-from benchmark.evaluation.table import describe_overlap
+from benchmark.evaluation.table import ap_table, describe_overlap, describe_rules
 from benchmark.files import read_text
 
 FULL_TURN = 2 * np.pi
@@ -39,6 +41,7 @@ def evaluate_command(
     by_distance: bool = False,
     points: Path | None = None,
     curves: Path | None = None,
+    metric: str = "kitti",
 ) -> str:
     """Evaluate a folder of KITTI result files; the text to print.
 
@@ -53,6 +56,8 @@ def evaluate_command(
         points: KITTI's training folder with calib and velodyne_reduced or velodyne; adds AP by
             points in the box.
         curves: prefix of the precision-recall curves, written to CURVES.csv and CURVES.png.
+        metric: ``kitti``, or ``distance`` for AP by distance of centres of every class in the
+            labels; the options above from ``loose`` on are KITTI's.
 
     Raises:
         LabelError: names file and line of malformed lines, the first of each kind.
@@ -63,6 +68,8 @@ def evaluate_command(
     gt, det = _read(
         [labels / f"{frame}.txt" for frame in frames], [results[frame] for frame in frames]
     )
+    if metric == "distance":
+        return _by_centres(gt, det, f"{len(frames):,} frames of {split or labels}", json_file)
     rules = LOOSE if loose else STRICT
     result = evaluate(gt, det, rules=rules)
     told = (
@@ -88,6 +95,21 @@ def evaluate_command(
         diagnostics.write_curves_csv(curves.with_name(curves.name + ".csv"), result)
         diagnostics.write_curves_png(curves.with_name(curves.name + ".png"), result)
     return "\n\n".join(part for part in parts if part)
+
+
+def _by_centres(
+    gt: Sequence[Labels], det: Sequence[Labels], told: str, json_file: Path | None
+) -> str:
+    """The same by distance of centres."""
+    names = Counter(Labels.concatenate(gt).name.tolist())
+    rules = [
+        next((rule for rule in STRICT if rule.name == name), ClassRule(name, 0, 0))
+        for name in in_table_order([name for name in names if name != "DontCare"])
+    ]
+    ap = distance_ap.evaluate(gt, det, rules=rules).as_json()
+    if json_file is not None:
+        json_file.write_text(json.dumps(ap, indent=2) + "\n", encoding="utf-8")
+    return f"{told}; {describe_rules(rules, 'distance')}.\n\n{ap_table(ap)}"
 
 
 def list_frames(labels: Path, split: Path | None) -> list[str]:

@@ -101,6 +101,26 @@ def classes_of(ap: Mapping[str, Any]) -> list[str]:
     return [name for name in ap if name != MEAN]
 
 
+def mean_of(ap: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+    """Means over classes, laid out as a class's figures; None where one is bounded or undefined."""
+    enough = scoring_of(ap).enough
+    return {
+        metric: {
+            recalls: [_mean(ap, classes, metric, recalls, i, enough) for i in range(len(means))]
+            for recalls, means in by_recalls.items()
+        }
+        for metric, by_recalls in ap[MEAN].items()
+    }
+
+
+def _mean(
+    ap: Mapping[str, Any], classes: Sequence[str], metric: str, recalls: str, i: int, enough: int
+) -> float | None:
+    figures = [ap[name][metric][recalls][i] for name in classes]
+    bounded = any(ap[name]["objects"][i] < enough for name in classes)
+    return None if bounded or None in figures or not figures else sum(figures) / len(figures)
+
+
 def in_table_order(names: Sequence[str]) -> list[str]:
     """KITTI's classes as in its tables, then the others."""
     return sorted(names, key=lambda n: SCORED_CLASSES.index(n) if n in SCORED_CLASSES else 99)

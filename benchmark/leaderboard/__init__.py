@@ -13,6 +13,7 @@ from benchmark.config.budget import Budget
 from benchmark.files import without_collection, write_atomically
 from benchmark.leaderboard import external, published
 from benchmark.leaderboard.budget import within
+from benchmark.leaderboard.classes import of_classes
 from benchmark.leaderboard.formats import to_csv, to_json, to_latex
 from benchmark.leaderboard.markdown import Page
 from benchmark.leaderboard.tables import Table, make_tables
@@ -25,7 +26,7 @@ __all__ = [
     "Table",
     "make_tables",
     "pages",
-    "show_within",
+    "show_part",
     "to_csv",
     "to_json",
     "to_latex",
@@ -56,14 +57,26 @@ def write(folder: Path, records: Sequence[Record]) -> str:
     return f"{page.headline}\n\nDetails: {written}, and beside it .csv .tex .json"
 
 
-def show_within(folder: Path, records: Sequence[Record], budget: Budget) -> str:
-    """The headline tables of the students that keep to a budget, in Markdown; nothing is written.
+def show_part(
+    folder: Path, records: Sequence[Record], budget: Budget, classes: Sequence[str] = ()
+) -> str:
+    """The headline tables of the students that keep to a budget, and over some classes, in
+    Markdown; nothing is written.
 
     Tables without such a student, and limits that no measured figure answers, are said in words.
+
+    Args:
+        classes: that means, gains and ranks are over; none stands for all.
+
+    Raises:
+        RequestError: no such class.
     """
+    if classes:
+        records = of_classes(records, classes)
     kept, told = within(make_tables(records), budget)
-    page = Page(f"{folder.resolve().name}: {budget}", kept, [], published.read())
-    if external.paths(folder):
+    part = " and ".join(filter(None, [", ".join(classes), str(budget)]))
+    page = Page(f"{folder.resolve().name}: {part}", kept, [], published.read())
+    if budget and external.paths(folder):
         told.append("External results state their own costs and are left out here.")
     return "\n\n".join([*([page.headline] if kept else []), *told])
 

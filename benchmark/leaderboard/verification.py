@@ -20,8 +20,8 @@ from benchmark.evaluation.protocol import (
     MEAN,
     METRICS,
     RECALLS,
-    Scoring,
     classes_of,
+    mean_of,
     scoring_of,
 )
 from benchmark.leaderboard import consistency, external, pages
@@ -193,7 +193,7 @@ def _said_twice(record: Record) -> Iterator[tuple[str, Any, Any]]:
 
 def _wrong_ap(ap: Mapping[str, Any]) -> list[str]:
     """Figures of an evaluation that cannot belong together."""
-    wrong = _wrong_means(ap, scoring_of(ap))
+    wrong = _wrong_means(ap)
     return wrong if scoring_of(ap) == BY_DISTANCE else [*wrong, *_above_bounds(ap), *_apart(ap)]
 
 
@@ -229,21 +229,16 @@ def _apart(ap: Mapping[str, Any]) -> Iterator[str]:
                     )
 
 
-def _wrong_means(ap: Mapping[str, Any], scoring: Scoring) -> list[str]:
+def _wrong_means(ap: Mapping[str, Any]) -> list[str]:
     """Means that are not over unbounded classes, or do not equal their mean."""
-    problems = []
-    classes = classes_of(ap)
-    for metric, by_recalls in ap[MEAN].items():
-        for recalls, means in by_recalls.items():
-            for i, mean in enumerate(means):
-                figures = [ap[name][metric][recalls][i] for name in classes]
-                bounded = any(ap[name]["objects"][i] < scoring.enough for name in classes)
-                expected = None if bounded or None in figures else sum(figures) / len(figures)
-                if not _equal(mean, expected):
-                    problems.append(
-                        f"ap.mAP.{metric}.{recalls}[{i}] is {mean}, but its classes give {expected}"
-                    )
-    return problems
+    expected = mean_of(ap, classes_of(ap))
+    return [
+        f"ap.mAP.{metric}.{recalls}[{i}] is {mean}, but its classes give {wanted}"
+        for metric, by_recalls in ap[MEAN].items()
+        for recalls, means in by_recalls.items()
+        for i, (mean, wanted) in enumerate(zip(means, expected[metric][recalls], strict=True))
+        if not _equal(mean, wanted)
+    ]
 
 
 def _equal(one: float | None, other: float | None) -> bool:

@@ -227,3 +227,14 @@ def test_all_labels_with_the_standard_split(kitti_root, all_labels, tmp_path):
         write_labels(results / f"{frame}.txt", with_scores(found, np.ones(len(found))))
     evaluate_command(all_labels, results, split, tmp_path / "ap.json")
     assert json.loads((tmp_path / "ap.json").read_text())["Car"]["3d"]["R40"] == [100, 100, 100]
+
+
+def test_by_distance_every_class_of_the_labels_is_scored(folders, tmp_path):
+    labels, detections, *_ = folders
+    path = tmp_path / "ap.json"
+    text = evaluate_command(labels, detections, json_file=path, metric="distance")
+    assert "nuScenes' AP, centres at most 0.5, 1, 2 or 4 m apart" in text
+    ap = json.loads(path.read_text())
+    assert {"Car", "Pedestrian", "mAP"} <= ap.keys()
+    assert "DontCare" not in ap
+    assert ap["Car"]["distance"]["R101"][4] >= ap["Car"]["distance"]["R101"][1]

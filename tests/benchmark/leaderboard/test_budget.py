@@ -4,7 +4,7 @@ import pytest
 
 import run_bench
 from benchmark.config.budget import GFLOPS, LATENCY, PARAMS, Budget
-from benchmark.leaderboard import show_within, write
+from benchmark.leaderboard import show_part, write
 from benchmark.records import store
 
 
@@ -20,7 +20,7 @@ def records(record):
 
 @pytest.mark.parametrize("limits", [{LATENCY: 10}, {PARAMS: 2}, {GFLOPS: 10, LATENCY: 80}])
 def test_only_rows_of_students_within_the_budget_are_shown(records, tmp_path, limits):
-    shown = show_within(tmp_path, records, Budget(limits))
+    shown = show_part(tmp_path, records, Budget(limits))
     assert "| fitnet" in shown
     assert "| teacher" not in shown
     assert str(Budget(limits)) in shown.splitlines()[0]
@@ -28,7 +28,7 @@ def test_only_rows_of_students_within_the_budget_are_shown(records, tmp_path, li
 
 
 def test_words_say_that_no_row_keeps_to_it(records, tmp_path):
-    assert show_within(tmp_path, records, Budget({LATENCY: 5})) == (
+    assert show_part(tmp_path, records, Budget({LATENCY: 5})) == (
         "pointpillars on KITTI, profile smoke, fp32: No student here keeps to latency (ms) of at "
         "most 5; the lowest latency (ms) is 7 (pointpillars@4)."
     )
@@ -36,7 +36,7 @@ def test_words_say_that_no_row_keeps_to_it(records, tmp_path):
 
 def test_words_say_that_no_figure_answers_it(record, tmp_path):
     untimed = record(cost={**record()["cost"], "latency_ms": None})
-    shown = show_within(tmp_path, [untimed], Budget({LATENCY: 5}))
+    shown = show_part(tmp_path, [untimed], Budget({LATENCY: 5}))
     assert shown.endswith(
         "No latency (ms) was measured, so nothing here answers latency (ms) of at most 5."
     )
