@@ -24,11 +24,12 @@ from benchmark.data.dataset import Dataset, MissingFilesError
 from benchmark.data.description import FILE, KITTI, Description, find_description
 from benchmark.data.errors import DataError, grouped
 from benchmark.data.genuine import is_genuine
-from benchmark.data.labels import LABEL_CLASSES
+from benchmark.data.labels import LABEL_CLASSES, LABEL_COLUMNS
 from benchmark.data.opening import open_dataset
 from benchmark.data.scans import read_all_points
 from benchmark.evaluation import validity
 from benchmark.evaluation.protocol import BY_DISTANCE, DIFFICULTIES, ENOUGH_OBJECTS, in_table_order
+from benchmark.files import read_text
 
 SPLITS = ("train", "val")
 FOLDERS = ("scan", "label", "calibration")
@@ -95,7 +96,7 @@ class Survey:
 
     def warnings(self) -> list[str]:
         """What looks wrong."""
-        looks = (_edited, _empty, _dark, _shared, _unknown, _by_class)
+        looks = (_edited, _empty, _wide, _dark, _shared, _unknown, _by_class)
         return [*self.notes, *(told for look in looks for told in look(self))]
 
     def genuine(self) -> str:
@@ -206,7 +207,9 @@ def _share(datasets: Sequence[Dataset], tasks: Sequence[Task]) -> float:
     return sum(len(ids) for one, ids in tasks if one.split == "val") / max(every, 1)
 
 
-FRAME_COLUMNS = ["split", "id", "read", "dropped", "kept", "brightest", "digest", *FOLDERS]
+FRAME_COLUMNS = [
+    "split", "id", "read", "dropped", "kept", "brightest", "digest", *FOLDERS, "wide",
+]  # fmt: skip
 OBJECT_COLUMNS = [
     "split", "class", "level", "reason", "distance", "outside", "points", "upper", "height",
     "width", "length",
@@ -246,6 +249,7 @@ def _look(dataset: Dataset, ids: Sequence[str]) -> _Found:
                 "scan": is_genuine(scan.parent.name, frame_id, digest),
                 "label": is_genuine("label_2", frame_id, held.label),
                 "calibration": is_genuine("calib", frame_id, held.calibration),
+                "wide": _has_sixteen_fields(dataset, frame_id),
             }
         )
         owner = first_box(frame.points, frame.boxes)
@@ -269,6 +273,14 @@ def _look(dataset: Dataset, ids: Sequence[str]) -> _Found:
                 }
             )
     return found
+
+
+def _has_sixteen_fields(dataset: Dataset, frame_id: str) -> bool:
+    """Whether a label of KITTI's layout has a field more than it should."""
+    if dataset.description.layout != "kitti":
+        return False
+    lines = read_text(dataset.label(frame_id), DataError).splitlines()
+    return any(len(line.split()) == len(LABEL_COLUMNS) for line in lines)
 
 
 def _within(box: np.ndarray, described: Description) -> bool:
@@ -334,6 +346,12 @@ def _edited(found: Survey) -> Iterator[str]:
                 f"{' ...' if len(others) > NAMED else ''}; cut off, edited, or cropped by "
                 "another tool?"
             )
+
+
+def _wide(found: Survey) -> Iterator[str]:
+    """Labels with a sixteenth field."""
+    if wide := int(found.frames["wide"].sum()):
+        yield f"labels of {wide} frames have a sixteenth field, a score in some exports: ignored"
 
 
 def _dark(found: Survey) -> Iterator[str]:
