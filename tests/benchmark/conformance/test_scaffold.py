@@ -54,5 +54,6 @@ def test_names_that_are_taken_or_none_are_refused(tmp_path, name, message):
 
 def test_nothing_is_overwritten(tmp_path):
     write_plugin("twice", tmp_path)
-    with pytest.raises(MethodError, match="exists"):
-        write_plugin("twice", tmp_path)
+    for name in ("twice", "TWICE"):  # one file, on some systems
+        with pytest.raises(MethodError, match="exists"):
+            write_plugin(name, tmp_path)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -238,3 +239,18 @@ def test_by_distance_every_class_of_the_labels_is_scored(folders, tmp_path):
     assert {"Car", "Pedestrian", "mAP"} <= ap.keys()
     assert "DontCare" not in ap
     assert ap["Car"]["distance"]["R101"][4] >= ap["Car"]["distance"]["R101"][1]
+
+
+def test_degrees_swapped_folders_and_unlisted_frames_are_told(folders, tmp_path):
+    labels, results, gt, det = folders
+    split = tmp_path / "val.txt"
+    split.write_text("000004\n000007\n")
+    assert "58 result files of other frames are left out" in evaluate_command(
+        labels, results, split
+    )
+    with pytest.raises(LabelError, match="were the two folders swapped?"):
+        evaluate_command(results, labels)
+    for i, frame in enumerate(det):
+        turned = replace(frame, rotation_y=np.degrees(frame.rotation_y))
+        write_labels(results / f"{i:06d}.txt", turned)
+    assert "detections is beyond a full turn; write radians" in evaluate_command(labels, results)

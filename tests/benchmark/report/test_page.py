@@ -414,6 +414,14 @@ def test_columns_per_class_and_of_costs(shown):
     assert "Latency (ms)" in texts(shown, "#table thead button")
 
 
+def test_cells_without_a_figure_are_counted_and_marked(shown):
+    (told,) = texts(shown, "#summary .lead")
+    assert re.search(r"\. \d+ cells without a figure: see the verdicts\.$", told)
+    click(shown, "#table-controls button", "Per class")
+    (row,) = [r for r in texts(shown, "#table tbody tr") if r.startswith("rdd")]
+    assert "0 of 3" in row
+
+
 def test_provenance_is_two_clicks_away(shown):
     click(shown, "#table .open", "fitnet")
     links = "return [...document.querySelectorAll('dialog a')].map((a) => a.getAttribute('href'))"
