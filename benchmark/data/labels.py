@@ -246,6 +246,17 @@ def locate_kinds(path: Path, problems: Iterable[str | None]) -> str:
     )
 
 
+def number_problem(column: str, field: str) -> str | None:
+    """Why a field is no finite number; None if it is one."""
+    try:
+        value = float(field)
+    except ValueError:
+        return f"{column} '{field}' is not a number; write a decimal number"
+    if not math.isfinite(value):
+        return f"{column} is {field}; write a finite number or leave the object out"
+    return None
+
+
 def _and_more(count: int) -> str:
     return f" (and {count} more line{'s' * (count > 1)})" if count else ""
 
@@ -286,12 +297,8 @@ def _problem(row: list[str], scored: bool) -> str | None:
     if len(row) != width:
         return f"{len(row)} fields; {wanted}"
     for column, field in zip(LABEL_COLUMNS[1:], row[1:], strict=False):
-        try:
-            value = float(field)
-        except ValueError:
-            return f"{column} '{field}' is not a number; write a decimal number"
-        if not math.isfinite(value):
-            return f"{column} is {field}; write a finite number or leave the object out"
-        if column == "occlusion" and value % 1:
+        if problem := number_problem(column, field):
+            return problem
+        if column == "occlusion" and float(field) % 1:
             return f"occlusion {field} is not a whole number; write 0, 1, 2, 3 or -1"
     return None

@@ -10,7 +10,6 @@ in radians from x towards y (OpenPCDet, docs/CUSTOM_DATASET_TUTORIAL.md).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import numpy as np
 from benchmark.data.calibration import Calibration
 from benchmark.data.dataset import Dataset, names_in, to_labels, without_image
 from benchmark.data.errors import DataError
-from benchmark.data.labels import LabelError, Labels, locate_kinds
+from benchmark.data.labels import LabelError, Labels, locate_kinds, number_problem
 from benchmark.files import read_text
 
 COLUMNS = ("x", "y", "z", "dx", "dy", "dz", "heading", "class")
@@ -86,13 +85,9 @@ def _problem(row: list[str]) -> str | None:
     if len(row) != len(COLUMNS):
         return f"{len(row)} fields; {wanted}"
     for column, field in zip(COLUMNS[:7], row, strict=False):
-        try:
-            value = float(field)
-        except ValueError:
-            return f"{column} {field!r} is not a number; {wanted}"
-        if not math.isfinite(value):
-            return f"{column} is {field}; write a finite number or leave the object out"
-        if column in ("dx", "dy", "dz") and value <= 0:
+        if problem := number_problem(column, field):
+            return problem
+        if column in ("dx", "dy", "dz") and float(field) <= 0:
             return f"{column} is {field}; write metres above 0, or leave the object out"
     if not row[7][0].isalpha():
         return f"class {row[7]!r} is not a name; {wanted}"

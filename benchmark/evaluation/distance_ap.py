@@ -10,21 +10,18 @@ compare with it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
-from benchmark.data.errors import DataError
 from benchmark.data.labels import Labels
 from benchmark.evaluation import distance_kernels, kernels
 from benchmark.evaluation.matching import (
     Rules,
+    Statistics,
     as_float,
     check_frames,
-    in_threads,
     joined_mask,
     numbers,
     offsets,
@@ -105,15 +102,10 @@ class ClassMatches:
         return np.array([np.interp(score, rising, mean[::-1]).mean() for mean in means])
 
 
-_STORED = fields(ClassMatches)
-
-
-@dataclass(frozen=True, eq=False)
-class DistanceStatistics:
+class DistanceStatistics(Statistics[ClassMatches]):
     """All that resampling frames needs: the matches of every frame, by class."""
 
-    classes: dict[str, ClassMatches]
-    frames: int
+    kind = ClassMatches
 
     def average_precision(self, weights: np.ndarray) -> np.ndarray:
         """AP in percent (R, C), the mean over REACHES, of the C classes with re-weighted frames.
@@ -127,49 +119,7 @@ class DistanceStatistics:
         Raises:
             ValueError: if the weights are not (R, frames).
         """
-        if weights.ndim != 2 or weights.shape[1] != self.frames:
-            raise ValueError(f"weights {weights.shape} do not fit {self.frames} frames")
-        weights = np.ascontiguousarray(weights, np.int64)
-        ap = np.empty((len(weights), len(self.classes)))
-
-        def work(begin: int, end: int) -> None:
-            for c, one in enumerate(self.classes.values()):
-                ap[begin:end, c] = one.average_precision(weights[begin:end]).mean(1)
-
-        in_threads(work, len(weights))
-        return ap
-
-    def save(self, path: Path) -> None:
-        """Write everything to one compressed .npz file, to be resampled later."""
-        arrays = {
-            f"{name}.{field}": array
-            for name, matches in self.classes.items()
-            for field, array in vars(matches).items()
-        }
-        with path.open("wb") as file:
-            np.savez_compressed(file, frames=np.array(self.frames), **arrays)
-
-    @classmethod
-    def load(cls, path: Path) -> DistanceStatistics:
-        """Read what `save` wrote; nothing but arrays is read.
-
-        Raises:
-            DataError: the file is not a statistics file of this metric.
-        """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                names = dict.fromkeys(key.rpartition(".")[0] for key in file.files if "." in key)
-                classes = {
-                    name: ClassMatches(
-                        **{field.name: file[f"{name}.{field.name}"] for field in _STORED}
-                    )
-                    for name in names
-                }
-                return cls(classes, int(file["frames"]))
-        except (KeyError, ValueError, BadZipFile) as error:
-            raise DataError(
-                f"{path}: no frame statistics by distance ({error}); evaluate again"
-            ) from error
+        return self.resampled(weights, lambda one, some: one.average_precision(some).mean(1))
 
 
 @dataclass(frozen=True, eq=False)

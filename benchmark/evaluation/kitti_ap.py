@@ -8,18 +8,16 @@ scores, which gives true and false positives at any threshold and for any weight
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
-from benchmark.data.errors import DataError
 from benchmark.data.labels import LEAST_HEIGHT, MOST_OCCLUSION, MOST_TRUNCATION, Labels
 from benchmark.evaluation import kernels
 from benchmark.evaluation.matching import (
     Rules,
+    Statistics,
     as_float,
     check_frames,
     in_threads,
@@ -81,15 +79,10 @@ class ClassStatistics:
         return precision
 
 
-_STORED = fields(ClassStatistics)
-
-
-@dataclass(frozen=True, eq=False)
-class FrameStatistics:
+class FrameStatistics(Statistics[ClassStatistics]):
     """All that resampling frames needs: the matches of every frame, by class."""
 
-    classes: dict[str, ClassStatistics]
-    frames: int
+    kind = ClassStatistics
 
     def average_precision(
         self,
@@ -109,50 +102,14 @@ class FrameStatistics:
         Raises:
             ValueError: if the weights are not (R, frames) or a name is unknown.
         """
-        if weights.ndim != 2 or weights.shape[1] != self.frames:
-            raise ValueError(f"weights {weights.shape} do not fit {self.frames} frames")
-        m, level = METRICS.index(metric), DIFFICULTIES.index(difficulty)
-        weights = np.ascontiguousarray(weights, np.int64)
-        ap = np.empty((len(weights), len(self.classes)))
-
-        def work(begin: int, end: int) -> None:
-            for c, one in enumerate(self.classes.values()):
-                curve = one.precision(m, level, weights[begin:end])
-                ap[begin:end, c] = 100 * curve[:, RECALLS[recalls]].mean(1)
-
-        in_threads(work, len(weights))
-        return ap
-
-    def save(self, path: Path) -> None:
-        """Write everything to one compressed .npz file, to be resampled later."""
-        arrays = {
-            f"{name}.{field}": array
-            for name, statistics in self.classes.items()
-            for field, array in vars(statistics).items()
-        }
-        with path.open("wb") as file:
-            np.savez_compressed(file, frames=np.array(self.frames), **arrays)
-
-    @classmethod
-    def load(cls, path: Path) -> FrameStatistics:
-        """Read what `save` wrote; nothing but arrays is read.
-
-        Raises:
-            DataError: the file is not a statistics file.
-            ValueError: it holds anything but arrays.
-        """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                names = dict.fromkeys(key.rpartition(".")[0] for key in file.files if "." in key)
-                classes = {
-                    name: ClassStatistics(
-                        **{field.name: file[f"{name}.{field.name}"] for field in _STORED}
-                    )
-                    for name in names
-                }
-                return cls(classes, int(file["frames"]))
-        except (KeyError, ValueError, BadZipFile) as error:
-            raise DataError(f"{path}: no frame statistics ({error}); evaluate again") from error
+        m, level, positions = (
+            METRICS.index(metric),
+            DIFFICULTIES.index(difficulty),
+            RECALLS[recalls],
+        )
+        return self.resampled(
+            weights, lambda one, some: 100 * one.precision(m, level, some)[:, positions].mean(1)
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,14 +5,88 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
 
 from benchmark.data.description import Description
+from benchmark.data.errors import DataError
 from benchmark.data.labels import Labels
 from benchmark.evaluation.protocol import ClassRule, in_table_order
 
 Rules = Sequence[ClassRule]
+Matches = TypeVar("Matches")
+Own = TypeVar("Own", bound="Statistics[Any]")
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics(Generic[Matches]):
+    """All that resampling frames needs: the matches of every frame, by class.
+
+    Attributes:
+        kind: the dataclass of a class's matches, whose fields are arrays.
+    """
+
+    kind: ClassVar[type[Any]]
+    classes: dict[str, Matches]
+    frames: int
+
+    def resampled(
+        self, weights: np.ndarray, figure: Callable[[Matches, np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """A figure (R, C) of the C classes, frame f counted weights[r, f] times.
+
+        Args:
+            weights: (R, frames) whole numbers >= 0, e.g. from `intervals.resample_frames`.
+            figure: of a class's matches and some of the weights, (r,).
+
+        Raises:
+            ValueError: if the weights are not (R, frames).
+        """
+        if weights.ndim != 2 or weights.shape[1] != self.frames:
+            raise ValueError(f"weights {weights.shape} do not fit {self.frames} frames")
+        weights = np.ascontiguousarray(weights, np.int64)
+        found = np.empty((len(weights), len(self.classes)))
+
+        def work(begin: int, end: int) -> None:
+            for c, one in enumerate(self.classes.values()):
+                found[begin:end, c] = figure(one, weights[begin:end])
+
+        in_threads(work, len(weights))
+        return found
+
+    def save(self, path: Path) -> None:
+        """Write everything to one compressed .npz file, to be resampled later."""
+        arrays = {
+            f"{name}.{field}": array
+            for name, matches in self.classes.items()
+            for field, array in vars(matches).items()
+        }
+        with path.open("wb") as file:
+            np.savez_compressed(file, frames=np.array(self.frames), **arrays)
+
+    @classmethod
+    def load(cls: type[Own], path: Path) -> Own:
+        """Read what `save` wrote; nothing but arrays is read.
+
+        Raises:
+            DataError: the file is not a statistics file of this metric.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                names = dict.fromkeys(key.rpartition(".")[0] for key in file.files if "." in key)
+                stored = [field.name for field in fields(cls.kind)]
+                classes = {
+                    name: cls.kind(**{field: file[f"{name}.{field}"] for field in stored})
+                    for name in names
+                }
+                return cls(classes, int(file["frames"]))
+        except (KeyError, ValueError, BadZipFile) as error:
+            told = f"no statistics of {cls.__name__} ({error}); evaluate again"
+            raise DataError(f"{path}: {told}") from error
 
 
 def rules_of(described: Description) -> Rules:
