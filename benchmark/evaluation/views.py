@@ -189,7 +189,7 @@ def _malformed(path: Path, error: Exception) -> ViewError:
 
 def _read(path: Path, *names: str) -> Any:
     """The contents of a file; None if it is missing or a part of its path is not a plain name."""
-    if not all(re.fullmatch(r"[\w@-]+", name) for name in names) or not path.exists():
+    if not all(re.fullmatch(r"[\w@-][\w@.-]*", name) for name in names) or not path.exists():
         return None
     try:
         return json.loads(path.read_text(encoding="utf-8"))

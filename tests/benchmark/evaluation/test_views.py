@@ -95,6 +95,13 @@ def test_a_cell_without_views_has_none(tmp_path):
     assert views.load_frame(ResultsFolder(tmp_path), "print", "000001") is None
 
 
+def test_frames_may_have_dots_in_their_names(tmp_path, view):
+    (path,) = list((tmp_path / "views" / "frames").rglob("*.json"))[:1]
+    print_, name = path.parent.name, "1616535.9200"
+    path.rename(path.with_name(f"{name}.json"))
+    assert views.load_frame(ResultsFolder(tmp_path), print_, name)["points"]
+
+
 def test_a_name_cannot_lead_out_of_the_folder(tmp_path, view):
     (tmp_path / "views" / "inner").mkdir()
     assert views.load(ResultsFolder(tmp_path / "views" / "inner"), "../../views/cell") is None
