@@ -69,7 +69,7 @@ def show_part(
         classes: that means, gains and ranks are over; none stands for all.
 
     Raises:
-        RequestError: no such class.
+        ClassError: no such class.
     """
     if classes:
         records = of_classes(records, classes)

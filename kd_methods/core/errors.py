@@ -6,7 +6,7 @@ PointKDError
 └── benchmark
     ├── what is asked for: RequestError, ProfileError, SettingError
     ├── data: DataError > LabelError, MissingFilesError
-    ├── records: RecordError, ViewError, CardError, PublishedError
+    ├── records: RecordError, ViewError, CardError, PublishedError, ClassError
     ├── while running: JournalError, TeacherError, CohortError, TimingError, Interrupted,
     │   DiskFullError
     └── a cell's own end: DivergedError, UndefinedBalanceError; ExportError for a cell without one

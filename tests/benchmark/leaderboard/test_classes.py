@@ -6,10 +6,9 @@ import pytest
 from made_records import make_record
 
 from benchmark.config.budget import Budget
-from benchmark.config.request import RequestError
 from benchmark.evaluation.protocol import BY_DISTANCE, mean_of
 from benchmark.leaderboard import make_tables, show_part, to_csv, to_json
-from benchmark.leaderboard.classes import of_classes
+from benchmark.leaderboard.classes import ClassError, of_classes
 from benchmark.leaderboard.markdown import Page, caption
 from benchmark.leaderboard.published import read as read_published
 from benchmark.leaderboard.verification import _wrong_ap
@@ -105,7 +104,7 @@ def test_tables_over_some_classes_rank_by_these(tmp_path):
 
 
 def test_an_unknown_class_is_named():
-    with pytest.raises(RequestError, match="no figures of class 'Care', did you mean 'Car'"):
+    with pytest.raises(ClassError, match="no figures of class 'Care', did you mean 'Car'"):
         of_classes(records(distance), ["Care"])
 
 
