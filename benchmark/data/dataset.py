@@ -210,7 +210,10 @@ def read_list(lists: Path, split: str) -> list[str]:
     path = lists / f"{split}.txt"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in lists.glob("*.txt"))) or "none"
-        raise DataError(f"{path}: no such split; the folder has {known}")
+        raise DataError(
+            f"{path}: no such split; the folder has {known}; write {lists / 'train.txt'} and "
+            "val.txt, one frame per line, frames of one drive in one list only"
+        )
     ids: dict[str, int] = {}
     for number, line in enumerate(read_text(path, DataError).splitlines(), start=1):
         frame_id = line.strip()

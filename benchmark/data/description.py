@@ -7,6 +7,7 @@ elsewhere. docs/adding-a-data-set.md explains each field.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,7 +106,16 @@ def _classes(value: Any, path: str, problems: Problems) -> Mapping[str, Describe
     problems += [
         f"{path}.{name}: not a class; use letters, digits, '_' and '-'"
         for name in value
-        if not is_class_name(name) or name in RESERVED
+        if not is_class_name(name)
+    ]
+    problems += [
+        f"{path}.{name}: a reserved name; choose another" for name in {*value} & {*RESERVED}
+    ]
+    lower = Counter(str(name).lower() for name in value)
+    problems += [
+        f"{path}: {name} is there in several spellings; keep one, and the others in its names"
+        for name, count in lower.items()
+        if count > 1
     ]
     found = {
         str(name): read_dataclass(DescribedClass, given, f"{path}.{name}", problems)
@@ -221,12 +231,16 @@ def find_description(source: Path) -> tuple[Path, Description]:
     if source.is_dir():
         path = source / FILE
         return source, read_description(path) if path.is_file() else KITTI
+    if source.is_file() and source.suffix not in (".yaml", ".yml"):
+        raise DataError(f"{source}: not a folder, nor the description of one (.yaml)")
     if source.suffix not in (".yaml", ".yml"):
         raise DataError(
             f"folder {source} does not exist; give one in KITTI's layout, or the description of "
             "another (.yaml)"
         )
     found = read_description(source)
+    if found.folder is None and source.name != FILE:
+        raise DataError(f"{source}: folder is missing; write where the data are, 'folder: PATH'")
     root = source.parent / (found.folder or ".")
     if not root.is_dir():
         raise DataError(f"{source}: folder {found.folder} does not exist")

@@ -10,6 +10,7 @@ in radians from x towards y (OpenPCDet, docs/CUSTOM_DATASET_TUTORIAL.md).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from benchmark.data.labels import LabelError, Labels, locate_kinds, number_probl
 from benchmark.files import read_text
 
 COLUMNS = ("x", "y", "z", "dx", "dy", "dz", "heading", "class")
+TURNS = 4 * math.pi
+"""Headings beyond two turns are no radians."""
 UPRIGHT = Calibration(
     p2=np.eye(3, 4),
     r0_rect=np.eye(3),
@@ -87,6 +90,8 @@ def _problem(row: list[str]) -> str | None:
     for column, field in zip(COLUMNS[:7], row, strict=False):
         if problem := number_problem(column, field):
             return problem
+        if column == "heading" and abs(float(field)) > TURNS:
+            return f"heading is {field}; write radians"
         if column in ("dx", "dy", "dz") and float(field) <= 0:
             return f"{column} is {field}; write metres above 0, or leave the object out"
     if not row[7][0].isalpha():

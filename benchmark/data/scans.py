@@ -55,7 +55,14 @@ class Layout(NamedTuple):
         return f"{self.fields} {np.dtype(self.dtype).name} a point ({names[self.fields - 3]})"
 
 
-LAYOUTS = [Layout(kind, fields) for fields in (5, 6, 4, 3) for kind in ("<f4", "<f8")]
+USUAL = Layout("<f4", 4)
+"""As KITTI's."""
+LAYOUTS = [
+    layout
+    for fields in (5, 6, 4, 3)
+    for layout in (Layout("<f4", fields), Layout("<f8", fields))
+    if layout != USUAL
+]
 
 
 def read_scan(path: Path, held: ScanFormat = KITTIS) -> np.ndarray:
@@ -151,14 +158,30 @@ def guess_format(paths: Sequence[Path]) -> ScanFormat:
     if kind == "npy":
         held = ScanFormat(kind, fields=np.load(paths[0], mmap_mode="r").shape[-1])
     elif kind == "bin":
-        layout = next(_possible(paths[0].read_bytes()), None)
-        number, fields = layout or ("<f4", 4)
-        held = ScanFormat(kind, np.dtype(number).name, fields)
+        layout = _guess_layout([path.read_bytes() for path in paths])
+        if layout is None:
+            raise DataError(
+                f"{paths[0]}: its numbers look like no layout of points known; write points, with "
+                f"dtype and fields, and the rest of {FILE} by hand"
+            )
+        held = ScanFormat(kind, np.dtype(layout.dtype).name, layout.fields)
     else:
         held = ScanFormat(kind)
     highest = max(float(read_all_points(path, held)[:, 3].max(initial=0)) for path in paths)
     steps = next((steps for steps in STEPS if highest <= steps + ROUNDING), highest)
     return replace(held, reflectance=float(steps))
+
+
+def _guess_layout(files: Sequence[bytes]) -> Layout | None:
+    """The first layout that the first file looks like; or, where reflectance is neither within 1
+    nor in whole steps, that all files look like."""
+    every = [USUAL, *LAYOUTS]
+    certain = next(_possible(files[0], every), None)
+    if certain is not None:
+        return certain
+    likely = (set(_possible(data, every, in_steps=False)) for data in files)
+    shared = set.intersection(*likely)
+    return next((layout for layout in every if layout in shared), None)
 
 
 def _mended(path: Path, points: np.ndarray, held: ScanFormat) -> np.ndarray:
@@ -194,22 +217,25 @@ def _advice(data: bytes) -> str:
     return ""
 
 
-def _possible(data: bytes) -> Iterator[Layout]:
+def _possible(
+    data: bytes, layouts: Sequence[Layout] = LAYOUTS, in_steps: bool = True
+) -> Iterator[Layout]:
     """Layouts in which nearly all points lie where a laser scanner sees, more widely spread in the
-    plane than in height, and the fourth number is a reflectance of 0 to 1 or of whole steps.
+    plane than in height, and the fourth number is a reflectance: of 0 to 1 or, up to 65535, in
+    whole steps, if asked for.
 
     In any other layout all columns hold a bit of everything and are spread alike.
     """
-    for layout in LAYOUTS:
+    for layout in layouts:
         size = np.dtype(layout.dtype).itemsize * layout.fields
-        if layout == Layout("<f4", 4) or not data or len(data) % size:
+        if not data or len(data) % size:
             continue
         table = np.frombuffer(data, layout.dtype).reshape(-1, layout.fields)
         with np.errstate(invalid="ignore", over="ignore"):
             seen = (np.abs(table[:, :3]) < FARTHEST).all(axis=1)
             if layout.fields > 3:
-                steps = (table[:, 3] <= 1) | (table[:, 3] % 1 == 0)
-                seen &= steps & (table[:, 3] >= 0) & (table[:, 3] <= 255)
+                seen &= (table[:, 3] >= 0) & (table[:, 3] <= STEPS[-1])
+                seen &= (not in_steps) | (table[:, 3] <= 1) | (table[:, 3] % 1 == 0)
         if seen.mean() >= LIKELY:
             x, y, z = table[seen, :3].std(axis=0)
             if min(x, y) > 1 and z < FLAT * max(x, y):

@@ -52,6 +52,14 @@ LEAST_UPPER = 0.02
 """Share of the points in a class's boxes that lie in the upper half, at least."""
 MOST_OFF = 1.6
 """Factor by which a class's median size may differ from :data:`SIZES`."""
+MOST_OUTSIDE = 0.2
+"""Share of a class's objects that may lie out of range."""
+MOST_LIFTED = 1.0
+"""Metres between a class's median bottom and the one described."""
+SLENDER = 0.8
+"""Length, in widths, below which an object is called wider than long."""
+DIM = 0.05
+"""Highest reflectance of all frames, of 1, that is expected at least."""
 NEAR = 50.0
 """Metres within which an object is expected to hold points."""
 SIZES = {"Car": (1.5, 1.6, 3.9), "Pedestrian": (1.75, 0.65, 0.8), "Cyclist": (1.75, 0.6, 1.75)}
@@ -114,14 +122,20 @@ class Survey:
 
     def fatal(self) -> str:
         """Why no figure can come of it; empty if one can."""
-        own = self.objects[self.objects["split"] == "val"]
+        wanted = self.objects[self.objects["class"].isin(self.classes) & ~self.objects["outside"]]
+        trained, own = (wanted[wanted["split"] == split] for split in SPLITS)
         valid = own[own["level"] < validity.NO_LEVEL]
         if len(self.frames) and (self.frames["kept"] == 0).mean() > MOST_EMPTY_AT_ALL:
             return f"{self.root}: most frames end up without a point, so there is nothing to detect"
-        if self.share == 1 and len(self.frames) and not valid["class"].isin(self.classes).any():
+        if self.share == 1 and len(self.frames) and not len(valid):
             return (
                 f"{self.root}: no object of {', '.join(self.classes)} in the validation frames "
-                "counts at any level, so there would be no figure"
+                "counts at any level and lies in range, so there would be no figure"
+            )
+        if self.share == 1 and len(self.frames) and not len(trained):
+            return (
+                f"{self.root}: no object of {', '.join(self.classes)} in the training frames lies "
+                "in range, so there is nothing to learn"
             )
         return ""
 
@@ -211,8 +225,8 @@ FRAME_COLUMNS = [
     "split", "id", "read", "dropped", "kept", "brightest", "digest", *FOLDERS, "wide",
 ]  # fmt: skip
 OBJECT_COLUMNS = [
-    "split", "class", "level", "reason", "distance", "outside", "points", "upper", "height",
-    "width", "length",
+    "split", "class", "level", "reason", "distance", "bottom", "outside", "points", "upper",
+    "height", "width", "length",
 ]  # fmt: skip
 
 
@@ -264,6 +278,7 @@ def _look(dataset: Dataset, ids: Sequence[str]) -> _Found:
                     "level": levels[i],
                     "reason": str(reasons[i]),
                     "distance": float(np.hypot(box[0], box[1])),
+                    "bottom": float(box[2]),
                     "outside": not _within(box, dataset.description),
                     "points": len(heights),
                     "upper": int((heights > box[5] / 2).sum()),
@@ -284,9 +299,9 @@ def _has_sixteen_fields(dataset: Dataset, frame_id: str) -> bool:
 
 
 def _within(box: np.ndarray, described: Description) -> bool:
-    """Whether an object's centre lies where detectors see it."""
-    x0, y0, _, x1, y1, _ = described.range or RANGE
-    return bool(x0 <= box[0] < x1 and y0 <= box[1] < y1)
+    """Whether an object's centre lies where detectors see it, and a part of its height."""
+    x0, y0, z0, x1, y1, z1 = described.range or RANGE
+    return bool(x0 <= box[0] < x1 and y0 <= box[1] < y1 and z0 < box[2] + box[5] and box[2] < z1)
 
 
 def _frames_table(found: Survey) -> pd.DataFrame:
@@ -326,7 +341,9 @@ def _empty(found: Survey) -> Iterator[str]:
     if len(empty) <= MOST_EMPTY * len(found.frames):
         return
     told = f"in {len(empty)} of {len(found.frames)} frames (more than {MOST_EMPTY:.0%})"
-    if (empty["read"] == 0).all():
+    if not found.description.by_image:
+        yield f"no point that is finite {told}"
+    elif (empty["read"] == 0).all():
         yield f"the scan is empty {told}; without velodyne_reduced, velodyne is read and cropped"
     else:
         yield f"camera 2 sees no point {told}: is Tr_velo_to_cam from LiDAR to camera?"
@@ -357,8 +374,14 @@ def _wide(found: Survey) -> Iterator[str]:
 def _dark(found: Survey) -> Iterator[str]:
     """Scans without reflectance."""
     seen = found.frames[found.frames["kept"] > 0]
-    if len(seen) and (seen["brightest"] == 0).all():
+    brightest = float(seen["brightest"].max()) if len(seen) else 1.0
+    if brightest == 0:
         yield "reflectance is 0 in every frame: detectors learn from positions alone"
+    elif brightest < DIM:
+        yield (
+            f"reflectance is at most {brightest:.2g} (under {DIM:g}), of 1: is points.reflectance "
+            f"of {FILE} right?"
+        )
 
 
 def _shared(found: Survey) -> Iterator[str]:
@@ -412,15 +435,31 @@ def _by_class(found: Survey) -> Iterator[str]:
             if len(found.objects):
                 yield f"{name}: no object; {WITHOUT}"
             continue
+        for split, part in ((split, objects[objects["split"] == split]) for split in SPLITS):
+            if not len(part):
+                told = "nobody learns it" if split == SPLITS[0] else WITHOUT
+                yield f"{name}: no object in the {split} frames; {told}"
+        yield from _out_of_range(name, objects)
         yield from _too_few(name, objects[objects["split"] == "val"], found.share, enough)
         yield from _empty_boxes(name, objects[objects["distance"] < NEAR], found.description)
         yield from _odd_size(name, objects, _usual_size(found.description, name))
+        yield from _odd_bottom(name, objects, found.description)
+
+
+def _out_of_range(name: str, objects: pd.DataFrame) -> Iterator[str]:
+    """Objects that detectors cannot see."""
+    outside = int(objects["outside"].sum())
+    if outside > MOST_OUTSIDE * len(objects):
+        yield (
+            f"{name}: {outside} of {len(objects)} objects lie out of range (more than "
+            f"{MOST_OUTSIDE:.0%}); see range in {FILE}"
+        )
 
 
 def _too_few(name: str, objects: pd.DataFrame, share: float, enough: int) -> Iterator[str]:
     """Objects that count at no level, if few are left."""
     valid = int((objects["level"] < validity.NO_LEVEL).sum())
-    if valid >= share * enough:
+    if valid >= share * enough or not len(objects):
         return
     counts = {reason: int((objects["reason"] == reason).sum()) for reason in validity.LIMITS}
     why = validity.told(counts)
@@ -465,6 +504,8 @@ def _odd_size(
     name: str, objects: pd.DataFrame, usual: tuple[str, Sequence[float]]
 ) -> Iterator[str]:
     whose, sizes = usual
+    if objects["length"].median() < objects["width"].median() * SLENDER:
+        yield f"{name}: the median object is wider than long: are length and width swapped?"
     medians = [float(objects[side].median()) for side in SIDES]
     ratios = np.array(medians) / sizes
     if (ratios > MOST_OFF).any() or (ratios < 1 / MOST_OFF).any():
@@ -474,6 +515,18 @@ def _odd_size(
         yield (
             f"{name}: the median object is {told}; {whose} is {told_usual} (more than a factor of "
             f"{MOST_OFF:g} apart): are the sizes in the right order, in metres?"
+        )
+
+
+def _odd_bottom(name: str, objects: pd.DataFrame, described: Description) -> Iterator[str]:
+    """Anchors that are far above or below the objects."""
+    if described == KITTI:
+        return
+    median, said = float(objects["bottom"].median()), described.classes[name].bottom
+    if abs(median - said) > MOST_LIFTED:
+        yield (
+            f"{name}: the median object's bottom is at {median:.1f} m, but {FILE} says {said:g} "
+            f"(more than {MOST_LIFTED:g} m apart)"
         )
 
 

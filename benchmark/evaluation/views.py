@@ -71,8 +71,10 @@ def save(
         "range": [x0, y0, x1, y1],
         "by_distance": [
             {"from": low, "to": high if math.isfinite(high) else None, "ap": result.as_json()}
-            for low, high, result in zip(
-                DISTANCES[:-1], DISTANCES[1:], findings.by_distance(), strict=True
+            for low, high, result in (
+                zip(DISTANCES[:-1], DISTANCES[1:], findings.by_distance(), strict=True)
+                if findings.metric == "kitti"
+                else ()
             )
         ],
         "detections": seen,

@@ -18,7 +18,18 @@ Problems = list[str]
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1, in which alone 1e-3 is text."""
+    """YAML 1.1, in which alone 1e-3 is text, and a key twice is taken without a word."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[Any, int] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"{key.value!r} is on line {seen[key.value]} already; keep one",
+                    problem_mark=key.start_mark,
+                )
+            seen[key.value] = key.start_mark.line + 1
+        return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(
@@ -55,7 +66,8 @@ def read_dataclass(kind: type, value: Any, path: str, problems: Problems) -> Any
         The instance, or None if there was a problem.
     """
     if not isinstance(value, Mapping):
-        problems.append(f"{path or 'the file'} is {value!r}; it must be 'field: value' pairs")
+        told = "is empty" if value is None else f"is {value!r}"
+        problems.append(f"{path or 'the file'} {told}; it must be 'field: value' pairs")
         return None
     fields = {field.name: field for field in dataclasses.fields(kind)}
     before = len(problems)

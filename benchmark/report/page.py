@@ -254,7 +254,7 @@ def _losses(done: Sequence[Record]) -> dict[str, list[float | None]]:
 def _distances(seen: Sequence[Mapping[str, Any] | None]) -> list[dict[str, Any]] | None:
     """AP by distance at Moderate, mean over the seeds; None unless every seed has views."""
     parts = [view["by_distance"] for view in seen if view]
-    if not parts or len(parts) < len(seen):
+    if not all(parts) or len(parts) < len(seen) or not parts:
         return None
     found, level = [], BY_OVERLAP.level
     for same in zip(*parts, strict=False):

@@ -153,6 +153,8 @@ def export(
     config = _with_grid(installed_config(family.config_file), grid)
     if "point_cloud_range" in config:
         config["point_cloud_range"] = list(grid.point_cloud_range)
+    if "class_names" in config:
+        config["class_names"] = list(grid.class_names)
     config |= {"model": family.config(ratio, grid), "default_scope": "mmdet3d"}
     Config(config).dump(folder / "config.py")
     buffer = io.BytesIO()

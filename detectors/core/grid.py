@@ -53,6 +53,10 @@ CLASSES = tuple(each.name for each in KITTI_CLASSES)
 """KITTI's names in this order."""
 
 
+MOST_CELLS = 4096**2
+"""Cells of a grid from above; one of 200 m at 5 cm has as many."""
+
+
 def _not_here(value: Any, path: str, problems: list[str]) -> None:
     """Refuses classes in a profile's grid."""
     problems.append(f"{path}: classes belong to the data set; describe them in its dataset.yaml")
@@ -110,6 +114,11 @@ class Grid:
 
     def check(self, multiple: int) -> None:
         """Raise :class:`DetectorError` unless the map's sides are multiples of ``multiple``."""
+        if math.prod(self.cells[:2]) > MOST_CELLS:
+            raise DetectorError(
+                f"point_cloud_range and voxel_size give {' x '.join(map(str, self.cells[:2]))} "
+                f"cells, more than {MOST_CELLS:,}; choose a smaller range"
+            )
         for axis, count, size in zip("xy", self.cells, self.voxel_size, strict=False):
             if count <= 0 or count % multiple:
                 raise DetectorError(

@@ -63,6 +63,7 @@ class VoxelNet(Family):
         x1, y1, z1 = (round(start + side, 6) for start, side in zip(low, sides, strict=True))
         x0, y0, z0 = low
         whole = replace(grid, point_cloud_range=(x0, y0, z0, x1, y1, z1), voxel_size=(x, y, z))
+        whole.check(self.multiple)
         share = math.prod(whole.cells[:2]) / math.prod(grid.cells[:2])
         return replace(whole, max_voxels=tuple(math.ceil(n * share) for n in grid.max_voxels))
 

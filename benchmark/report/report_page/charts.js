@@ -400,7 +400,7 @@ function drawDistance() {
   );
   const lines = compared().filter((row) => row.distances);
   if (!lines.length) {
-    figure.replaceChildren(el("p", { class: "note" }, "The records of the chosen rows have no views, which contain AP by distance."));
+    figure.replaceChildren(el("p", { class: "note" }, "The records of the chosen rows have no views, or a metric other than KITTI's: no AP by distance from the sensor."));
     return;
   }
   const ap = (row, i, name) => row.distances[i]?.ap[name][state.distanceMetric];

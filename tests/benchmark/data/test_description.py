@@ -73,6 +73,15 @@ def test_a_file_elsewhere_names_the_folder(tmp_path):
     path.write_text(WHOLE + "folder: frames\n")
     root, found = find_description(path)
     assert root == tmp_path / "frames"
+    path.write_text(WHOLE)
+    with pytest.raises(DataError, match="mine.yaml: folder is missing; write where the data are"):
+        find_description(path)
+    path.write_text("")
+    with pytest.raises(DataError, match="the file is empty"):
+        find_description(path)
+    (tmp_path / "d.txt").write_text(WHOLE)
+    with pytest.raises(DataError, match="d.txt: not a folder, nor the description"):
+        find_description(tmp_path / "d.txt")
     path.write_text(WHOLE + "folder: elsewhere\n")
     with pytest.raises(DataError, match="folder elsewhere does not exist"):
         find_description(path)
@@ -94,7 +103,12 @@ def test_a_file_elsewhere_names_the_folder(tmp_path):
         ("ignore: [1]", "ignore is .*list of names"),
         ("classes: {}", "classes is {}"),
         ("classes: {Car: {bottom: 1}}", "classes.Car.size is missing; `data describe` measures"),
-        ("classes: {mAP: {size: [1, 1, 1], bottom: 0}}", "classes.mAP: not a class"),
+        ("classes: {mAP: {size: [1, 1, 1], bottom: 0}}", "classes.mAP: a reserved name"),
+        (
+            "classes: {Bike: {size: [1, 1, 1], bottom: 0}, bike: {size: [1, 1, 1], bottom: 0}}",
+            "classes: bike is there in several spellings",
+        ),
+        ("classes: {A: {size: [1, 1, 1], size: [2, 2, 2], bottom: 0}}", "'size' is on line"),
         ("classes: {a|b: {size: [1, 1, 1], bottom: 0}}", "not a class; use letters"),
         ("classes: {Car: {size: [0, 1, 1], bottom: 0}}", r"classes.Car.size\[0\] is 0"),
         (

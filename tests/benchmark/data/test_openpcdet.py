@@ -83,6 +83,7 @@ def test_the_description_is_found_in_the_folder(folder):
         ("1 2 3 4 5 6 x Car\n", "heading 'x' is not a number"),
         ("1 2 nan 4 5 6 0 Car\n", "z is nan"),
         ("1 2 3 4 0 6 0 Car\n", "dy is 0; write metres above 0"),
+        ("1 2 3 4 5 6 90 Car\n", "heading is 90; write radians"),
         ("1 2 3 4 5 6 0 7\n", "class '7' is not a name"),
     ],
 )

@@ -141,7 +141,7 @@ def test_empty_reduced_scans_are_told_apart(tmp_path):
 def test_a_set_without_a_figure_is_refused_before_a_run(tmp_path, capsys):
     root = make(tmp_path / "kitti", write=lambda *one: line(*one, box="-1 -1 -1 -1"))
     told = []
-    with pytest.raises(DataError, match="counts at any level, so there would be no figure"):
+    with pytest.raises(DataError, match="counts at any level and lies in range, so"):
         check(root, told.append)
     assert len(told) == 3
     assert all("`data image-boxes` computes" in one for one in told)

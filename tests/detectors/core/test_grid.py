@@ -88,3 +88,10 @@ def test_classes_travel_with_the_settings_of_a_grid():
     broken = grid_settings(grid) | {"classes": [{"name": "Car"}]}
     with pytest.raises(DetectorError, match="size"):
         read_grid(broken)
+
+
+@pytest.mark.parametrize("name", ["pointpillars", "second"])
+def test_a_range_that_no_memory_holds_is_refused(name):
+    family = get_family(name)
+    with pytest.raises(DetectorError, match="cells, more than 16,777,216; choose a smaller range"):
+        family.cover(family.default_grid(), (-5000, -5000, -3), (5000, 5000, 1))
