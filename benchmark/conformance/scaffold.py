@@ -73,9 +73,9 @@ def write_plugin(name: str, folder: Path) -> tuple[Path, Path]:
     title = "".join(word.capitalize() for word in name.split("_"))
     folder.mkdir(parents=True, exist_ok=True)
     files = {folder / f"{name}.py": PLUGIN, folder / f"test_{name}.py": TEST}
-    there = {path.name.lower() for path in folder.iterdir()}
-    for path in files:
-        if path.name.lower() in there:
+    there = {path.name.lower(): path for path in folder.iterdir()}
+    for path in (there[file.name.lower()] for file in files if file.name.lower() in there):
+        if path.exists():
             raise MethodError(f"{path} already exists; choose another name or folder")
     for path, template in files.items():
         path.write_text(template.format(name=name, title=title), encoding="utf-8")

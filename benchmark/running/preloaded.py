@@ -12,6 +12,7 @@ from benchmark.device import quiet_libraries
 from benchmark.records.provenance import code_version
 from detectors.core.registry import FAMILIES
 
+code_version()  # of what is loaded now, whatever becomes of the checkout
 # Batch systems end every process of a run: this one must see how the cohorts' processes end.
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 quiet_libraries()
@@ -23,5 +24,4 @@ for name in (
 ):
     with suppress(ImportError):
         import_module(name)
-code_version()  # of what is loaded now, whatever becomes of the checkout
 gc.freeze()  # half a million objects of modules, not to be walked at every collection

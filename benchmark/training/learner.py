@@ -68,7 +68,7 @@ class Learner:
         self.needs: set[str] = set()
         self._sums: dict[str, float] = defaultdict(float)
         self._accumulated = 0
-        self._stage = ""
+        self._stage, self._called = "", "loss"
         self.restart_streams()
         with self._guard():
             self._build()
@@ -86,7 +86,7 @@ class Learner:
         """Tell the method which epoch starts, from 0."""
         self._stage = f", in epoch {epoch + 1}"
         if self.method is not None:
-            with self._guard(), self._in_method():
+            with self._guard(), self._in_method("on_epoch"):
                 self.method.on_epoch(epoch, self.setup.epochs)
 
     def state(self, position: Position) -> dict[str, Any]:
@@ -170,7 +170,7 @@ class Learner:
         """The detector's and the method's losses on a batch, with their graph."""
         family, method = self.setup.family, self.method if self.needs else None
         if method is not None and teacher is not None:
-            with self._in_method():
+            with self._in_method("targets"):
                 inputs = inputs.with_targets(method.targets(teacher, inputs.batch))
         with self._detector_stream, family.capture(self.model, self.needs, self.setup.grid) as take:
             with self.setup.autocast():
@@ -178,7 +178,7 @@ class Learner:
             student = take(inputs)
         if method is None or teacher is None:
             return detection, {}
-        with self._in_method(), self.clock.measure("method"):
+        with self._in_method("loss"), self.clock.measure("method"):
             distillation = method(teacher, student, inputs.batch)
         return detection, {name: self.balance * v for name, v in distillation.items()}
 
@@ -204,7 +204,7 @@ class Learner:
         family.place(self.model, self.setup.device).train()
         self.method = self.cell.new_method()
         if self.method is not None:
-            with self._in_method():
+            with self._in_method("build"):
                 self._build_method(self.method)
             self.method.to(self.setup.device).train()
         if not self.running:
@@ -228,10 +228,16 @@ class Learner:
             self.end("skipped", str(error))
 
     @contextmanager
-    def _in_method(self) -> Iterator[None]:
-        """The method's random stream, and nothing of the process changed afterwards."""
-        with settings_kept(self.cell.method), self._method_stream:
+    def _in_method(self, called: str) -> Iterator[None]:
+        """The method's random stream, and nothing of the process changed afterwards.
+
+        Args:
+            called: the method's function, for whoever reads of its errors.
+        """
+        self._called = called
+        with self._method_stream, settings_kept(self.cell.method):
             yield
+        self._called = "loss"
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
@@ -256,7 +262,9 @@ class Learner:
             told = str(error)
         else:
             told = describe(error)
-        self.end("failed", told + place_of(error, self.method, "loss" if self.needs else "needs"))
+        self.end(
+            "failed", told + place_of(error, self.method, self._called if self.needs else "needs")
+        )
 
     def end(self, status: Status, reason: str) -> None:
         """Take the cell out of the cohort."""

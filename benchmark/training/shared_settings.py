@@ -13,6 +13,21 @@ import torch
 
 from kd_methods import MethodError
 
+_MODES: list[torch.inference_mode] = []
+"""What was entered to undo another: a mode ends when nothing refers to it."""
+
+
+def _flag(owner: Any, name: str) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
+    """How to read an attribute, and how to put it back."""
+    return partial(getattr, owner, name), partial(setattr, owner, name)
+
+
+def _enter_inference_mode(enabled: bool) -> None:
+    mode = torch.inference_mode(enabled)
+    mode.__enter__()
+    _MODES.append(mode)
+
+
 SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "default dtype": (torch.get_default_dtype, torch.set_default_dtype),
     "gradient mode": (torch.is_grad_enabled, torch.set_grad_enabled),
@@ -25,10 +40,22 @@ SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
         torch.get_float32_matmul_precision,
         torch.set_float32_matmul_precision,
     ),
+    "inference mode": (torch.is_inference_mode_enabled, lambda on: _enter_inference_mode(on)),
+    "anomaly detection": (torch.is_anomaly_enabled, torch.set_anomaly_enabled),
+    "use of oneDNN": _flag(torch.backends.mkldnn, "enabled"),
+    "use of cuDNN": _flag(torch.backends.cudnn, "enabled"),
+    "benchmarks of cuDNN": _flag(torch.backends.cudnn, "benchmark"),
+    "determinism of cuDNN": _flag(torch.backends.cudnn, "deterministic"),
+    "TF32 of cuDNN": _flag(torch.backends.cudnn, "allow_tf32"),
     "handling of NumPy's errors": (np.geterr, lambda how: np.seterr(**how)),
     "working directory": (os.getcwd, os.chdir),
 }
 """How to read each, and how to put it back."""
+if hasattr(torch, "get_default_device"):  # from 2.3 on
+    SETTINGS["default device"] = (
+        torch.get_default_device,
+        lambda device: torch.set_default_device(None if device.type == "cpu" else device),
+    )
 if hasattr(torch, "get_autocast_dtype"):  # from 2.4 on, autocast is asked for by device
     for device in ("cpu", "cuda"):
         SETTINGS[f"autocast on {device}"] = (

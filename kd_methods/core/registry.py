@@ -165,7 +165,14 @@ def _imports(file: Path) -> set[str]:
 
 def _helper_files(name: str) -> list[Path]:
     """The files of an imported package, unless it is installed or the benchmark's own."""
-    files = _files_of(sys.modules.get(name))
+    try:
+        spec = importlib.util.find_spec(name)  # it may not have been imported yet
+    except (ImportError, ValueError):
+        return []
+    places = list(spec.submodule_search_locations or []) if spec else []
+    files = [file for place in places for file in sorted(Path(place).rglob("*.py"))]
+    if spec and not places and spec.origin and spec.origin.endswith(".py"):
+        files = [Path(spec.origin)]
     foreign = name not in OWN and not any(
         file.resolve().is_relative_to(place) for file in files for place in _installed_places()
     )

@@ -9,6 +9,7 @@ import torch
 from benchmark.training.shared_settings import SETTINGS, settings_kept
 from kd_methods import MethodError
 
+LEFT_OPEN = []
 CHANGES = {
     "default dtype": lambda: torch.set_default_dtype(torch.float64),
     "gradient mode": lambda: torch.set_grad_enabled(False),
@@ -19,6 +20,20 @@ CHANGES = {
         not torch.are_deterministic_algorithms_enabled()
     ),
     "precision of matrix products": lambda: torch.set_float32_matmul_precision("medium"),
+    "inference mode": lambda: LEFT_OPEN.append(torch.inference_mode()) or LEFT_OPEN[-1].__enter__(),
+    "anomaly detection": lambda: torch.set_anomaly_enabled(True),
+    "use of oneDNN": lambda: setattr(torch.backends.mkldnn, "enabled", False),
+    "use of cuDNN": lambda: setattr(torch.backends.cudnn, "enabled", False),
+    "benchmarks of cuDNN": lambda: setattr(
+        torch.backends.cudnn, "benchmark", not torch.backends.cudnn.benchmark
+    ),
+    "determinism of cuDNN": lambda: setattr(
+        torch.backends.cudnn, "deterministic", not torch.backends.cudnn.deterministic
+    ),
+    "TF32 of cuDNN": lambda: setattr(
+        torch.backends.cudnn, "allow_tf32", not torch.backends.cudnn.allow_tf32
+    ),
+    "default device": lambda: torch.set_default_device("meta"),
     "handling of NumPy's errors": lambda: np.seterr(all="ignore"),
     "working directory": lambda: os.chdir("/"),
 }
@@ -31,7 +46,7 @@ def values():
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_change_is_put_back_and_named(name):
     before = values()
-    told = f"somebody changes the {name}, which"
+    told = f"somebody changes the (.* and the )?{name}"
     with pytest.raises(MethodError, match=told), settings_kept("somebody"):
         CHANGES[name]()
     assert values() == before

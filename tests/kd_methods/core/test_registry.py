@@ -156,7 +156,8 @@ def test_the_source_of_a_plugin_is_all_that_it_imports_and_nobody_installed(tmp_
     inner.write_text("x = 1\n")
     helper.write_text("import kd_test_inner\n")
     path = tmp_path / "with_helper.py"
-    path.write_text("import numpy, kd_test_helper\n" + PLUGIN.format(name="with_helper"))
+    lazy = "        import numpy, kd_test_helper\n        return {{"
+    path.write_text(PLUGIN.replace("        return {{", lazy).format(name="with_helper"))
     load_plugin(path)
     files = {file.name for file in source_files(method_class("with_helper"))}
     assert files == {"with_helper.py", "kd_test_helper.py", "__init__.py", "deep.py"}
