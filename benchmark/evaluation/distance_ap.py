@@ -9,7 +9,6 @@ compare with it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,15 +18,14 @@ from benchmark.data.labels import Labels
 from benchmark.evaluation import distance_kernels, kernels
 from benchmark.evaluation.matching import (
     Rules,
+    Scenes,
     Statistics,
     as_float,
-    check_frames,
-    joined_mask,
+    evaluator,
     numbers,
-    offsets,
     per_frame,
 )
-from benchmark.evaluation.protocol import BY_DISTANCE, MEAN, STRICT
+from benchmark.evaluation.protocol import BY_DISTANCE, MEAN
 
 REACHES = (0.5, 1.0, 2.0, 4.0)
 """Metres that a match is nearer than."""
@@ -141,6 +139,16 @@ class DistanceResult:
     objects: np.ndarray
     statistics: DistanceStatistics
 
+    @classmethod
+    def of(cls, statistics: DistanceStatistics) -> DistanceResult:
+        """Every frame counted once."""
+        once = np.ones((1, statistics.frames), np.int64)
+        classes = statistics.classes.values()
+        precision = [[one.precision(t, once)[0] for t in range(len(REACHES))] for one in classes]
+        errors = [one.mean_errors() for one in classes]
+        objects = [one.objects.sum() for one in classes]
+        return cls(np.array(precision), np.array(errors), np.array(objects), statistics)
+
     @property
     def classes(self) -> list[str]:
         """Their names, in the order of tables."""
@@ -173,63 +181,24 @@ class DistanceResult:
         return layout
 
 
-def evaluate(
-    ground_truth: Sequence[Labels],
-    detections: Sequence[Labels],
-    ignored: Sequence[np.ndarray] | None = None,
-    exempt: Sequence[np.ndarray] | None = None,
-    rules: Rules = STRICT,
-) -> DistanceResult:
-    """Evaluate the detections of F frames against their ground truth.
+def match(scenes: Scenes, rules: Rules) -> DistanceStatistics:
+    """Match every frame.
 
     By falling score, each detection takes the nearest object of its class and frame that is not
     yet taken. Of equal scores the later detection comes first, and one of a later frame, as in the
-    devkit. A detection with no valid object in reach may take an ignored one; it then counts
-    neither way, and the object is taken.
-
-    Args:
-        ground_truth, detections: one Labels per frame, in the same order.
-        ignored: per frame a mask (n,) of ground-truth objects that count neither as detected nor as
-            missed; e.g. outside a profile's range. Objects of a class's neighbours are ignored too.
-        exempt: per frame a mask (n,) of detections that are never false positives; e.g. outside
-            that range. They may be true positives.
-        rules: the classes and their neighbours, in the order of tables.
-
-    Raises:
-        ValueError: if the frames do not correspond, a mask does not fit its frame, or a detection
-            has no score.
+    devkit. A detection with no valid object in reach may take an ignored one, or one of a class's
+    neighbours; it then counts neither way, and the object is taken.
     """
-    statistics = match(ground_truth, detections, ignored, exempt, rules)
-    once = np.ones((1, statistics.frames), np.int64)
-    classes = statistics.classes.values()
-    precision = [[one.precision(t, once)[0] for t in range(len(REACHES))] for one in classes]
-    errors = [one.mean_errors() for one in classes]
-    objects = [one.objects.sum() for one in classes]
-    return DistanceResult(np.array(precision), np.array(errors), np.array(objects), statistics)
-
-
-def match(
-    ground_truth: Sequence[Labels],
-    detections: Sequence[Labels],
-    ignored: Sequence[np.ndarray] | None = None,
-    exempt: Sequence[np.ndarray] | None = None,
-    rules: Rules = STRICT,
-) -> DistanceStatistics:
-    """Match every frame; arguments and errors as for `evaluate`."""
-    check_frames(ground_truth, detections)
-    gt, gt_offset = Labels.concatenate(ground_truth), offsets(ground_truth)
-    det, det_offset = Labels.concatenate(detections), offsets(detections)
-    role = _roles(gt, rules, joined_mask(ignored, gt_offset, "ignored"))
-    det_exempt = joined_mask(exempt, det_offset, "exempt")
+    gt, gt_offset, det, det_offset = scenes.gt, scenes.gt_offset, scenes.det, scenes.det_offset
+    role = _roles(gt, rules, scenes.ignored)
     det_class = _class_indices(det, rules)
-    score = np.zeros(0) if det.score is None else as_float(det.score)
-    frame = np.repeat(np.arange(len(detections)), np.diff(det_offset))
+    score, frame = scenes.score, scenes.frame
     later_first = -np.arange(len(det))
     order = np.lexsort((later_first, -score, frame))
     objects = gt_offset, as_float(gt.location[:, ::2]), role
     detected = det_offset, as_float(det.location[:, ::2]), det_class, order
     partners = [distance_kernels.match_nearest(reach, *objects, *detected) for reach in REACHES]
-    hits, counted = _outcomes(np.array(partners), role, det_class, det_exempt)
+    hits, counted = _outcomes(np.array(partners), role, det_class, scenes.exempt)
     errors = _errors(gt, det, partners[_ERRORS_AT], hits[_ERRORS_AT])
     valid = per_frame(role == kernels.VALID, gt_offset)
     falling = np.lexsort((later_first, -score))
@@ -244,7 +213,11 @@ def match(
             errors=np.ascontiguousarray(errors[:, mine]),
             objects=valid[c],
         )
-    return DistanceStatistics(classes, len(detections))
+    return DistanceStatistics(classes, len(scenes))
+
+
+evaluate = evaluator(match, DistanceResult.of)
+"""AP by distance of detections; see :func:`~benchmark.evaluation.matching.evaluator`."""
 
 
 def _roles(gt: Labels, rules: Rules, ignored: np.ndarray) -> np.ndarray:

@@ -7,7 +7,6 @@ scores, which gives true and false positives at any threshold and for any weight
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +16,12 @@ from benchmark.data.labels import LEAST_HEIGHT, MOST_OCCLUSION, MOST_TRUNCATION,
 from benchmark.evaluation import kernels
 from benchmark.evaluation.matching import (
     Rules,
+    Scenes,
     Statistics,
     as_float,
-    check_frames,
+    evaluator,
     in_threads,
-    joined_mask,
     numbers,
-    offsets,
     per_frame,
 )
 from benchmark.evaluation.protocol import (
@@ -33,7 +31,6 @@ from benchmark.evaluation.protocol import (
     METRICS,
     RECALL_POSITIONS,
     RECALLS,
-    STRICT,
 )
 
 _MEASURED_BY = (0, 1, 2, 0)  # the overlap that decides each metric's matches
@@ -127,6 +124,17 @@ class Result:
     objects: np.ndarray
     statistics: FrameStatistics
 
+    @classmethod
+    def of(cls, statistics: FrameStatistics) -> Result:
+        """Every frame counted once."""
+        once = np.ones((1, statistics.frames), np.int64)
+        classes = statistics.classes.values()
+        precision = [
+            [[c.precision(m, level, once)[0] for level in range(3)] for m in range(4)]
+            for c in classes
+        ]
+        return cls(np.array(precision), np.array([c.objects.sum(1) for c in classes]), statistics)
+
     @property
     def classes(self) -> list[str]:
         """Their names, in the order of tables."""
@@ -162,63 +170,30 @@ class Result:
         return layout
 
 
-def evaluate(
-    ground_truth: Sequence[Labels],
-    detections: Sequence[Labels],
-    ignored: Sequence[np.ndarray] | None = None,
-    exempt: Sequence[np.ndarray] | None = None,
-    rules: Rules = STRICT,
-) -> Result:
-    """Evaluate the detections of F frames against their ground truth.
-
-    Args:
-        ground_truth, detections: one Labels per frame, in the same order.
-        ignored: per frame a mask (n,) of ground-truth objects that count neither as detected nor as
-            missed, like those beyond a difficulty; e.g. outside a profile's range.
-        exempt: per frame a mask (n,) of detections that are never false positives; e.g. outside
-            that range.
-        rules: how detections of each class count, in the order of tables.
-
-    Raises:
-        ValueError: if the frames do not correspond or a detection has no score.
-    """
-    statistics = match(ground_truth, detections, ignored, exempt, rules)
-    once = np.ones((1, statistics.frames), np.int64)
-    classes = statistics.classes.values()
-    precision = [
-        [[c.precision(m, level, once)[0] for level in range(3)] for m in range(4)] for c in classes
-    ]
-    objects = np.array([c.objects.sum(1) for c in classes])
-    return Result(np.array(precision), objects, statistics)
-
-
-def match(
-    ground_truth: Sequence[Labels],
-    detections: Sequence[Labels],
-    ignored: Sequence[np.ndarray] | None = None,
-    exempt: Sequence[np.ndarray] | None = None,
-    rules: Rules = STRICT,
-) -> FrameStatistics:
-    """Match every frame; arguments and errors as for `evaluate`."""
-    check_frames(ground_truth, detections)
-    gt, gt_offset = Labels.concatenate(ground_truth), offsets(ground_truth)
-    det, det_offset = Labels.concatenate(detections), offsets(detections)
-    gt_role = _ground_truth_roles(gt, rules, joined_mask(ignored, gt_offset, "ignored"))
+def match(scenes: Scenes, rules: Rules) -> FrameStatistics:
+    """Match every frame."""
+    gt, gt_offset, det, det_offset = scenes.gt, scenes.gt_offset, scenes.det, scenes.det_offset
+    gt_role = _ground_truth_roles(gt, rules, scenes.ignored)
     det_role = _detection_roles(det, rules)
-    det_exempt = joined_mask(exempt, det_offset, "exempt")
-    score = np.zeros(0) if det.score is None else as_float(det.score)
-    frame = np.repeat(np.arange(len(detections)), np.diff(det_offset))
+    score, frame = scenes.score, scenes.frame
     first = np.zeros((3, 3, len(det)), np.bool_)
     hits = np.zeros((4, 3, len(det)))
     counted = np.zeros((3, 3, len(det)), np.int64)
     objects = gt_offset, *_geometry(gt), gt_role, gt.name == "DontCare"
-    detected = det_offset, *_geometry(det), det_role, det_exempt, score, np.lexsort((-score, frame))
+    detected = (
+        det_offset,
+        *_geometry(det),
+        det_role,
+        scenes.exempt,
+        score,
+        np.lexsort((-score, frame)),
+    )
     limits = np.array([[rule.bbox, rule.boxes, rule.boxes] for rule in rules])
 
     def work(begin: int, end: int) -> None:
         kernels.match_frames(begin, end, *objects, *detected, limits, first, hits, counted)
 
-    in_threads(work, len(detections))
+    in_threads(work, len(scenes))
     oriented = not (det.alpha == -10).any()
     imaged = not len(gt) or bool((gt.bbox[:, 0] >= 0).any())
     classes = {}
@@ -234,7 +209,11 @@ def match(
             objects=per_frame(gt_role[c] == kernels.VALID, gt_offset),
             measured=_measured(det.select(mine), imaged, oriented),
         )
-    return FrameStatistics(classes, len(detections))
+    return FrameStatistics(classes, len(scenes))
+
+
+evaluate = evaluator(match, Result.of)
+"""KITTI's AP of detections; see :func:`~benchmark.evaluation.matching.evaluator`."""
 
 
 def _ground_truth_roles(gt: Labels, rules: Rules, ignored: np.ndarray) -> np.ndarray:

@@ -15,10 +15,12 @@ import numpy as np
 from benchmark.data.description import Description
 from benchmark.data.errors import DataError
 from benchmark.data.labels import Labels
-from benchmark.evaluation.protocol import ClassRule, in_table_order
+from benchmark.evaluation.protocol import STRICT, ClassRule, in_table_order
 
 Rules = Sequence[ClassRule]
 Matches = TypeVar("Matches")
+Matched = TypeVar("Matched")
+Summary = TypeVar("Summary")
 Own = TypeVar("Own", bound="Statistics[Any]")
 
 
@@ -98,7 +100,78 @@ def rules_of(described: Description) -> Rules:
     )
 
 
-def check_frames(ground_truth: Sequence[Labels], detections: Sequence[Labels]) -> None:
+@dataclass(frozen=True, eq=False)
+class Scenes:
+    """F frames of objects and of what was detected in them, one after the other.
+
+    Attributes:
+        gt, det: n objects, m detections.
+        gt_offset, det_offset: (F + 1,) where each frame begins.
+        ignored: (n,) objects that count neither as detected nor as missed.
+        exempt: (m,) detections that are never false positives.
+        score, frame: (m,) of the detections.
+    """
+
+    gt: Labels
+    det: Labels
+    gt_offset: np.ndarray
+    det_offset: np.ndarray
+    ignored: np.ndarray
+    exempt: np.ndarray
+    score: np.ndarray
+    frame: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.det_offset) - 1
+
+
+def evaluator(
+    match: Callable[[Scenes, Rules], Matched], summarise: Callable[[Matched], Summary]
+) -> Callable[..., Summary]:
+    """A function that evaluates the detections of F frames against their ground truth.
+
+    Its arguments are ``ground_truth`` and ``detections``, one Labels per frame in the same order;
+    ``ignored``, per frame a mask (n,) of objects that count neither as detected nor as missed, e.g.
+    outside a profile's range; ``exempt``, per frame a mask (n,) of detections that are never false
+    positives, e.g. outside that range; ``rules``, how detections of each class count, in the order
+    of tables, KITTI's by default. It raises ValueError if the frames do not correspond, a mask does
+    not fit its frame, or a detection has no score.
+    """
+
+    def evaluate(
+        ground_truth: Sequence[Labels],
+        detections: Sequence[Labels],
+        ignored: Sequence[np.ndarray] | None = None,
+        exempt: Sequence[np.ndarray] | None = None,
+        rules: Rules = STRICT,
+    ) -> Summary:
+        return summarise(match(_join(ground_truth, detections, ignored, exempt), rules))
+
+    return evaluate
+
+
+def _join(
+    ground_truth: Sequence[Labels],
+    detections: Sequence[Labels],
+    ignored: Sequence[np.ndarray] | None,
+    exempt: Sequence[np.ndarray] | None,
+) -> Scenes:
+    _check_frames(ground_truth, detections)
+    gt_offset, det_offset = _offsets(ground_truth), _offsets(detections)
+    det = Labels.concatenate(detections)
+    return Scenes(
+        Labels.concatenate(ground_truth),
+        det,
+        gt_offset,
+        det_offset,
+        _joined_mask(ignored, gt_offset, "ignored"),
+        _joined_mask(exempt, det_offset, "exempt"),
+        np.zeros(0) if det.score is None else as_float(det.score),
+        np.repeat(np.arange(len(detections)), np.diff(det_offset)),
+    )
+
+
+def _check_frames(ground_truth: Sequence[Labels], detections: Sequence[Labels]) -> None:
     if len(ground_truth) != len(detections):
         raise ValueError(
             f"{len(ground_truth)} frames of ground truth, but {len(detections)} of detections; "
@@ -114,12 +187,12 @@ def as_float(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array, np.float64)
 
 
-def offsets(frames: Sequence[Labels]) -> np.ndarray:
+def _offsets(frames: Sequence[Labels]) -> np.ndarray:
     """(F + 1,) where each frame begins once all are concatenated."""
     return np.concatenate([[0], np.cumsum([len(frame) for frame in frames], dtype=np.int64)])
 
 
-def joined_mask(masks: Sequence[np.ndarray] | None, offset: np.ndarray, what: str) -> np.ndarray:
+def _joined_mask(masks: Sequence[np.ndarray] | None, offset: np.ndarray, what: str) -> np.ndarray:
     """One mask (n,) from a mask per frame; all False without any."""
     if masks is None:
         return np.zeros(offset[-1], np.bool_)

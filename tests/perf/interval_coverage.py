@@ -30,7 +30,7 @@ from benchmark.evaluation.intervals import (
     rank_intervals,
     resample_frames,
 )
-from benchmark.evaluation.kitti_ap import FrameStatistics, match
+from benchmark.evaluation.kitti_ap import FrameStatistics, evaluate
 
 SEEDS = (3, 5, 10)
 METHODS = 10
@@ -140,7 +140,8 @@ class Frames:
     def __init__(self, size: int = 20000) -> None:
         rng = np.random.default_rng(1)
         gt = [_as_cars(frame) for frame in random_scenes(rng, size, ties=False)[0]]
-        self.pool = [match(gt, [_detect(g, rng, noise) for g in gt]) for noise in (0.13, 0.15)]
+        found = ([_detect(g, rng, noise) for g in gt] for noise in (0.13, 0.15))
+        self.pool = [evaluate(gt, one).statistics for one in found]
         self.size = size
         everything = np.arange(size), np.ones((1, size), np.int64)
         self.truth = [_car_ap(statistics, *everything)[0] for statistics in self.pool]

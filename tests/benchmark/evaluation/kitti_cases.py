@@ -143,3 +143,11 @@ def detect(gt: Labels, rng: np.random.Generator, doubles: float = 0.6, false: in
     misses = disturb(misses, rng, 0.2)
     score = np.concatenate([rng.beta(4, 2, len(hits)), rng.beta(1.5, 5, len(misses))]).round(4)
     return with_scores(Labels.concatenate([hits, misses]), score)
+
+
+def shuffled(gt, det, seed):
+    """The same frames in another order, and in each the same detections in another order."""
+    rng = np.random.default_rng(seed)
+    mixed = [frame.select(rng.permutation(len(frame))) for frame in det]
+    order = rng.permutation(len(gt))
+    return [gt[i] for i in order], [mixed[i] for i in order]

@@ -6,7 +6,7 @@ import devkit_reference as reference
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from kitti_cases import detect, disturb, random_scenes, with_scores
+from kitti_cases import detect, disturb, random_scenes, shuffled, with_scores
 
 from benchmark.data.errors import DataError
 from benchmark.data.labels import Labels
@@ -170,11 +170,7 @@ def test_half_turns_and_translations_change_nothing(seed):
 @given(seeds)
 def test_the_order_of_detections_and_frames_changes_nothing(seed):
     gt, det = case(seed)
-    rng = np.random.default_rng(seed)
-    shuffled = [frame.select(rng.permutation(len(frame))) for frame in det]
-    order = rng.permutation(len(gt))
-    other = evaluate([gt[i] for i in order], [shuffled[i] for i in order])
-    assert_same(evaluate(gt, det), other)
+    assert_same(evaluate(gt, det), evaluate(*shuffled(gt, det, seed)))
 
 
 @settings(max_examples=10, deadline=None)
