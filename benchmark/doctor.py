@@ -258,7 +258,7 @@ def _data(root: Path) -> Iterator[Finding]:
     remedy = f"run_bench.py data verify {root}"
     warnings: list[str] = []
     try:
-        frames = check(root, warnings.append)
+        frames = len(check(root, warnings.append).frames)
     except DataError as error:
         yield Finding("problem", "data", str(error), remedy)
         return

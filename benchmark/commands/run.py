@@ -116,9 +116,13 @@ def _prepare(options: argparse.Namespace, how: Execution) -> tuple[Any, Any]:
     given = {name: getattr(options, name) for name in FIELDS}
     request = read_request(options.matrix, given)
     device = choose_device(options.device)
+    found = None
     if request.data != SYNTHETIC:
-        check(Path(request.data), lambda told: print(f"warning: {told}", file=sys.stderr))
+        found = check(Path(request.data), lambda told: print(f"warning: {told}", file=sys.stderr))
     matrix, root = resolve(request, options.cache, device)
+    if found is not None:
+        for cell in map(matrix.teacher, matrix.families()):
+            print(f"grid of {cell.family}, {found.held_by(cell.grid)}", flush=True)
     workplace = Workplace(
         data=root,
         results=request.results,

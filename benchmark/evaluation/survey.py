@@ -30,6 +30,7 @@ from benchmark.data.scans import read_all_points
 from benchmark.evaluation import validity
 from benchmark.evaluation.protocol import BY_DISTANCE, DIFFICULTIES, ENOUGH_OBJECTS, in_table_order
 from benchmark.files import read_text
+from detectors import Grid
 
 SPLITS = ("train", "val")
 FOLDERS = ("scan", "label", "calibration")
@@ -119,6 +120,13 @@ class Survey:
     def classes(self) -> list[str]:
         """Those that are trained and scored, in the order of tables."""
         return in_table_order(list(self.description.classes))
+
+    def held_by(self, grid: Grid) -> str:
+        """How many of the objects of the classes a grid holds, in words."""
+        objects = self.objects[self.objects["class"].isin(self.classes)]
+        x0, y0, x1, y1 = grid.extent
+        held = objects["x"].between(x0, x1) & objects["y"].between(y0, y1)
+        return f"{grid.described}: holds {int(held.sum())} of {len(objects)} objects looked at"
 
     def fatal(self) -> str:
         """Why no figure can come of it; empty if one can."""
@@ -225,7 +233,8 @@ FRAME_COLUMNS = [
     "split", "id", "read", "dropped", "kept", "brightest", "digest", *FOLDERS, "wide",
 ]  # fmt: skip
 OBJECT_COLUMNS = [
-    "split", "class", "level", "reason", "distance", "bottom", "outside", "points", "upper",
+    "split", "class", "level", "reason", "distance", "x", "y", "bottom", "outside", "points",
+    "upper",
     "height", "width", "length",
 ]  # fmt: skip
 
@@ -278,6 +287,8 @@ def _look(dataset: Dataset, ids: Sequence[str]) -> _Found:
                     "level": levels[i],
                     "reason": str(reasons[i]),
                     "distance": float(np.hypot(box[0], box[1])),
+                    "x": float(box[0]),
+                    "y": float(box[1]),
                     "bottom": float(box[2]),
                     "outside": not _within(box, dataset.description),
                     "points": len(heights),
@@ -530,8 +541,8 @@ def _odd_bottom(name: str, objects: pd.DataFrame, described: Description) -> Ite
         )
 
 
-def check(root: Path, tell: Callable[[str], Any]) -> int:
-    """Tell what looks wrong in some of the frames, before anything trains; how many were read.
+def check(root: Path, tell: Callable[[str], Any]) -> Survey:
+    """Tell what looks wrong in some of the frames, before anything trains; what was found.
 
     Raises:
         DataError: frames cannot be read, or no figure could come of them.
@@ -543,4 +554,4 @@ def check(root: Path, tell: Callable[[str], Any]) -> int:
         tell(told)
     if fatal := found.fatal():
         raise DataError(f"{fatal}; see `data verify {root}`")
-    return len(found.frames)
+    return found

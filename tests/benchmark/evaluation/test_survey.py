@@ -11,6 +11,7 @@ from benchmark.commands.common import BAD_INPUT, DONE
 from benchmark.data.errors import DataError, grouped
 from benchmark.evaluation import survey as module
 from benchmark.evaluation.survey import check, survey
+from detectors import Grid
 from run_bench import main
 
 AHEAD = "0 -1 0 0 0 0 -1 0 1 0 0 0"
@@ -159,7 +160,7 @@ def test_a_set_without_a_figure_is_refused_before_a_run(tmp_path, capsys):
 def test_a_sample_judges_by_its_share(tmp_path, monkeypatch):
     root = make(tmp_path)
     monkeypatch.setattr(module, "SAMPLE", 21)
-    assert check(root, pytest.fail) == 6 + 21
+    assert len(check(root, pytest.fail).frames) == 6 + 21
     assert survey(root, sample=21).share == 0.5
 
 
@@ -212,3 +213,13 @@ def test_files_that_are_not_kittis_are_named(kitti_root, tmp_path):
     assert told.startswith(
         f"the label of 1 of 4 frames is not KITTI's own to the bit, as the others are: {ids[1]};"
     )
+
+
+def test_how_many_objects_a_grid_holds_is_told(kitti_root):
+    found = survey(kitti_root, sample=10)
+    everything = found.held_by(Grid((-200, -200, -3, 200, 200, 1)))
+    count = int(found.objects["class"].isin(["Car", "Pedestrian", "Cyclist"]).sum())
+    assert everything.endswith(f"holds {count} of {count} objects looked at")
+    near = found.held_by(Grid((0, -12.8, -3, 25.6, 12.8, 1)))
+    assert near.startswith("x 0 to 25.6 m, y -12.8 to 12.8 m: holds ")
+    assert 0 < int(near.split("holds ")[1].split()[0]) < count
