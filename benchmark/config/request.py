@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from benchmark.data.description import find_description
 from benchmark.data.errors import DataError
 from benchmark.device import choose_precision
 from benchmark.files import read_text
-from benchmark.files.settings import parse_yaml
+from benchmark.files.settings import Reader, choice, parse_yaml
 from benchmark.records.store import NONE
 from detectors import DetectorError, parse_student, student_name
 from detectors.core.registry import FAMILIES
@@ -37,10 +37,6 @@ SYNTHETIC = "synthetic"
 
 class RequestError(PointKDError):
     """A request that cannot be run; lists all problems."""
-
-
-Reader = Callable[[Any, str, list[str]], Any]
-"""Reads a field's value; appends what is wrong, each with its path."""
 
 
 @dataclass(frozen=True)
@@ -180,16 +176,6 @@ def _folder(value: Any, path: str, problems: list[str]) -> str:
     except DataError as error:
         problems.append(f"{path}: {error}")
     return value
-
-
-def _choice(*choices: str) -> Reader:
-    def read(value: Any, path: str, problems: list[str]) -> Any:
-        if value not in choices:
-            near = suggestion(str(value), choices)
-            problems.append(f"{path} is {value!r}{near}; use one of {', '.join(choices)}")
-        return value
-
-    return read
 
 
 def _whole(least: int) -> Reader:
@@ -341,8 +327,8 @@ FIELDS: dict[str, Reader] = {
     "students": _students,
     "methods": _methods,
     "seeds": _seeds,
-    "precision": _choice("auto", "fp32", "bf16", "fp16"),
-    "weighting": _choice(*WEIGHTINGS),
+    "precision": choice("auto", "fp32", "bf16", "fp16"),
+    "weighting": choice(*WEIGHTINGS),
     "teachers": _teachers,
     "cohort_size": _whole(0),
     "results": lambda value, path, problems: Path(_text(value, path, problems)),

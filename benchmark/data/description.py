@@ -17,9 +17,8 @@ import numpy as np
 
 from benchmark.data.errors import DataError
 from benchmark.files import read_text
-from benchmark.files.settings import Problems, changed_settings, parse_yaml, read_dataclass
+from benchmark.files.settings import Problems, changed_settings, choice, parse_yaml, read_dataclass
 from detectors.core.grid import KITTI_CLASSES, ObjectClass
-from kd_methods.core.errors import suggestion
 
 FILE = "dataset.yaml"
 RESERVED = ("DontCare", "mAP")
@@ -35,18 +34,6 @@ OVERLAPS = {"Car": 0.7, "Pedestrian": 0.5, "Cyclist": 0.5}
 def is_class_name(word: object) -> bool:
     """Whether it can name a class, in labels, tables and pages."""
     return isinstance(word, str) and re.fullmatch(r"[A-Za-z][\w-]*", word) is not None
-
-
-def _one_of(*choices: str) -> Any:
-    """Metadata of a field that is one of some words."""
-
-    def read(value: Any, path: str, problems: Problems) -> Any:
-        if value not in choices:
-            near = suggestion(str(value), choices)
-            problems.append(f"{path} is {value!r}{near}; use one of {', '.join(choices)}")
-        return value
-
-    return {"read": read}
 
 
 def _words(value: Any, path: str, problems: Problems) -> tuple[str, ...]:
@@ -91,8 +78,8 @@ class ScanFormat:
         reflectance: its highest value, by which it is divided.
     """
 
-    format: str = field(default="bin", metadata=_one_of(*FORMATS))
-    dtype: str = field(default="float32", metadata=_one_of("float32", "float64"))
+    format: str = field(default="bin", metadata={"read": choice(*FORMATS)})
+    dtype: str = field(default="float32", metadata={"read": choice("float32", "float64")})
     fields: int = field(default=4, metadata={"least": 3})
     reflectance: float = field(default=1.0, metadata={"above": 0})
 
@@ -147,11 +134,11 @@ class Description:
     classes: Mapping[str, DescribedClass] = field(
         default_factory=lambda: _KITTI, metadata={"read": _classes}
     )
-    layout: str = field(default="kitti", metadata=_one_of(*LAYOUTS))
+    layout: str = field(default="kitti", metadata={"read": choice(*LAYOUTS)})
     points: ScanFormat = ScanFormat()
-    view: str = field(default="camera", metadata=_one_of(*VIEWS))
+    view: str = field(default="camera", metadata={"read": choice(*VIEWS)})
     range: tuple[float, float, float, float, float, float] | None = None
-    metric: str = field(default="kitti", metadata=_one_of(*METRICS))
+    metric: str = field(default="kitti", metadata={"read": choice(*METRICS)})
     ignore: tuple[str, ...] = field(default=(), metadata={"read": _words})
     folder: str | None = None
 

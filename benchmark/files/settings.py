@@ -6,8 +6,8 @@ import dataclasses
 import math
 import re
 import types
-from collections.abc import Mapping
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Mapping
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -15,6 +15,8 @@ from kd_methods.core.errors import suggestion
 
 Problems = list[str]
 """The problems so far, each as "PATH ...": readers append to it."""
+Reader = Callable[[Any, str, Problems], Any]
+"""Reads a field's value, given its path; appends what is wrong."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -60,7 +62,7 @@ def read_dataclass(kind: type, value: Any, path: str, problems: Problems) -> Any
 
     Field types may be numbers, str, tuples and mappings of numbers, dataclasses, and any of these
     or None. In a field's metadata ``least``, ``above`` and ``most`` bound its numbers, and
-    ``read`` reads it instead: a function of value, path and problems.
+    ``read`` reads it instead, a `Reader`.
 
     Returns:
         The instance, or None if there was a problem.
@@ -97,6 +99,18 @@ def read_dataclass(kind: type, value: Any, path: str, problems: Problems) -> Any
     except ValueError as error:
         problems.append(f"{path}: {error}" if path else str(error))
         return None
+
+
+def choice(*choices: str) -> Reader:
+    """The reader of a field that is one of some words."""
+
+    def read(value: Any, path: str, problems: Problems) -> Any:
+        if value not in choices:
+            near = suggestion(str(value), choices)
+            problems.append(f"{path} is {value!r}{near}; use one of {', '.join(choices)}")
+        return value
+
+    return read
 
 
 def changed_settings(instance: Any) -> dict[str, Any]:
@@ -143,11 +157,7 @@ def _read_value(
         return _read_tuple(arguments, value, path, problems, bounds)
     if get_origin(hint) is Mapping:
         return _read_mapping(arguments[1], value, path, problems, bounds)
-    if get_origin(hint) is Literal:
-        fine, wanted = value in arguments, f"one of {', '.join(map(str, arguments))}"
-    elif hint is bool:
-        fine, wanted = isinstance(value, bool), "true or false"
-    elif hint is str:
+    if hint is str:
         fine, wanted = isinstance(value, str), "text"
     elif hint is int:
         fine, wanted = type(value) is int, "a whole number"

@@ -10,7 +10,7 @@ import inspect
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -146,9 +146,13 @@ def source_files(cls: type[KDMethod]) -> list[Path]:
 
 def _files_of(module: ModuleType | None) -> list[Path]:
     """The Python files of a module, or of a whole package."""
-    if folders := getattr(module, "__path__", None):
-        return [file for folder in folders for file in sorted(Path(folder).rglob("*.py"))]
-    file = getattr(module, "__file__", None)
+    return _python_files(getattr(module, "__path__", None), getattr(module, "__file__", None))
+
+
+def _python_files(folders: Iterable[str] | None, file: str | None) -> list[Path]:
+    """All in a package's folders, or a module's one file if it is of Python."""
+    if places := list(folders or ()):
+        return [found for place in places for found in sorted(Path(place).rglob("*.py"))]
     return [Path(file)] if file and file.endswith(".py") else []
 
 
@@ -169,10 +173,7 @@ def _helper_files(name: str) -> list[Path]:
         spec = importlib.util.find_spec(name)  # it may not have been imported yet
     except (ImportError, ValueError):
         return []
-    places = list(spec.submodule_search_locations or []) if spec else []
-    files = [file for place in places for file in sorted(Path(place).rglob("*.py"))]
-    if spec and not places and spec.origin and spec.origin.endswith(".py"):
-        files = [Path(spec.origin)]
+    files = _python_files(spec.submodule_search_locations, spec.origin) if spec else []
     foreign = name not in OWN and not any(
         file.resolve().is_relative_to(place) for file in files for place in _installed_places()
     )
