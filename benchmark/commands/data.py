@@ -6,9 +6,13 @@ import argparse
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.commands.common import BAD_INPUT, DONE, add_cache, add_command
+
+if TYPE_CHECKING:
+    from benchmark.data.dataset import Dataset
+    from benchmark.data.statistics import Summary
 
 
 def add(commands: Any) -> None:
@@ -36,13 +40,21 @@ def add(commands: Any) -> None:
     prepare = add_command(kinds, "prepare", prepare_data, told, examples)
     prepare.add_argument("data", type=Path, metavar="DIR")
     add_cache(prepare)
-    told = "how alike two data sets are"
-    examples = ["a b", "/data/kitti made --split val", "/data/kitti made --pictures out"]
+    told = "how alike data sets are, or what one is like"
+    examples = [
+        "kitti made  # all of KITTI's training split, without having it, beside a folder",
+        "/data/kitti made --split val --pictures out",
+        "/data/mine --summary mine.json  # to share its statistics, not its frames",
+        "mine.json kitti",
+    ]
     compare = add_command(kinds, "compare", compare_data, told, examples)
-    compare.add_argument("data", type=Path, metavar="DIR")
-    compare.add_argument("other", type=Path, metavar="OTHER")
-    compare.add_argument("--split", default="train", help="default %(default)s")
+    told = "a folder, a summary (.json), or kitti: all of its training split (a folder: ./kitti)"
+    compare.add_argument("data", metavar="DATA", help=told)
+    compare.add_argument("other", nargs="?", metavar="OTHER", help="likewise")
+    compare.add_argument("--split", default="train", help="of folders (default %(default)s)")
     compare.add_argument("--pictures", type=Path, metavar="FOLDER", help="write pictures there")
+    told = "write the statistics of DATA there"
+    compare.add_argument("--summary", type=Path, metavar="FILE", help=told)
     examples = ["made", "made --train 64 --val 32 --seed 1", "around --layout openpcdet"]
     told = "generate a synthetic data set"
     make = add_command(kinds, "synthesize", synthesize_data, told, examples)
@@ -121,15 +133,38 @@ def prepare_data(options: argparse.Namespace) -> int:
 
 
 def compare_data(options: argparse.Namespace) -> int:
-    """Print how similar two folders are, and plot it."""
+    """Print what data sets are like, side by side, and plot it. A folder is read; a summary holds
+    the statistics of one, and no frame to draw."""
     from benchmark.data import comparison
-    from benchmark.data.opening import open_dataset
+    from benchmark.data.statistics import write_summary
 
-    datasets = [open_dataset(path, options.split) for path in (options.data, options.other)]
-    summaries = [comparison.summarise(one.root.resolve().name, one) for one in datasets]
+    sources = [source for source in (options.data, options.other) if source is not None]
+    loaded = [_summary_of(source, options.split) for source in sources]
+    summaries = [summary for summary, _ in loaded]
     print(comparison.describe(summaries))
-    if options.pictures:
-        comparison.draw(summaries, options.pictures / "statistics.png")
-        for summary, dataset in zip(summaries, datasets, strict=True):
+    if options.summary:
+        write_summary(options.summary, summaries[0])
+        print(f"\nwrote {options.summary}: statistics of {sources[0]}, none of its frames")
+    if not options.pictures:
+        return DONE
+    comparison.draw(summaries, options.pictures / "statistics.png")
+    for summary, dataset in loaded:
+        if dataset is None:
+            print(f"\n{summary.name}: no picture of frames; a summary holds none")
+        else:
             comparison.draw_frames(dataset, options.pictures / f"frames-{summary.name}.png")
     return DONE
+
+
+def _summary_of(source: str, split: str) -> tuple[Summary, Dataset | None]:
+    """The statistics of what `compare` was given, and its frames if there are any."""
+    from benchmark.data import statistics
+    from benchmark.data.opening import open_dataset
+
+    if source == "kitti":
+        return statistics.kitti_summary(), None
+    if source.endswith(".json"):
+        return statistics.read_summary(Path(source)), None
+    dataset = open_dataset(Path(source), split)
+    name = dataset.root.resolve().name
+    return statistics.summarise(name, statistics.measure(dataset)), dataset

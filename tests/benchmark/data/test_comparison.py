@@ -1,63 +1,66 @@
-"""Figures of two data sets, against counts by hand."""
+"""Tables and pictures of data sets side by side, from folders and from summaries."""
 
-import math
-
-import numpy as np
 import pytest
 
+import run_bench
+from benchmark.commands.common import BAD_INPUT, DONE
 from benchmark.data import comparison, synthetic
 from benchmark.data.kitti import KittiDataset
+from benchmark.data.statistics import kitti_summary, measure, read_summary, summarise
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    root = tmp_path_factory.mktemp("data")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data") / "made"
     synthetic.generate(root, seed=3, train=6, val=1, max_range=40)
-    return KittiDataset(root, "train")
+    return root
 
 
 @pytest.fixture(scope="module")
-def summary(dataset):
-    return comparison.summarise("made", dataset)
-
-
-def test_points_of_objects_are_counted_in_their_boxes(dataset, summary):
-    expected = []
-    for index in range(len(dataset)):
-        frame = dataset.frame(index)
-        for box in frame.boxes.astype(float):
-            x, y, z = (frame.points[:, :3] - box[:3]).T
-            along = x * np.cos(box[6]) + y * np.sin(box[6])
-            across = y * np.cos(box[6]) - x * np.sin(box[6])
-            inside = (abs(along) < box[3] / 2) & (abs(across) < box[4] / 2)
-            expected.append(int((inside & (z > 0) & (z < box[5])).sum()))
-    found = summary.objects[summary.objects["class"] != "DontCare"]["points"]
-    assert len(expected) > 20
-    assert found.tolist() == pytest.approx(expected, abs=1)
-
-
-def test_every_object_of_the_labels_is_there(dataset, summary):
-    names = [name for i in range(len(dataset)) for name in dataset.frame(i).labels.name]
-    assert sorted(summary.objects["class"]) == sorted(names)
-
-
-def test_pillars_hold_every_point(dataset, summary):
-    assert summary.pillars.sum() == sum(len(dataset.frame(i).points) for i in range(len(dataset)))
-    points = dataset.frame(0).points
-    cells = {(math.floor(x / 0.16), math.floor(y / 0.16)) for x, y in points[:, :2].tolist()}
-    assert len(comparison._pillars(points)) == len(cells)
+def summary(root):
+    return summarise("made", measure(KittiDataset(root, "train")))
 
 
 def test_tables_have_a_column_for_each_data_set(summary):
-    text = comparison.describe([summary, summary])
+    text = comparison.describe([summary, kitti_summary()])
     assert "| made" in text
-    cars = (summary.objects["class"] == "Car").sum() / 6
-    assert f"| Car            | {cars:.2f}; " in text
+    cars = summary.objects["Car"]
+    assert f"| Car            | {cars.per_frame:.2f}; " in text
+    assert f"{cars.bands[1].count})" in text
+    assert "| 151, 454, 1009 (2990) |" in text
 
 
-def test_pictures_are_written(dataset, summary, tmp_path):
-    comparison.draw([summary, summary], tmp_path / "new" / "statistics.png")
-    comparison.draw_frames(dataset, tmp_path / "frames.png")
-    for path in (tmp_path / "new" / "statistics.png", tmp_path / "frames.png"):
+def test_headings_are_told_by_the_yaw(summary):
+    """Cars stand along the road more often than across it."""
+    along, across = comparison._describe_headings(kitti_summary())["Car"].split(", ")
+    assert float(along[:-1]) == pytest.approx(72, abs=1)
+    assert float(across[:-1]) == pytest.approx(13, abs=1)
+
+
+def test_a_folder_a_summary_and_kitti_are_compared(root, summary, tmp_path, capsys):
+    file = tmp_path / "made.json"
+    assert run_bench.main(["data", "compare", str(root), "--summary", str(file)]) == DONE
+    assert f"wrote {file}" in capsys.readouterr().out
+    assert read_summary(file) == summary
+    command = ["data", "compare", "kitti", str(file), "--pictures", str(tmp_path)]
+    assert run_bench.main(command) == DONE
+    told = capsys.readouterr().out
+    assert comparison.describe([kitti_summary(), summary]) in told
+    assert "made: no picture of frames; a summary holds none" in told
+    assert {path.name for path in tmp_path.iterdir()} == {"made.json", "statistics.png"}
+
+
+def test_pictures_are_written(root, tmp_path, capsys):
+    command = ["data", "compare", str(root), "kitti", "--pictures", str(tmp_path / "new")]
+    assert run_bench.main(command) == DONE
+    assert "kitti: no picture of frames" in capsys.readouterr().out
+    for name in ("statistics.png", "frames-made.png"):
+        path = tmp_path / "new" / name
         assert path.read_bytes().startswith(b"\x89PNG")
         assert path.stat().st_size > 10_000
+
+
+def test_a_missing_summary_is_told(tmp_path, capsys):
+    assert run_bench.main(["data", "compare", "kitti", str(tmp_path / "no.json")]) == BAD_INPUT
+    captured = capsys.readouterr()
+    assert "no.json: no such summary" in captured.out + captured.err
