@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.config.profile import Profile
-from benchmark.data.dataset import Contents
+from benchmark.data.dataset import Contents, generated_by
 from benchmark.data.description import KITTI, Description
 from benchmark.data.genuine import has_genuine_size, is_genuine
 from benchmark.data.opening import open_dataset
-from benchmark.data.synthetic import NOTE
 from benchmark.files.settings import changed_settings
 from benchmark.records import store
 from benchmark.records.record import GENERATED
@@ -226,7 +225,7 @@ def describe_data(source: Path, synthetic: bool) -> Data:
     held = set(train.values())
     return Data(
         name,
-        synthetic or (root / NOTE).exists(),
+        synthetic or generated_by(root) > 0,
         digest,
         len(train),
         len(val),

@@ -30,6 +30,8 @@ from benchmark.files import read_text
 
 SUFFIX = r"\.(bin|txt|png|jpe?g|npy|pcd)"
 """Ends of file names, which an id does not have."""
+NOTE = "synthetic.json"
+"""The file that says of a folder that it was generated, and by which version."""
 NO_IMAGE = (-1.0, -1.0, -1.0, 1e4)
 """Left, top, right and bottom of an object that no image shows: on the left none, as the devkit
 writes it, and high enough for every difficulty."""
@@ -174,9 +176,11 @@ class Dataset(ABC):
 
     def fingerprint(self) -> str:
         """16 hex digits that change with the ids, the labels, the calibration, the image sizes, the
-        description or the number of bytes of a point file (whose contents are not read: they are
-        gigabytes)."""
+        description, the world of generated frames or the number of bytes of a point file (whose
+        contents are not read: they are gigabytes)."""
         digest = hashlib.sha256()
+        if (world := generated_by(self.root)) > 1:  # identities of the first had no such mark
+            digest.update(f"world {world}".encode())
         if settings := self.description.settings():
             digest.update(json.dumps(settings, sort_keys=True).encode())
         for frame_id, held in self.all_contents.items():
@@ -204,6 +208,22 @@ class Dataset(ABC):
             hashlib.sha256(calibration.read_bytes()).digest() if calibration else b"",
             hashlib.sha256(self.label(frame_id).read_bytes()).digest(),
         )
+
+
+def generated_by(root: Path) -> int:
+    """Version of the generator that made a folder; 0 for frames that none made.
+
+    Raises:
+        DataError: for a note that does not say which.
+    """
+    note = root / NOTE
+    if not note.exists():
+        return 0
+    try:
+        return int(json.loads(read_text(note, DataError))["generator"])
+    except (ValueError, TypeError, KeyError):
+        remedy = "generate the set anew, or remove the file if its frames were measured"
+        raise DataError(f"{note}: does not say which generator made the set; {remedy}") from None
 
 
 def read_list(lists: Path, split: str) -> list[str]:

@@ -26,25 +26,25 @@ from benchmark.data.calibration import (
     observation_angle,
     write_calibration,
 )
+from benchmark.data.dataset import NOTE
 from benchmark.data.errors import DataError
 from benchmark.data.kitti import crop_to_image
 from benchmark.data.labels import Labels, write_labels
 from benchmark.data.synthetic.raycast import NOTHING, ROAD, Hits, Parts, cast
 from benchmark.data.synthetic.scenes import Placed, Scene, random_scene
 
-VERSION = 1  # of the generator; a new one for every change of its output
+VERSION = 2  # of the generator; a new one for every change of its output
 IMAGE_SIZE = (1242, 375)
-NOTE = "synthetic.json"
-"""The file that says of a folder that it was generated."""
 
 _FULL_CIRCLE = 360  # in the seed of frames all around
 _FIRST_VAL = 100_000  # number of the first validation frame
-_AZIMUTH_STEP = np.radians(0.1728)
+_AZIMUTH_STEP = np.radians(0.165)
 _RANGE_NOISE = 0.02  # metres
-_FAINTEST = 4e-6  # reflectance x cosine / metres^2 at which half of the rays come back
-_LOST = 0.03  # share of rays that never come back
-_FEWEST_POINTS, _LEAST_SEEN, _MOST_TRUNCATED = 5, 0.1, 0.9  # of a labelled object
-_OCCLUSION_LEVELS = (0.9, 0.4)  # seen share above which an object is visible, partly occluded
+_FAINTEST = 1e-5  # reflectance x cosine / metres^2 at which half of the rays come back
+_LOST = 0.005  # share of rays that never come back
+_DARK, _FADING = 0.03, 7e-5  # reflectance that reads 0 close by, and its growth per metre^2
+_FEWEST_POINTS, _LEAST_SEEN = 4, 0.15  # of a labelled object
+_OCCLUSION_LEVELS = (0.92, 0.45)  # seen share above which an object is visible, partly occluded
 
 
 def ensure(cache_dir: Path | str, seed: int, train: int, val: int, max_range: float = 50.0) -> Path:
@@ -226,7 +226,7 @@ def _all_beams() -> tuple[np.ndarray, np.ndarray]:
 def _sweep(half: float) -> tuple[np.ndarray, np.ndarray]:
     """Azimuth and elevation (r,) of the rays on `half` radians to each side."""
     rng = np.random.default_rng(64)
-    upper, lower = np.linspace(2, -8.33, 32), np.linspace(-8.87, -24.8, 32)
+    upper, lower = np.linspace(2.3, -8.33, 32), np.linspace(-8.87, -24.8, 32)
     beams = np.radians(np.concatenate([upper, lower]) + rng.normal(0, 0.03, 64))
     azimuth = np.arange(-half, half, _AZIMUTH_STEP)
     azimuth = azimuth[:, None] + rng.uniform(0, 1, 64) * _AZIMUTH_STEP
@@ -248,24 +248,32 @@ def _measure(
     rng: np.random.Generator, directions: np.ndarray, hits: Hits, parts: Parts
 ) -> tuple[np.ndarray, np.ndarray]:
     """Points (n, 4) and the part (n,) each of them lies on."""
-    asphalt, verge = rng.uniform(0.2, 0.32), rng.uniform(0.25, 0.45)
+    asphalt, verge = rng.uniform(0.44, 0.62), rng.uniform(0.48, 0.72)
     rays = len(directions)
     on_road, on_ground = hits.part == ROAD, hits.part < NOTHING
     surface = np.append(parts.surface, [[0.0, 0.0, 1.0]], axis=0)[np.maximum(hits.part, -1)]
     reflectance, gloss = surface[:, 0], surface[:, 1]
     reflectance = np.where(on_ground, np.where(on_road, asphalt, verge), reflectance)
     reflectance = reflectance * np.exp(rng.normal(0, 0.25, rays))
-    power = reflectance * hits.cosine / hits.distance**2
+    cosine = np.where(on_ground, np.sqrt(hits.cosine), hits.cosine)  # rough ground faces all ways
+    power = reflectance * cosine / hits.distance**2
     back = rng.random(rays) < (1 - _LOST) / (1 + (_FAINTEST / np.maximum(power, 1e-12)) ** 1.5)
     mirrored = rng.random(rays) < gloss * (1 - hits.cosine**2)
     back &= (hits.part != NOTHING) & ~mirrored
     roughness = np.where(on_road, 0.004, 0.012) * on_ground
     rough = rng.normal(0, 1, rays) * roughness / np.maximum(hits.cosine, 0.1)
     distance = hits.distance + rng.normal(0, _RANGE_NOISE, rays) + rough
-    intensity = np.clip(reflectance * (0.5 + 0.5 * hits.cosine), 0, 0.99)
+    intensity = _intensity(reflectance, hits)
     xyz = (directions * distance[:, None])[back].round(3)
     points = np.column_stack([xyz, intensity[back].round(2)]).astype(np.float32)
     return points, hits.part[back]
+
+
+def _intensity(reflectance: np.ndarray, hits: Hits) -> np.ndarray:
+    """(r,) what the sensor reports of a surface, 0 to 0.99: nothing of a dark or far one."""
+    slant = 1 - hits.cosine
+    floor = _DARK + _FADING * hits.distance**2 * (1 + 1.3 * slant)
+    return np.clip(reflectance * (1 - 0.5 * slant) - floor, 0, 0.99)
 
 
 def _in_image(points: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -286,7 +294,7 @@ def _label(scene: Scene, parts: Parts, hits: Hits, part: np.ndarray) -> Labels:
     index = np.array([i for i, placed in enumerate(scene.objects) if placed.name], np.int64)
     seen = _count(hits.part, parts)[index] / np.maximum(hits.possible[index], 1)
     labels = _annotate([scene.objects[i] for i in index], seen)
-    clear = _clear(index, parts, hits, part) & (labels.truncation <= _MOST_TRUNCATED)
+    clear = _clear(index, parts, hits, part)
     in_image = (labels.bbox[:, :2] < labels.bbox[:, 2:]).all(axis=1)
     vague = _dont_care(labels.bbox[in_image & ~clear])
     return Labels.concatenate([labels.select(in_image & clear), vague])

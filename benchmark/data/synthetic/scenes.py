@@ -13,11 +13,18 @@ from benchmark.data.synthetic.raycast import Ground, Parts
 from benchmark.data.synthetic.shapes import DISTRACTORS, ROAD_USERS, Shape, barrier, house, tree
 
 SENSOR_HEIGHT = 1.73
-_NEAREST, _SCENERY = 6.0, 85.0  # metres: nearest object, farthest scenery
-_RANGES = (1.5, 2.6)  # of the beta law of an object's distance: more near than far, as in KITTI
-_VIEW = np.radians(43)  # objects' largest angle from the x axis
+_SCENERY = 85.0  # metres to the farthest scenery
+_OWN = np.array([2.0, 0.0, 10.0, 2.0, 0.0])  # the car that carries the sensor, and room ahead of it
+_SCENERY_AHEAD, _VEHICLES_AHEAD = (1.0, 3.0), (1.36, 2.45)
+_AHEAD = {"Pedestrian": (2.7, 7.4), "Cyclist": (1.05, 3.7)}
+"""Of the beta laws of distances along the road or the view, up to where scenery ends: the same
+whatever the farthest road user."""
+_VIEW = np.radians(43)  # largest angle of backdrop from the x axis
+_ASIDE = 2.0  # metres that road users stand anywhere beside the view, some of them cut by its edge
 _AROUND = 3  # times as many objects all around as in view of the camera
 _TRIES = 40
+_CLEARANCE = 6.2  # metres that people keep from the car that carries the sensor
+_ON_FOOT = ("Pedestrian", "Person_sitting")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +46,8 @@ class Placed:
 @dataclass(frozen=True)
 class _Lane:
     """Where a class moves or stands: beside the road's axis from `low` to `high` metres (left is
-    positive), facing `heading` degrees from the road's direction, give or take `spread`.
+    positive), facing `heading` degrees from the road's direction, give or take `spread`; `row` is
+    the chance that the next place along the road is taken too.
 
     Without `low` and `high` the place is anywhere in view.
     """
@@ -49,6 +57,7 @@ class _Lane:
     spread: float
     low: float | None = None
     high: float | None = None
+    row: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,7 @@ class _Street:
     facades: float  # chance that a stretch behind the pavement is built up or planted
 
     def lanes(self, name: str) -> tuple[_Lane, ...]:
-        if name in ("Pedestrian", "Person_sitting"):
+        if name in _ON_FOOT:
             return self.people
         return self.cyclists if name == "Cyclist" else self.vehicles
 
@@ -77,76 +86,77 @@ _STREETS = (
     _Street(  # a street with parked cars on both sides
         weight=0.45,
         means={
-            "Car": 6.3,
-            "Pedestrian": 1.9,
-            "Cyclist": 1.5,
-            "Van": 0.5,
+            "Car": 3.3,
+            "Pedestrian": 2.1,
+            "Cyclist": 1.75,
+            "Van": 0.38,
             "Truck": 0.1,
-            "Person_sitting": 0.1,
+            "Person_sitting": 0.05,
         },
         vehicles=(
-            _Lane(0.2, (0,), 3, -0.4, 0.4),
-            _Lane(0.22, (180,), 3, 3.1, 3.9),
-            _Lane(0.3, (0,), 2.5, -3.0, -2.75),
-            _Lane(0.2, (0, 180), 2.5, 6.1, 6.4),
-            _Lane(0.08, (90, 270), 12),
+            _Lane(0.16, (0,), 4, -0.4, 0.4),
+            _Lane(0.14, (180,), 4, 2.6, 3.9),
+            _Lane(0.28, (0,), 3, -4.2, -2.7, 0.6),
+            _Lane(0.22, (0, 180), 3, 5.6, 6.4, 0.6),
+            _Lane(0.08, (90, 270), 15),
+            _Lane(0.12, (90, 270), 5, 9.0, 11.0, 0.6),
         ),
         cyclists=(
-            _Lane(0.35, (0,), 8, -1.7, -0.9),
-            _Lane(0.3, (180,), 8, 4.4, 5.2),
-            _Lane(0.15, (0, 180), 10, -6.5, -4.2),
-            _Lane(0.2, (90, 270), 25),
+            _Lane(0.35, (0,), 8, -2.6, -1.6),
+            _Lane(0.3, (180,), 8, 4.0, 4.6),
+            _Lane(0.15, (0, 180), 10, -7.5, -5.4),
+            _Lane(0.2, (90, 270), 25, -4.5, 7.0),
         ),
         people=(
-            _Lane(0.35, (0, 180), 15, -7.0, -4.2),
+            _Lane(0.35, (0, 180), 15, -8.0, -5.2),
             _Lane(0.25, (0, 180), 15, 7.6, 10.4),
-            _Lane(0.15, _ANY, 45, -7.0, -4.2),
+            _Lane(0.15, _ANY, 45, -8.0, -5.2),
             _Lane(0.25, (90, 270), 20),
         ),
         left=7.4,
-        right=-4.0,
+        right=-5.0,
         kerb=0.12,
         pavement=3.4,
-        facades=0.8,
+        facades=0.85,
     ),
     _Street(  # a crossing
         weight=0.2,
         means={
-            "Car": 5.8,
-            "Pedestrian": 2.9,
-            "Cyclist": 2.3,
-            "Van": 0.5,
+            "Car": 5.2,
+            "Pedestrian": 3.2,
+            "Cyclist": 2.75,
+            "Van": 0.38,
             "Truck": 0.15,
-            "Person_sitting": 0.05,
+            "Person_sitting": 0.02,
         },
         vehicles=(
-            _Lane(0.25, (0,), 4, -0.5, 0.5),
-            _Lane(0.25, (180,), 4, 3.1, 3.9),
-            _Lane(0.5, (90, 270), 10),
+            _Lane(0.3, (0,), 6, -0.5, 0.5, 0.3),
+            _Lane(0.35, (180,), 6, 2.7, 3.9, 0.3),
+            _Lane(0.35, (90, 270), 20),
         ),
         cyclists=(
-            _Lane(0.3, (0,), 10, -2.0, -0.9),
+            _Lane(0.3, (0,), 10, -2.6, -1.6),
             _Lane(0.2, (180,), 10, 4.4, 5.4),
-            _Lane(0.5, (90, 270), 20),
+            _Lane(0.5, (90, 270), 20, -5.5, 8.5),
         ),
         people=(_Lane(0.6, (90, 270), 25), _Lane(0.4, _ANY, 45)),
-        left=9.0,
+        left=7.5,
         right=-6.0,
         kerb=0.0,
-        pavement=4.0,
-        facades=0.5,
+        pavement=3.0,
+        facades=0.7,
     ),
     _Street(  # a square or pedestrian precinct
         weight=0.15,
         means={
-            "Car": 1.8,
-            "Pedestrian": 5.5,
-            "Cyclist": 2.8,
+            "Car": 1.4,
+            "Pedestrian": 6.0,
+            "Cyclist": 3.3,
             "Van": 0.25,
             "Truck": 0.0,
-            "Person_sitting": 0.8,
+            "Person_sitting": 0.4,
         },
-        vehicles=(_Lane(1.0, _ANY, 25),),
+        vehicles=(_Lane(1.0, _ANY, 25, row=0.3),),
         cyclists=(_Lane(1.0, _ANY, 45),),
         people=(_Lane(0.4, (0, 180), 20), _Lane(0.6, _ANY, 45)),
         left=9.0,
@@ -160,24 +170,24 @@ _STREETS = (
         means={
             "Car": 5.0,
             "Pedestrian": 0.7,
-            "Cyclist": 1.0,
-            "Van": 0.45,
+            "Cyclist": 1.1,
+            "Van": 0.35,
             "Truck": 0.3,
             "Person_sitting": 0.0,
         },
         vehicles=(
-            _Lane(0.3, (0,), 2, -0.4, 0.4),
-            _Lane(0.2, (0,), 2, -4.1, -3.3),
-            _Lane(0.25, (180,), 2, 3.4, 4.2),
-            _Lane(0.25, (180,), 2, 7.1, 7.9),
+            _Lane(0.3, (0,), 3, -0.4, 0.4),
+            _Lane(0.2, (0,), 3, -4.1, -3.3, 0.3),
+            _Lane(0.25, (180,), 3, 3.4, 4.2, 0.3),
+            _Lane(0.25, (180,), 3, 7.1, 7.9, 0.3),
         ),
         cyclists=(_Lane(0.5, (0,), 8, -5.4, -4.6), _Lane(0.5, (180,), 8, 8.6, 9.4)),
         people=(_Lane(0.6, (0, 180), 20, -8.5, -6.4), _Lane(0.4, (0, 180), 20, 10.5, 12.5)),
         left=9.9,
         right=-5.9,
         kerb=0.05,
-        pavement=2.5,
-        facades=0.35,
+        pavement=2.0,
+        facades=0.7,
     ),
 )
 
@@ -203,8 +213,8 @@ class Scene:
         """Stand a shape on the ground unless it comes nearer than `gap` metres to another."""
         length, width = shape.size[:2] + gap
         footprint = np.array([x, y, length, width, yaw])
-        others = np.array([(o.x, o.y, *o.shape.size[:2], o.yaw) for o in self.objects])
-        if len(others) and footprints_overlap(footprint, others).any():
+        others = [_OWN, *((o.x, o.y, *o.shape.size[:2], o.yaw) for o in self.objects)]
+        if footprints_overlap(footprint, np.array(others)).any():
             return False
         z = self.ground.elevation(x, y)
         self.objects.append(Placed(name, shape, x, y, z, yaw))
@@ -226,8 +236,8 @@ class Scene:
 
 
 def random_scene(rng: np.random.Generator, max_range: float, around: bool = False) -> Scene:
-    """A scene whose road users stand 6 m to `max_range` metres away, in view of the camera or all
-    around."""
+    """A scene whose road users stand up to `max_range` metres away, in or near the camera's view or
+    all around."""
     weights = np.array([street.weight for street in _STREETS])
     street = _STREETS[rng.choice(len(_STREETS), p=weights / weights.sum())]
     scene, share = Scene(_random_ground(rng, street), around), _AROUND if around else 1
@@ -272,7 +282,7 @@ def _random_ground(rng: np.random.Generator, street: _Street) -> Ground:
         slope_y=rng.normal(0, 0.01),
         bend_x=rng.normal(0, 3e-4),
         bend_y=rng.normal(0, 3e-4),
-        heading=np.radians(rng.normal(0, 3)),
+        heading=np.radians(rng.normal(0, 5)),
         left=street.left,
         right=street.right,
         kerb=street.kerb,
@@ -282,23 +292,51 @@ def _random_ground(rng: np.random.Generator, street: _Street) -> Ground:
 def _place_road_user(
     rng: np.random.Generator, scene: Scene, street: _Street, name: str, max_range: float
 ) -> None:
-    shape = ROAD_USERS[name](rng)
-    lanes = street.lanes(name)
+    lanes, law = street.lanes(name), _AHEAD.get(name, _VEHICLES_AHEAD)
     weights = np.array([lane.weight for lane in lanes])
-    gap = 0.3 if name in ("Pedestrian", "Person_sitting") else 0.5
+    shape = ROAD_USERS[name](rng)
+    gap, nearest = (0.3, _CLEARANCE) if name in _ON_FOOT else (0.5, 0.0)
     for _ in range(_TRIES):
         lane = lanes[rng.choice(len(lanes), p=weights / weights.sum())]
-        spot = _spot(rng, scene, lane.low, lane.high, max_range)
+        x, y = _spot(rng, scene, lane.low, lane.high, _SCENERY * rng.beta(*law))
         facing = rng.choice(lane.heading) + rng.normal(0, lane.spread)
         yaw = scene.ground.heading + np.radians(facing)
-        if spot is None or not scene.place(name, shape, *spot, yaw, gap):
+        if not nearest < np.hypot(x, y) <= max_range:
             continue
-        if name == "Pedestrian" and rng.random() < 0.25:  # a companion walks beside
-            beside = rng.choice((-1, 1)) * rng.uniform(1.1, 1.4)
-            x, y = spot[0] - beside * np.sin(yaw), spot[1] + beside * np.cos(yaw)
-            if np.hypot(x, y) <= max_range:
-                scene.place(name, ROAD_USERS[name](rng), x, y, yaw + rng.normal(0, 0.1), 0.05)
+        if not scene.place(name, shape, x, y, yaw, gap):
+            continue
+        if name == "Pedestrian" and rng.random() < 0.4:  # a companion walks beside
+            side = yaw + rng.choice((-1, 1)) * np.pi / 2
+            _place_next(rng, scene, scene.objects[-1], side, rng.uniform(1.1, 1.4), max_range)
+        _extend_row(rng, scene, lane, max_range)
         return
+
+
+def _extend_row(rng: np.random.Generator, scene: Scene, lane: _Lane, max_range: float) -> None:
+    """Let others follow the last vehicle along the road, bumper to bumper or door to door."""
+    onward = scene.ground.heading + rng.choice((0, np.pi))
+    while rng.random() < lane.row:
+        last = scene.objects[-1]
+        length, width = last.shape.size[:2]
+        away = 2 * _half_extent(length, width, last.yaw - onward) + rng.uniform(0.4, 1.2)
+        if not _place_next(rng, scene, last, onward, away, max_range):
+            break
+
+
+def _place_next(
+    rng: np.random.Generator,
+    scene: Scene,
+    last: Placed,
+    direction: float,
+    away: float,
+    max_range: float,
+) -> bool:
+    """Another of a class, facing as the last one, `away` metres from it."""
+    x, y = last.x + away * np.cos(direction), last.y + away * np.sin(direction)
+    if np.hypot(x, y) > max_range:
+        return False
+    yaw = last.yaw + rng.normal(0, 0.05)
+    return scene.place(last.name, ROAD_USERS[last.name](rng), x, y, yaw, 0.05)
 
 
 def _spot(
@@ -306,23 +344,17 @@ def _spot(
     scene: Scene,
     low: float | None,
     high: float | None,
-    max_range: float,
-) -> tuple[float, float] | None:
-    """A random place in view, `low` to `high` metres beside the road's axis; None if there is none
-    at the range drawn."""
-    distance = _NEAREST + (max_range - _NEAREST) * rng.beta(*_RANGES)
-    if low is None or high is None:
-        bearing = rng.uniform(-scene.view, scene.view)
-        return distance * np.cos(bearing), distance * np.sin(bearing)
-    beside = rng.uniform(low, high)
-    if abs(beside) >= distance:
-        return None
-    aside = np.arcsin(beside / distance)
-    behind = scene.around and rng.random() < 0.5
-    bearing = scene.ground.heading + (np.pi - aside if behind else aside)
-    if not scene.around and abs(bearing) > scene.view:
-        return None
-    return distance * np.cos(bearing), distance * np.sin(bearing)
+    ahead: float,
+) -> tuple[float, float]:
+    """A random place `ahead` metres away: `low` to `high` metres beside the road's axis, or
+    anywhere in the view and a little beside it."""
+    if low is not None and high is not None:
+        behind = scene.around and rng.random() < 0.5
+        return _on_road(scene.ground, -ahead if behind else ahead, rng.uniform(low, high))
+    if scene.around:
+        bearing = rng.uniform(-np.pi, np.pi)
+        return ahead * np.cos(bearing), ahead * np.sin(bearing)
+    return ahead, rng.uniform(-1, 1) * (ahead + _ASIDE)
 
 
 def _on_road(ground: Ground, along: float, beside: float) -> tuple[float, float]:
@@ -335,19 +367,19 @@ def _place_facades(rng: np.random.Generator, scene: Scene, street: _Street) -> N
     for edge, side in ((street.left, 1), (street.right, -1)):
         along = rng.uniform(-5, 5) - (_SCENERY if scene.around else 0)
         while along < _SCENERY:
-            length = rng.uniform(5, 22)
+            length = rng.uniform(3, 14)
             if rng.random() < street.facades:
-                beside = edge + side * (street.pavement + rng.uniform(0.3, 4))
+                beside = edge + side * (street.pavement + rng.uniform(0.2, 2.5))
                 x, y = _on_road(scene.ground, along + length / 2, beside)
                 scene.place("", barrier(rng, length), x, y, scene.ground.heading, 0.2)
-            along += length + rng.uniform(0, 4)
+            along += length + rng.uniform(0, 2)
 
 
 def _place_backdrop(rng: np.random.Generator, scene: Scene, street: _Street) -> None:
     """Houses and trees farther off, which most of the upper beams meet."""
-    for _ in range(rng.poisson(14 * (_AROUND if scene.around else 1))):
+    for _ in range(rng.poisson(40 * (_AROUND if scene.around else 1))):
         shape = (house, tree)[rng.integers(2)](rng)
-        distance, bearing = rng.uniform(30, _SCENERY), rng.uniform(-scene.view, scene.view)
+        distance, bearing = rng.uniform(18, _SCENERY), rng.uniform(-scene.view, scene.view)
         x, y = distance * np.cos(bearing), distance * np.sin(bearing)
         beside = y * np.cos(scene.ground.heading) - x * np.sin(scene.ground.heading)
         room = shape.size[0] / 2 + street.pavement
@@ -357,14 +389,14 @@ def _place_backdrop(rng: np.random.Generator, scene: Scene, street: _Street) -> 
 
 def _place_distractors(rng: np.random.Generator, scene: Scene, street: _Street) -> None:
     """Poles, trees, bins and the like beside the road."""
-    for _ in range(rng.poisson(14 * (_AROUND if scene.around else 1))):
+    for _ in range(rng.poisson(45 * (_AROUND if scene.around else 1))):
         shape = DISTRACTORS[rng.integers(len(DISTRACTORS))](rng)
         side = rng.random() < 0.5
         edge = street.left if side else street.right
-        away = rng.uniform(0.4, street.pavement + 6) * (1 if side else -1)
-        spot = _spot(rng, scene, edge + away, edge + away, _SCENERY)
-        if spot is not None:
-            scene.place("", shape, *spot, rng.uniform(-np.pi, np.pi), 0.3)
+        away = rng.uniform(0.4, street.pavement + 4) * (1 if side else -1)
+        ahead = _SCENERY * rng.beta(*_SCENERY_AHEAD)
+        x, y = _spot(rng, scene, edge + away, edge + away, ahead)
+        scene.place("", shape, x, y, rng.uniform(-np.pi, np.pi), 0.3)
 
 
 def _in_world(placed: Placed) -> np.ndarray:

@@ -158,8 +158,8 @@ def van(rng: np.random.Generator) -> Shape:
 
 def truck(rng: np.random.Generator) -> Shape:
     """Cab and box body."""
-    length = float(np.clip(rng.normal(9.0, 2.0), 6.0, 13.0))
-    height, width = float(np.clip(rng.normal(3.2, 0.3), 2.6, 3.8)), 2.5
+    length = float(np.clip(rng.normal(8.3, 1.8), 6.0, 13.0))
+    height, width = float(np.clip(rng.normal(3.4, 0.3), 2.6, 3.8)), 2.5
     rear, front, cab = -length / 2, length / 2, length / 2 - 2.0
     return assemble(
         [
@@ -175,11 +175,11 @@ def truck(rng: np.random.Generator) -> Shape:
 
 def pedestrian(rng: np.random.Generator) -> Shape:
     """Adult or child, standing to striding, some with a backpack, a bag or a long coat."""
-    child = rng.random() < 0.1
-    height = rng.uniform(1.05, 1.45) if child else float(np.clip(rng.normal(1.72, 0.09), 1.5, 1.98))
-    s, build = height / 1.74, rng.uniform(0.85, 1.2)
-    cloth, trousers = Surface(rng.uniform(0.1, 0.6)), Surface(rng.uniform(0.08, 0.5))
-    stride, swing, half = rng.uniform(0, 0.38) * s, rng.uniform(0.02, 0.3) * s, 0.18 * s * build
+    child = rng.random() < 0.05
+    height = rng.uniform(1.1, 1.5) if child else float(np.clip(rng.normal(1.77, 0.09), 1.5, 1.98))
+    s, build = height / 1.74, rng.uniform(0.75, 1.3)
+    cloth, trousers = Surface(rng.uniform(0.2, 0.75)), Surface(rng.uniform(0.15, 0.65))
+    stride, swing, half = rng.uniform(0, 0.45) * s, rng.uniform(0.02, 0.35) * s, 0.18 * s * build
     parts = [
         _ball((0.02, 0, height - 0.12 * s), (0.1 * s, 0.085 * s, 0.12 * s), _SKIN),
         _ball((0, 0, 1.16 * s), (0.14 * s * build, half, 0.36 * s), cloth),
@@ -226,20 +226,21 @@ def person_sitting(rng: np.random.Generator) -> Shape:
 def cyclist(rng: np.random.Generator) -> Shape:
     """A rider, upright to bent forward, on a bicycle, some with a basket or child seat."""
     s, lean = rng.uniform(0.9, 1.02), rng.uniform(0.15, 0.55)
-    cloth, trousers = Surface(rng.uniform(0.1, 0.7)), Surface(rng.uniform(0.08, 0.5))
+    cloth, trousers = Surface(rng.uniform(0.15, 0.75)), Surface(rng.uniform(0.1, 0.6))
+    build, grip = rng.uniform(0.75, 1.1), rng.uniform(0.16, 0.38)
     hip = np.array([-0.18, 0.0, 0.95]) * s
     shoulder = hip + 0.52 * s * np.array([np.sin(lean), 0, np.cos(lean)])
     head = shoulder + s * np.array([0.07 + 0.1 * np.sin(lean), 0, 0.24])
     parts = [
-        *_bicycle_parts(rng, s),
-        _limb(hip, shoulder, 0.16 * s, cloth),
+        *_bicycle_parts(rng, s, grip),
+        _limb(hip, shoulder, 0.16 * s * build, cloth),
         _ball(head, (0.12 * s, 0.09 * s, 0.13 * s), Surface(rng.uniform(0.2, 0.7))),
     ]
     pedals = rng.uniform(0, 2 * np.pi)
     for side, turn in ((1, pedals), (-1, pedals + np.pi)):
         foot = s * np.array([0.05 + 0.17 * np.cos(turn), 0.12 * side, 0.3 + 0.17 * np.sin(turn)])
         knee = (hip + foot) / 2 + s * np.array([0.24, 0.1 * side, 0.06])
-        hand = s * np.array([0.42, 0.24 * side, 1.0])
+        hand = s * np.array([0.42, (grip - 0.03) * side, 1.0])
         parts += [
             _limb(hip + [0, 0.09 * side, 0], knee, 0.08 * s, trousers),
             _limb(knee, foot, 0.06 * s, trousers),
@@ -256,7 +257,7 @@ def cyclist(rng: np.random.Generator) -> Shape:
 
 def bicycle(rng: np.random.Generator) -> Shape:
     """A parked bicycle."""
-    return assemble(_bicycle_parts(rng, rng.uniform(0.94, 1.06)))
+    return assemble(_bicycle_parts(rng, rng.uniform(0.94, 1.06), grip=0.27))
 
 
 def pole(rng: np.random.Generator) -> Shape:
@@ -309,21 +310,22 @@ def bench(rng: np.random.Generator) -> Shape:
 
 def house(rng: np.random.Generator) -> Shape:
     """A building."""
-    half, surface = rng.uniform(3, 12), Surface(rng.uniform(0.2, 0.5))
+    half, surface = rng.uniform(3, 12), Surface(rng.uniform(0.35, 0.7), density=0.9)
     return assemble([_block((-half, half), (0, rng.uniform(3, 10)), rng.uniform(5, 12), surface)])
 
 
 def barrier(rng: np.random.Generator, length: float) -> Shape:
-    """A facade, hedge, fence or wall along x."""
+    """A facade with windows and bays, a hedge, fence or wall along x."""
     kind, span = rng.random(), (-length / 2, length / 2)
-    stone = Surface(rng.uniform(0.2, 0.5))
-    if kind < 0.45:
-        return assemble([_block(span, (0, rng.uniform(2.5, 8)), 1.0, stone)])
-    if kind < 0.75:
-        return assemble([_block(span, (0, rng.uniform(0.9, 2.6)), rng.uniform(0.6, 1.4), _LEAVES)])
+    stone = rng.uniform(0.3, 0.6)
+    if kind < 0.35:
+        front = Surface(stone, density=0.8)
+        return assemble([_block(span, (0, rng.uniform(2.5, 8)), 2.5, front)])
+    if kind < 0.8:
+        return assemble([_block(span, (0, rng.uniform(1.0, 5.0)), rng.uniform(0.8, 3.0), _LEAVES)])
     if kind < 0.9:
         return assemble([_block(span, (0, rng.uniform(0.9, 1.8)), 0.06, Surface(0.3, 0, 0.35))])
-    return assemble([_block(span, (0, rng.uniform(0.6, 1.5)), 0.25, stone)])
+    return assemble([_block(span, (0, rng.uniform(0.6, 1.5)), 0.25, Surface(stone))])
 
 
 ROAD_USERS: dict[str, Callable[[np.random.Generator], Shape]] = {
@@ -340,13 +342,13 @@ DISTRACTORS = (pole, pole, tree, tree, bush, bollard, bollard, cabinet, bench, b
 # Parts
 
 _RUBBER, _SKIN, _WOOD, _PLATE = Surface(0.06), Surface(0.35), Surface(0.3), Surface(0.95)
-_GLASS, _LEAVES = Surface(0.04, gloss=0.95), Surface(0.4, density=0.55)
-_PAINTS = np.array([0.05, 0.08, 0.15, 0.25, 0.35, 0.5])  # black to white
+_GLASS, _LEAVES = Surface(0.04, gloss=0.95), Surface(0.45, density=0.5)
+_PAINTS = np.array([0.006, 0.02, 0.06, 0.12, 0.3, 0.5])  # black to white
 _SIDEWAYS = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])  # unit z along y
 
 
 def _paint(rng: np.random.Generator) -> Surface:
-    return Surface(rng.choice(_PAINTS) * rng.uniform(0.8, 1.2), gloss=rng.uniform(0.3, 1.0))
+    return Surface(rng.choice(_PAINTS) * rng.uniform(0.8, 1.2), gloss=rng.uniform(0.4, 1.25))
 
 
 def _block(
@@ -403,17 +405,18 @@ def _plates(length: float, z: float) -> list[Part]:
     ]
 
 
-def _bicycle_parts(rng: np.random.Generator, s: float) -> list[Part]:
+def _bicycle_parts(rng: np.random.Generator, s: float, grip: float) -> list[Part]:
+    """A bicycle of relative size `s` whose handlebar reaches `grip` metres to each side."""
     paint, spokes = Surface(rng.uniform(0.1, 0.6)), Surface(0.15, density=0.45)
     front, rear = np.array([0.53, 0, 0.34]) * s, np.array([-0.53, 0, 0.34]) * s
     crank, saddle = np.array([0.0, 0, 0.3]) * s, np.array([-0.2, 0, 0.92]) * s
-    bars, grip = np.array([0.4, 0, 1.02]) * s, np.array([0, 0.27, 0]) * s
+    bars, aside = np.array([0.4, 0, 1.02]) * s, np.array([0, grip, 0]) * s
     tubes = (
         (front, bars),
         (crank, bars),
         (crank, saddle),
         (crank, rear),
-        (bars + grip, bars - grip),
+        (bars + aside, bars - aside),
     )
     half = np.array([0.34 * s, 0.34 * s, 0.02])
     return [
