@@ -27,8 +27,13 @@ ENVIRONMENT = {
 """Fields of provenance that are the same in a whole set, and what several of them are called."""
 COUNTED = ("params", "flops_paper", "flops_full", "activations")
 """Costs that are counted, not timed: the same in every cell of a student."""
-BUILT_IN_SETS = {"788f2d260f0bac37": "smoke", "bbac598b2672efe9": "mini"}
-"""Profiles by the fingerprint of the frames that are generated for them."""
+BUILT_IN_SETS = {
+    "788f2d260f0bac37": "smoke",
+    "bbac598b2672efe9": "mini",
+    "5867e43d02968e44": "smoke",
+    "26a68d0a2fc9ec66": "mini",
+}
+"""Profiles by the fingerprint of the frames that are generated for them, by both worlds."""
 OF_TRAINING = ("extra_params", "extrapolated")
 """The same in every cell of a method with the same values."""
 NOTED = (
