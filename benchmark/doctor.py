@@ -253,7 +253,7 @@ def _disk(cache: Path) -> Iterator[Finding]:
 
 def _data(root: Path) -> Iterator[Finding]:
     from benchmark.data.errors import DataError
-    from benchmark.evaluation.survey import check
+    from benchmark.evaluation.suspicions import check
 
     remedy = f"run_bench.py data verify {root}"
     warnings: list[str] = []

@@ -82,22 +82,24 @@ def describe_data(options: argparse.Namespace) -> int:
 def verify_data(options: argparse.Namespace) -> int:
     """Read every frame of a data set; count what is there, and tell what looks wrong."""
     from benchmark.evaluation.survey import survey
+    from benchmark.evaluation.survey_text import as_json, as_text
+    from benchmark.evaluation.suspicions import fatal, warnings
     from benchmark.running.capacity import usable_cores
 
     begun = time.monotonic()
     found = survey(options.data, jobs=usable_cores(), quiet=False)
-    print(found.as_text())
+    print(as_text(found))
     if options.json:
-        options.json.write_text(json.dumps(found.as_json(), indent=2) + "\n", encoding="utf-8")
-    fatal = found.fatal()
-    told = "not usable" if found.problems or fatal else "usable"
+        options.json.write_text(json.dumps(as_json(found), indent=2) + "\n", encoding="utf-8")
+    reason = fatal(found)
+    told = "not usable" if found.problems or reason else "usable"
     print(
-        f"\n{options.data}: {told}, {len(found.warnings())} warnings "
+        f"\n{options.data}: {told}, {len(warnings(found))} warnings "
         f"({time.monotonic() - begun:.0f} s)"
     )
-    if fatal:
-        print(fatal)
-    return BAD_INPUT if found.problems or fatal else DONE
+    if reason:
+        print(reason)
+    return BAD_INPUT if found.problems or reason else DONE
 
 
 def fill_boxes(options: argparse.Namespace) -> int:

@@ -110,7 +110,7 @@ def _describe_ends(ended: Sequence[Record], cells: int) -> str:
 def _prepare(options: argparse.Namespace, how: Execution) -> tuple[Any, Any]:
     from benchmark.config.request import FIELDS, SYNTHETIC, read_request, resolve
     from benchmark.device import choose_device
-    from benchmark.evaluation.survey import check
+    from benchmark.evaluation.suspicions import check
     from benchmark.running.workplace import Workplace
 
     given = {name: getattr(options, name) for name in FIELDS}

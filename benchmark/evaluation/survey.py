@@ -1,34 +1,28 @@
-"""A look at a data set as a whole: what can be read, what counts, and what looks wrong.
-
-Every warning has a threshold, told with it. What makes a figure impossible is told before anything
-trains.
-"""
+"""A look at a data set as a whole: what its frames and objects are, in two tables."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import joblib
 import numpy as np
 import pandas as pd
-from tabulate import tabulate
 from tqdm import tqdm
 
 from benchmark.data.box_geometry import first_box
-from benchmark.data.dataset import Dataset, MissingFilesError
-from benchmark.data.description import FILE, KITTI, Description, find_description
-from benchmark.data.errors import DataError, grouped
+from benchmark.data.dataset import Dataset, Frame, MissingFilesError
+from benchmark.data.description import KITTI, Description, find_description
+from benchmark.data.errors import DataError
 from benchmark.data.genuine import is_genuine
-from benchmark.data.labels import LABEL_CLASSES, LABEL_COLUMNS
-from benchmark.data.opening import open_dataset
+from benchmark.data.labels import LABEL_COLUMNS
+from benchmark.data.opening import open_described
 from benchmark.data.scans import read_all_points
 from benchmark.evaluation import validity
-from benchmark.evaluation.protocol import BY_DISTANCE, DIFFICULTIES, ENOUGH_OBJECTS, in_table_order
+from benchmark.evaluation.protocol import in_table_order
 from benchmark.files import read_text
 from detectors import Grid
 
@@ -36,46 +30,18 @@ SPLITS = ("train", "val")
 FOLDERS = ("scan", "label", "calibration")
 """Files of a frame that may be KITTI's own."""
 SIDES = ("height", "width", "length")
-SAMPLE = 250
-"""Frames of each split, spread over it, that are looked at before a run."""
 BATCH = 32
 """Frames that a worker reads at a time."""
 
-MOSTLY = 0.5
-"""Share of a set's files that are KITTI's own, from which on the others are named."""
-MOST_EMPTY = 0.01
-"""Share of frames that may end up without a point."""
-MOST_EMPTY_AT_ALL = 0.5
-"""The same, above which a set is refused."""
-LEAST_HELD = 0.5
-"""Share of a class's objects within :data:`NEAR` that hold a point, at least."""
-LEAST_UPPER = 0.02
-"""Share of the points in a class's boxes that lie in the upper half, at least."""
-MOST_OFF = 1.6
-"""Factor by which a class's median size may differ from :data:`SIZES`."""
-MOST_OUTSIDE = 0.2
-"""Share of a class's objects that may lie out of range."""
-MOST_LIFTED = 1.0
-"""Metres between a class's median bottom and the one described."""
-SLENDER = 0.8
-"""Length, in widths, below which an object is called wider than long."""
-DIM = 0.05
-"""Highest reflectance of all frames, of 1, that is expected at least."""
-NEAR = 50.0
-"""Metres within which an object is expected to hold points."""
-SIZES = {"Car": (1.5, 1.6, 3.9), "Pedestrian": (1.75, 0.65, 0.8), "Cyclist": (1.75, 0.6, 1.75)}
-"""About KITTI's median height, width and length, metres."""
-WITHOUT = (
-    "there is no mAP over all classes; `leaderboard --classes` ranks by the others, or describe "
-    f"those that there are in {FILE}"
-)
-"""What comes of a class with too few objects."""
-BOXES = "; `data image-boxes` computes 2D boxes from the 3D boxes"
-"""The remedy where most objects have no height in the image."""
+READINGS = {
+    "lowered": "moved down by half their height",
+    "raised": "moved up by half their height",
+    "turned": "turned by a quarter",
+    "mirrored": "headed the other way round (-yaw)",
+}
+"""Other ways to read a box, and how they are told."""
 RANGE = (0.0, -40.0, -3.0, 70.4, 40.0, 1.0)
 """That of mmdet3d's SECOND and PointRCNN on KITTI, metres."""
-NAMED = 12
-"""Frames that are named at most."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +55,8 @@ class Survey:
             in the camera's view, highest reflectance, digest of the scan; whether scan, label and
             calibration are KITTI's own.
         objects: one row per object without DontCare: split, class, level (0 to 2, 3 for none),
-            reason, distance, points inside, those in the upper half, height, width, length (m).
+            reason, distance, yaw, points inside, and if the box is read otherwise, height, width,
+            length (m).
         share: of the validation frames that were read: all, or a sample.
         problems: what cannot be read, one line each.
         notes: what is taken for granted, such as a split that the folder does not have.
@@ -102,11 +69,6 @@ class Survey:
     share: float = 1.0
     problems: Sequence[str] = ()
     notes: Sequence[str] = ()
-
-    def warnings(self) -> list[str]:
-        """What looks wrong."""
-        looks = (_edited, _empty, _wide, _dark, _shared, _unknown, _by_class)
-        return [*self.notes, *(told for look in looks for told in look(self))]
 
     def genuine(self) -> str:
         """How many files are KITTI's own."""
@@ -128,46 +90,6 @@ class Survey:
         held = objects["x"].between(x0, x1) & objects["y"].between(y0, y1)
         return f"{grid.described}: holds {int(held.sum())} of {len(objects)} objects looked at"
 
-    def fatal(self) -> str:
-        """Why no figure can come of it; empty if one can."""
-        wanted = self.objects[self.objects["class"].isin(self.classes) & ~self.objects["outside"]]
-        trained, own = (wanted[wanted["split"] == split] for split in SPLITS)
-        valid = own[own["level"] < validity.NO_LEVEL]
-        if len(self.frames) and (self.frames["kept"] == 0).mean() > MOST_EMPTY_AT_ALL:
-            return f"{self.root}: most frames end up without a point, so there is nothing to detect"
-        if self.share == 1 and len(self.frames) and not len(valid):
-            return (
-                f"{self.root}: no object of {', '.join(self.classes)} in the validation frames "
-                "counts at any level and lies in range, so there would be no figure"
-            )
-        if self.share == 1 and len(self.frames) and not len(trained):
-            return (
-                f"{self.root}: no object of {', '.join(self.classes)} in the training frames lies "
-                "in range, so there is nothing to learn"
-            )
-        return ""
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "frames": _frames_table(self).to_dict("records"),
-            "classes": _classes_table(self).to_dict("records"),
-            "warnings": self.warnings(),
-            "problems": list(self.problems),
-        }
-
-    def as_text(self) -> str:
-        """Tables, warnings and problems."""
-        parts = []
-        if len(self.frames):
-            parts.append(_text(_frames_table(self)))
-            parts.append(self.genuine())
-        if len(self.objects):
-            parts.append(_text(_classes_table(self)))
-        parts += [f"warning: {told}" for told in self.warnings()]
-        parts += grouped(self.problems)
-        return "\n\n".join(parts) or f"{self.root}: no frames"
-
 
 @dataclass
 class _Found:
@@ -187,19 +109,14 @@ def survey(root: Path, sample: int | None = None, jobs: int = 1, quiet: bool = T
         jobs: processes that read.
         quiet: show no progress.
     """
-    datasets: list[Dataset] = []
     problems: list[str] = []
-    notes: list[str] = []
+    datasets: list[Dataset] = []
     described = KITTI
-    for split in SPLITS:
-        try:
-            described = find_description(root)[1]
-            datasets.append(open_dataset(root, split))
-            notes += datasets[-1].notes
-        except MissingFilesError as error:
-            problems += error.problems
-        except DataError as error:
-            problems.append(str(error))
+    try:
+        folder, described = find_description(root)
+        datasets = list(_open(folder, described, problems))
+    except DataError as error:
+        problems.append(str(error))
     tasks = [task for dataset in datasets for task in _tasks(dataset, sample)]
     found = _Found()
     work = (joblib.delayed(_look)(*task) for task in tasks)
@@ -215,8 +132,19 @@ def survey(root: Path, sample: int | None = None, jobs: int = 1, quiet: bool = T
         pd.DataFrame(found.objects, columns=OBJECT_COLUMNS),
         _share(datasets, tasks),
         list(dict.fromkeys(problems)),
-        list(dict.fromkeys(notes)),
+        list(dict.fromkeys(note for dataset in datasets for note in dataset.notes)),
     )
+
+
+def _open(folder: Path, described: Description, problems: list[str]) -> Iterator[Dataset]:
+    """The splits that can be opened; what is wrong with the others goes to the problems."""
+    for split in SPLITS:
+        try:
+            yield open_described(folder, split, described)
+        except MissingFilesError as error:
+            problems += error.problems
+        except DataError as error:
+            problems.append(str(error))
 
 
 Task = tuple[Dataset, list[str]]
@@ -233,9 +161,8 @@ FRAME_COLUMNS = [
     "split", "id", "read", "dropped", "kept", "brightest", "digest", *FOLDERS, "wide",
 ]  # fmt: skip
 OBJECT_COLUMNS = [
-    "split", "class", "level", "reason", "distance", "x", "y", "bottom", "outside", "points",
-    "upper",
-    "height", "width", "length",
+    "split", "class", "level", "reason", "distance", "x", "y", "bottom", "yaw", "outside",
+    "points", *READINGS, *SIDES,
 ]  # fmt: skip
 
 
@@ -275,30 +202,49 @@ def _look(dataset: Dataset, ids: Sequence[str]) -> _Found:
                 "wide": _has_sixteen_fields(dataset, frame_id),
             }
         )
-        owner = first_box(frame.points, frame.boxes)
-        objects = frame.labels.select(frame.labels.name != "DontCare")
-        levels, reasons = validity.levels(objects), validity.reasons(objects)
-        for i, box in enumerate(frame.boxes):
-            heights = frame.points[owner == i, 2] - box[2]
-            found.objects.append(
-                {
-                    "split": dataset.split,
-                    "class": str(objects.name[i]),
-                    "level": levels[i],
-                    "reason": str(reasons[i]),
-                    "distance": float(np.hypot(box[0], box[1])),
-                    "x": float(box[0]),
-                    "y": float(box[1]),
-                    "bottom": float(box[2]),
-                    "outside": not _within(box, dataset.description),
-                    "points": len(heights),
-                    "upper": int((heights > box[5] / 2).sum()),
-                    "height": objects.dimensions[i, 0],
-                    "width": objects.dimensions[i, 1],
-                    "length": objects.dimensions[i, 2],
-                }
-            )
+        found.objects += _objects(frame, dataset)
     return found
+
+
+def _objects(frame: Frame, dataset: Dataset) -> Iterator[dict[str, Any]]:
+    """A row of each object of a frame."""
+    objects = frame.labels.select(frame.labels.name != "DontCare")
+    levels, reasons = validity.levels(objects), validity.reasons(objects)
+    readings = {"points": frame.boxes, **_read_otherwise(frame.boxes)}
+    counts = {name: _points_in(frame.points, boxes) for name, boxes in readings.items()}
+    for i, box in enumerate(frame.boxes):
+        yield {
+            "split": dataset.split,
+            "class": str(objects.name[i]),
+            "level": levels[i],
+            "reason": str(reasons[i]),
+            "distance": float(np.hypot(box[0], box[1])),
+            "x": float(box[0]),
+            "y": float(box[1]),
+            "bottom": float(box[2]),
+            "yaw": float(box[6]),
+            "outside": not _within(box, dataset.description),
+            **{name: int(count[i]) for name, count in counts.items()},
+            **dict(zip(SIDES, objects.dimensions[i].tolist(), strict=True)),
+        }
+
+
+def _read_otherwise(boxes: np.ndarray) -> dict[str, np.ndarray]:
+    """Boxes (n, 7) as each of :data:`READINGS` has them."""
+    half, none = boxes[:, 5] / 2, np.zeros(len(boxes))
+    changes = {"lowered": (-half, 0), "raised": (half, 0), "turned": (none, np.pi / 2)}
+    others = {name: boxes.copy() for name in READINGS}
+    for name, (up, turn) in changes.items():
+        others[name][:, 2] += up
+        others[name][:, 6] += turn
+    others["mirrored"][:, 6] *= -1
+    return others
+
+
+def _points_in(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """(m,) of points (n, 4), those that lie in each box first."""
+    owner = first_box(points, boxes)
+    return np.bincount(owner[owner >= 0], minlength=len(boxes))
 
 
 def _has_sixteen_fields(dataset: Dataset, frame_id: str) -> bool:
@@ -313,245 +259,3 @@ def _within(box: np.ndarray, described: Description) -> bool:
     """Whether an object's centre lies where detectors see it, and a part of its height."""
     x0, y0, z0, x1, y1, z1 = described.range or RANGE
     return bool(x0 <= box[0] < x1 and y0 <= box[1] < y1 and z0 < box[2] + box[5] and box[2] < z1)
-
-
-def _frames_table(found: Survey) -> pd.DataFrame:
-    by = found.frames.groupby("split", sort=False)
-    return pd.DataFrame(
-        {
-            "frames": by.size(),
-            "points read": by["read"].median(),
-            "not finite": by["dropped"].sum(),
-            "points kept": by["kept"].median(),
-            "without a point": by["kept"].agg(lambda kept: int((kept == 0).sum())),
-        }
-    ).reset_index()
-
-
-def _classes_table(found: Survey) -> pd.DataFrame:
-    rows = []
-    for (split, name), part in found.objects.groupby(["split", "class"], sort=True):
-        row = {"split": split, "class": name, "objects": len(part)}
-        row |= {level: int((part["level"] <= i).sum()) for i, level in enumerate(DIFFICULTIES)}
-        row |= {reason: int((part["reason"] == reason).sum()) for reason in validity.LIMITS}
-        row |= {"out of range": int(part["outside"].sum())}
-        row |= {"hold points": int((part["points"] > 0).sum())}
-        row |= {side: round(float(part[side].median()), 2) for side in SIDES}
-        row |= {"distance": round(float(part["distance"].median()), 1)}
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _text(table: pd.DataFrame) -> str:
-    return tabulate(table, headers="keys", showindex=False)  # type: ignore[arg-type]
-
-
-def _empty(found: Survey) -> Iterator[str]:
-    """Frames that end up without a point."""
-    empty = found.frames[found.frames["kept"] == 0]
-    if len(empty) <= MOST_EMPTY * len(found.frames):
-        return
-    told = f"in {len(empty)} of {len(found.frames)} frames (more than {MOST_EMPTY:.0%})"
-    if not found.description.by_image:
-        yield f"no point that is finite {told}"
-    elif (empty["read"] == 0).all():
-        yield f"the scan is empty {told}; without velodyne_reduced, velodyne is read and cropped"
-    else:
-        yield f"camera 2 sees no point {told}: is Tr_velo_to_cam from LiDAR to camera?"
-
-
-def _edited(found: Survey) -> Iterator[str]:
-    """Files that are not KITTI's own, in a set whose files mostly are."""
-    own = found.frames[list(FOLDERS)].astype(bool)
-    if not len(own) or own.to_numpy().mean() < MOSTLY:
-        return
-    for kind in FOLDERS:
-        others = found.frames["id"][~own[kind]].tolist()
-        if others:
-            yield (
-                f"the {kind} of {len(others)} of {len(own)} frames is not KITTI's own to the bit, "
-                f"as the others are: {', '.join(others[:NAMED])}"
-                f"{' ...' if len(others) > NAMED else ''}; cut off, edited, or cropped by "
-                "another tool?"
-            )
-
-
-def _wide(found: Survey) -> Iterator[str]:
-    """Labels with a sixteenth field."""
-    if wide := int(found.frames["wide"].sum()):
-        yield f"labels of {wide} frames have a sixteenth field, a score in some exports: ignored"
-
-
-def _dark(found: Survey) -> Iterator[str]:
-    """Scans without reflectance."""
-    seen = found.frames[found.frames["kept"] > 0]
-    brightest = float(seen["brightest"].max()) if len(seen) else 1.0
-    if brightest == 0:
-        yield "reflectance is 0 in every frame: detectors learn from positions alone"
-    elif brightest < DIM:
-        yield (
-            f"reflectance is at most {brightest:.2g} (under {DIM:g}), of 1: is points.reflectance "
-            f"of {FILE} right?"
-        )
-
-
-def _shared(found: Survey) -> Iterator[str]:
-    """Frames in both splits."""
-    train, val = (found.frames[found.frames["split"] == split] for split in SPLITS)
-    for column, told in (("id", "name"), ("digest", "scan")):
-        if both := int(val[column].isin(train[column]).sum()):
-            yield (
-                f"{both} of {len(val)} validation frames have the {told} of a training frame: "
-                "figures would tell what was memorised"
-            )
-            return
-
-
-def _unknown(found: Survey) -> Iterator[str]:
-    """Classes that are not trained, and those that may be meant to be."""
-    counts = found.objects["class"].value_counts()
-    others = {name: n for name, n in counts.items() if name not in _expected(found)}
-    if others:
-        listed = ", ".join(f"{name} ({n})" for name, n in others.items())
-        yield f"classes that are neither trained nor scored: {listed}"
-    for name in others:
-        if alike := _alike(name, found.classes):
-            yield (
-                f"{name} looks like {alike}; to train it write {alike} in the labels, or "
-                f"classes.{alike}.names in {FILE}"
-            )
-
-
-def _expected(found: Survey) -> set[str]:
-    """Names of labels that surprise nobody."""
-    described = found.description
-    own = {*described.classes, *described.neighbours, *described.ignore}
-    return own | set(LABEL_CLASSES) if described == KITTI else own
-
-
-def _alike(name: str, classes: Sequence[str]) -> str:
-    known = {scored.lower(): scored for scored in classes}
-    word = name.lower()
-    inside = [scored for low, scored in known.items() if word.endswith(low)]
-    close = [known[low] for low in get_close_matches(word, known, 1, 0.75)]
-    return next(iter(inside + close), "")
-
-
-def _by_class(found: Survey) -> Iterator[str]:
-    by_distance = found.description.metric == BY_DISTANCE.name
-    enough = BY_DISTANCE.enough if by_distance else ENOUGH_OBJECTS
-    for name in found.classes:
-        objects = found.objects[found.objects["class"] == name]
-        if not len(objects):
-            if len(found.objects):
-                yield f"{name}: no object; {WITHOUT}"
-            continue
-        for split, part in ((split, objects[objects["split"] == split]) for split in SPLITS):
-            if not len(part):
-                told = "nobody learns it" if split == SPLITS[0] else WITHOUT
-                yield f"{name}: no object in the {split} frames; {told}"
-        yield from _out_of_range(name, objects)
-        yield from _too_few(name, objects[objects["split"] == "val"], found.share, enough)
-        yield from _empty_boxes(name, objects[objects["distance"] < NEAR], found.description)
-        yield from _odd_size(name, objects, _usual_size(found.description, name))
-        yield from _odd_bottom(name, objects, found.description)
-
-
-def _out_of_range(name: str, objects: pd.DataFrame) -> Iterator[str]:
-    """Objects that detectors cannot see."""
-    outside = int(objects["outside"].sum())
-    if outside > MOST_OUTSIDE * len(objects):
-        yield (
-            f"{name}: {outside} of {len(objects)} objects lie out of range (more than "
-            f"{MOST_OUTSIDE:.0%}); see range in {FILE}"
-        )
-
-
-def _too_few(name: str, objects: pd.DataFrame, share: float, enough: int) -> Iterator[str]:
-    """Objects that count at no level, if few are left."""
-    valid = int((objects["level"] < validity.NO_LEVEL).sum())
-    if valid >= share * enough or not len(objects):
-        return
-    counts = {reason: int((objects["reason"] == reason).sum()) for reason in validity.LIMITS}
-    why = validity.told(counts)
-    yield (
-        f"{name}: {valid} of {len(objects)} validation objects count at any level"
-        f"{f' ({why})' if why else ''}; below {enough} no detector can reach 100: {WITHOUT}"
-        f"{BOXES if 2 * counts['low'] > len(objects) else ''}"
-    )
-
-
-def _empty_boxes(name: str, objects: pd.DataFrame, described: Description) -> Iterator[str]:
-    """Boxes that are not where the points are."""
-    if not len(objects):
-        return
-    held = float((objects["points"] > 0).mean())
-    kitti = described.layout == "kitti"
-    inside = int(objects["points"].sum())
-    upper = objects["upper"].sum() / max(inside, 1)
-    if held < LEAST_HELD:
-        yield (
-            f"{name}: {held:.0%} of {len(objects)} objects within {NEAR:g} m hold a point (under "
-            f"{LEAST_HELD:.0%}): are locations in the "
-            f"{'camera' if kitti else 'LiDAR'}'s frame, "
-            f"{'x right, y down, z ahead' if kitti else 'x ahead, y left, z up'}?"
-        )
-    elif upper < LEAST_UPPER:
-        yield (
-            f"{name}: {upper:.0%} of the points in boxes lie in the upper half (under "
-            f"{LEAST_UPPER:.0%}): is the location the centre of the "
-            f"{'bottom, not of the box' if kitti else 'box, not of its bottom'}?"
-        )
-
-
-def _usual_size(described: Description, name: str) -> tuple[str, Sequence[float]]:
-    """Whose size is expected; height, width and length of it in metres."""
-    if described.classes[name] == KITTI.classes.get(name):
-        return "KITTI's", SIZES[name]
-    return f"{FILE}'s", described.classes[name].size[::-1]
-
-
-def _odd_size(
-    name: str, objects: pd.DataFrame, usual: tuple[str, Sequence[float]]
-) -> Iterator[str]:
-    whose, sizes = usual
-    if objects["length"].median() < objects["width"].median() * SLENDER:
-        yield f"{name}: the median object is wider than long: are length and width swapped?"
-    medians = [float(objects[side].median()) for side in SIDES]
-    ratios = np.array(medians) / sizes
-    if (ratios > MOST_OFF).any() or (ratios < 1 / MOST_OFF).any():
-        high, wide, long = medians
-        told = f"{high:.2f} m high, {wide:.2f} m wide, {long:.2f} m long"
-        told_usual = ", ".join(f"{size:g}" for size in sizes)
-        yield (
-            f"{name}: the median object is {told}; {whose} is {told_usual} (more than a factor of "
-            f"{MOST_OFF:g} apart): are the sizes in the right order, in metres?"
-        )
-
-
-def _odd_bottom(name: str, objects: pd.DataFrame, described: Description) -> Iterator[str]:
-    """Anchors that are far above or below the objects."""
-    if described == KITTI:
-        return
-    median, said = float(objects["bottom"].median()), described.classes[name].bottom
-    if abs(median - said) > MOST_LIFTED:
-        yield (
-            f"{name}: the median object's bottom is at {median:.1f} m, but {FILE} says {said:g} "
-            f"(more than {MOST_LIFTED:g} m apart)"
-        )
-
-
-def check(root: Path, tell: Callable[[str], Any]) -> Survey:
-    """Tell what looks wrong in some of the frames, before anything trains; what was found.
-
-    Raises:
-        DataError: frames cannot be read, or no figure could come of them.
-    """
-    found = survey(root, SAMPLE)
-    if found.problems:
-        raise DataError("\n".join(grouped(found.problems)))
-    for told in found.warnings():
-        tell(told)
-    if fatal := found.fatal():
-        raise DataError(f"{fatal}; see `data verify {root}`")
-    return found

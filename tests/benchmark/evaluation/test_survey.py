@@ -9,8 +9,10 @@ import pytest
 
 from benchmark.commands.common import BAD_INPUT, DONE
 from benchmark.data.errors import DataError, grouped
-from benchmark.evaluation import survey as module
-from benchmark.evaluation.survey import check, survey
+from benchmark.evaluation import suspicions
+from benchmark.evaluation.survey import survey
+from benchmark.evaluation.survey_text import as_json
+from benchmark.evaluation.suspicions import check, fatal, warnings
 from detectors import Grid
 from run_bench import main
 
@@ -65,9 +67,9 @@ def make(root, write=line, calibration=AHEAD, reflectance=0.5, val=None):
 def test_a_sound_set(tmp_path, capsys):
     root = make(tmp_path / "kitti")
     found = survey(root)
-    assert found.warnings() == []
+    assert warnings(found) == []
     assert found.problems == []
-    assert found.fatal() == ""
+    assert fatal(found) == ""
     assert (found.frames["kept"] == 160).all()
     assert (found.objects["points"] == 40).all()
     file = tmp_path / "found.json"
@@ -106,7 +108,12 @@ def test_a_sound_set(tmp_path, capsys):
         ),
         (
             {"write": lambda *one: line(*one, place=f"{-one[5]} {1.7 - one[1] / 2} {one[4]}")},
-            "Pedestrian: 0% of the points in boxes lie in the upper half",
+            r"Pedestrian: boxes that are moved down by half their height hold \d.\d times the "
+            "points .* the centre of the bottom, not of the box",
+        ),
+        (
+            {"write": lambda *one: line(*one).replace("-1.57", "0")},
+            "Car: boxes that are turned by a quarter .* rotation_y .* -pi/2 straight ahead",
         ),
         (
             {"write": lambda *one: line(*one, sizes=f"{one[3]} {one[2]} {one[1]}")},
@@ -116,8 +123,70 @@ def test_a_sound_set(tmp_path, capsys):
 )
 def test_what_looks_wrong_is_told(tmp_path, settings, told):
     found = survey(make(tmp_path, **settings))
-    assert any(re.search(told, one) for one in found.warnings()), found.warnings()
+    assert any(re.search(told, one) for one in warnings(found)), warnings(found)
     assert found.problems == []
+
+
+def make_turned(root, write):
+    """A folder without a camera: a car in every frame, headed anywhere, that holds 60 points."""
+    for name in ("points", "labels", "ImageSets"):
+        (root / name).mkdir()
+    (root / "dataset.yaml").write_text(
+        "classes: {Car: {size: [4, 1.8, 1.6], bottom: -1.7}}\n"
+        "layout: openpcdet\npoints: {format: npy}\nview: full\nmetric: distance\n"
+    )
+    lists = {"train": range(20), "val": range(20, 80)}
+    for split, frames in lists.items():
+        (root / "ImageSets" / f"{split}.txt").write_text("".join(f"{i}\n" for i in frames))
+    for i in range(80):
+        rng = np.random.default_rng(i)
+        x, y, yaw = rng.uniform([5, -20, -np.pi], [30, 20, np.pi])
+        along, across, up = rng.uniform(-0.49, 0.49, (60, 3)).T * [[4], [1.8], [1.6]]
+        cos, sin = np.cos(yaw), np.sin(yaw)
+        places = [x + along * cos - across * sin, y + along * sin + across * cos, up - 0.9]
+        points = np.stack([*places, np.full(60, 0.5)], axis=1)
+        np.save(root / "points" / f"{i}.npy", points.astype(np.float32))
+        (root / "labels" / f"{i}.txt").write_text(write(x, y, -0.9, yaw))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("write", "told"),
+    [
+        (lambda x, y, z, yaw: f"{x} {y} {z} 4 1.8 1.6 {yaw} Car\n", ""),
+        (
+            lambda x, y, z, yaw: f"{x} {y} {z - 0.8} 4 1.8 1.6 {yaw} Car\n",
+            "moved up by half their height .* is z the centre of the box",
+        ),
+        (
+            lambda x, y, z, yaw: f"{x} {y} {z} 4 1.8 1.6 {yaw + np.pi / 2} Car\n",
+            "turned by a quarter hold .* is the heading 0 along x",
+        ),
+        (
+            lambda x, y, z, yaw: f"{x} {y} {z} 4 1.8 1.6 {-yaw} Car\n",
+            "headed the other way round .* does it grow towards y",
+        ),
+    ],
+)
+def test_boxes_that_suit_when_read_otherwise_are_told(tmp_path, write, told):
+    found = warnings(survey(make_turned(tmp_path, write)))
+    assert len(found) == bool(told), found
+    assert not told or re.search(told, found[0])
+
+
+def test_many_classes_are_told_by_name(tmp_path):
+    root = make_turned(tmp_path, lambda x, y, z, yaw: f"{x} {y} {z} 4 1.8 1.6 {yaw} Car\n")
+    others = ", ".join(f"Truck{i}: {{size: [9, 2.5, 3], bottom: -1.7}}" for i in range(9))
+    text = (root / "dataset.yaml").read_text()
+    (root / "dataset.yaml").write_text(
+        text.replace("bottom: -1.7}}", f"bottom: -1.7}}, {others}}}")
+    )
+    told = warnings(survey(root))
+    assert [one.partition(":")[0] for one in told] == [
+        "Truck0", "Truck1", "Truck2", "the like of 6 more",
+    ]  # fmt: skip
+    assert told[3].endswith("Truck3, Truck4, Truck5, Truck6, Truck7, Truck8")
+    assert "easy" not in as_json(survey(root))["classes"][0]
 
 
 def test_the_same_scans_under_other_names_are_found(tmp_path):
@@ -125,7 +194,7 @@ def test_the_same_scans_under_other_names_are_found(tmp_path):
     for i in range(2):
         scan = root / "training" / "velodyne" / f"{i:06d}.bin"
         shutil.copy(scan, scan.with_name(f"{10 + i:06d}.bin"))
-    (told,) = survey(root).warnings()
+    (told,) = warnings(survey(root))
     assert told.startswith("2 of 42 validation frames have the scan of a training frame")
 
 
@@ -134,7 +203,7 @@ def test_empty_reduced_scans_are_told_apart(tmp_path):
     (root / "training" / "velodyne_reduced").mkdir()
     for file in (root / "training" / "velodyne").iterdir():
         (root / "training" / "velodyne_reduced" / file.name).write_bytes(b"")
-    assert survey(root).warnings()[0].startswith("the scan is empty in 48 of 48 frames")
+    assert warnings(survey(root))[0].startswith("the scan is empty in 48 of 48 frames")
     with pytest.raises(DataError, match="most frames end up without a point"):
         check(root, str)
 
@@ -154,12 +223,12 @@ def test_a_set_without_a_figure_is_refused_before_a_run(tmp_path, capsys):
     labels = root / "training" / "label_2"
     assert main(["data", "image-boxes", str(root), str(labels)]) == DONE
     assert "192 objects got a 2D box" in capsys.readouterr().out
-    assert survey(root).warnings() == []
+    assert warnings(survey(root)) == []
 
 
 def test_a_sample_judges_by_its_share(tmp_path, monkeypatch):
     root = make(tmp_path)
-    monkeypatch.setattr(module, "SAMPLE", 21)
+    monkeypatch.setattr(suspicions, "SAMPLE", 21)
     assert len(check(root, pytest.fail).frames) == 6 + 21
     assert survey(root, sample=21).share == 0.5
 
@@ -187,8 +256,8 @@ def test_real_frames_look_sound(kitti_root):
     found = survey(kitti_root, jobs=2)
     assert len(found.frames) == 237
     assert found.problems == []
-    few = [name for name in ("Pedestrian", "Cyclist") for told in found.warnings() if name in told]
-    assert len(found.warnings()) == len(few) == 2  # of 100 frames
+    few = [name for name in ("Pedestrian", "Cyclist") for told in warnings(found) if name in told]
+    assert len(warnings(found)) == len(few) == 2  # of 100 frames
     assert found.genuine().endswith("237 frames: 237 scans, 237 labels, 237 calibrations")
     assert found.objects["class"].value_counts()[["Car", "Pedestrian", "Cyclist"]].tolist() == [
         1117, 74, 50,
@@ -209,7 +278,7 @@ def test_files_that_are_not_kittis_are_named(kitti_root, tmp_path):
     label.write_text(label.read_text() + "\n")
     found = survey(tmp_path)
     assert found.genuine().endswith("4 frames: 4 scans, 3 labels, 4 calibrations")
-    (told,) = [one for one in found.warnings() if "to the bit" in one]
+    (told,) = [one for one in warnings(found) if "to the bit" in one]
     assert told.startswith(
         f"the label of 1 of 4 frames is not KITTI's own to the bit, as the others are: {ids[1]};"
     )
