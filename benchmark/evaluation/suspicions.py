@@ -199,7 +199,7 @@ def _alike(name: str, classes: Sequence[str]) -> str:
 
 def _by_class(found: Survey) -> Iterator[str]:
     """What is told of classes: of the first few in full, of the others by name."""
-    for look in (_absent, _out_of_range, _too_few, _misread, _odd_size, _odd_bottom):
+    for look in (_absent, _misread, _out_of_range, _too_few, _odd_size, _odd_bottom):
         told = []
         for name in found.classes:
             objects = found.objects[found.objects["class"] == name]

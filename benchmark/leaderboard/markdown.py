@@ -30,6 +30,8 @@ METRICS = {
     "rules)",
 }
 """What figures are, by metric."""
+TOO_FEW = {"kitti": f"fewer than {BY_OVERLAP.enough}", "distance": "by distance: none"}
+"""Valid objects with which an AP is bounded, by metric."""
 LEVELS = {"kitti": "difficulty", "distance": "distance"}
 """What a class has several figures for."""
 LEGEND = f"""\
@@ -41,7 +43,7 @@ places that remain possible when all pairs are compared with Holm's correction: 
 of methods distinguishably better to the number of methods less those distinguishably worse.
 "2 of 3" seeds: the others are missing or ended early, and the row has no rank. † marks
 hyper-parameters without a LiDAR source (extrapolated), \\* an AP bounded by too few valid objects
-(fewer than {BY_OVERLAP.enough}), which is left out of means.
+({{few}}), which is left out of means.
 Parameters, GFLOPs (dense layers, as the paper counts) and latency (median from points to boxes,
 batch 1, on the machine named; "iqr" is its interquartile range) are of the student as deployed,
 which no method changes: one figure per student, the median over its cells.
@@ -92,7 +94,9 @@ class Page:
 def legend(tables: Sequence[Table]) -> str:
     """How to read tables."""
     told = dict.fromkeys(metric(table) for table in tables if table.classes)
-    return " ".join([*(f"{sentence}." for sentence in told or [KITTIS]), LEGEND])
+    scorings = dict.fromkeys(table.scoring.name for table in tables) or [BY_OVERLAP.name]
+    few = ", ".join(TOO_FEW[name] for name in scorings)
+    return " ".join([*(f"{sentence}." for sentence in told or [KITTIS]), LEGEND.format(few=few)])
 
 
 def metric(table: Table) -> str:
