@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import heapq
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import replace
@@ -14,17 +13,12 @@ import torch
 
 from benchmark.running import capacity
 from benchmark.running.process import LOOK, supervise
+from benchmark.running.sharing import share_out
 from benchmark.running.view import View
 from benchmark.running.workplace import Job
 
 MEMORY = 3 << 30
 """Bytes that must be free before another process starts, until a process has needed more."""
-SHARED = 1.0
-"""What the cells of a job share (frames, the teacher's forward passes), in times of one cell."""
-PIECES = 4
-"""Pieces per slot beyond which jobs are not cut further."""
-WORTH = 0.97
-"""A finer cut must end at least this much earlier."""
 
 
 class SideBySide:
@@ -87,37 +81,3 @@ def _await(left: set[Future[None]], view: View) -> None:
         view.show()
         for future in done:
             future.result()
-
-
-def share_out(jobs: Sequence[Job], slots: int) -> list[Job]:
-    """Jobs, some cut into pieces, so that this many slots end them soonest; the longest first.
-
-    Every piece computes what its cells share again, so jobs are cut only where that ends sooner.
-    """
-    pieces = best = sorted(jobs, key=_cost, reverse=True)
-    while slots > 1 and len(pieces) < len(jobs) + PIECES * slots:
-        largest, *rest = pieces
-        if len(largest.cells) == 1:
-            break
-        pieces = sorted([*rest, *_halves(largest)], key=_cost, reverse=True)
-        if makespan(map(_cost, pieces), slots) < WORTH * makespan(map(_cost, best), slots):
-            best = pieces
-    return best
-
-
-def _halves(job: Job) -> tuple[Job, Job]:
-    """Every other cell: variants of one method, which stand together, cost alike."""
-    return replace(job, cells=job.cells[::2]), replace(job, cells=job.cells[1::2])
-
-
-def makespan(costs: Iterable[float], slots: int) -> float:
-    """When the last of several jobs ends if every slot takes the next one as soon as it is free."""
-    ends = [0.0] * slots
-    for cost in costs:
-        heapq.heapreplace(ends, ends[0] + cost)
-    return max(ends)
-
-
-def _cost(job: Job) -> float:
-    """Of a job, in times of one cell."""
-    return SHARED + len(job.cells)

@@ -23,10 +23,10 @@ from benchmark.config.matrix import Cell, Matrix
 from benchmark.device import make_deterministic
 from benchmark.evaluation.detector import ValidationFrames, evaluate_models
 from benchmark.running.journal import Journal
-from benchmark.running.local import makespan
 from benchmark.running.matrix_run import WHOLE, Shard, student_jobs, teacher_jobs
 from benchmark.running.outcome import load_teacher
 from benchmark.running.setups import make_setup, make_training_setup, make_validation
+from benchmark.running.sharing import makespan
 from benchmark.running.workplace import Job, Workplace
 from benchmark.training.learner import Learner
 from benchmark.training.lockstep import train

@@ -18,6 +18,7 @@ import torch
 
 from benchmark.running.cohort import Interrupted
 from benchmark.running.process import CohortError, supervise
+from benchmark.running.sharing import share_out
 from benchmark.running.view import PERIOD, View
 from benchmark.running.workplace import Job, Workplace, wanted_threads
 from kd_methods import load_plugin
@@ -81,13 +82,15 @@ class RayExecutor:
         return "CPU", threads + self._workers
 
     def __call__(self, jobs: Sequence[Job]) -> None:
-        """Run jobs until each has done what :func:`~benchmark.running.process.supervise` does.
+        """Run jobs, cut so that they end together, until each has done its part.
+
+        What that is, see :func:`~benchmark.running.process.supervise`.
 
         Raises:
             Interrupted: a task was asked to stop.
             CohortError: a job failed as a whole, or no node has room for it.
         """
-        tasks = [self._start(job) for job in jobs]
+        tasks = [self._start(job) for job in share_out(jobs, len(self.slots))]
         try:
             with closing(View(jobs)) as view:
                 self._wait(tasks, view)

@@ -14,7 +14,7 @@ from benchmark.records.store import read_all
 from benchmark.running import capacity, local
 from benchmark.running.cohort import Interrupted
 from benchmark.running.journal import Journal
-from benchmark.running.local import SideBySide, makespan, share_out
+from benchmark.running.local import SideBySide
 from benchmark.running.matrix_run import run_matrix, student_jobs, teacher_jobs
 from benchmark.running.process import CohortError
 
@@ -68,34 +68,6 @@ def test_all_leave_a_checkpoint_when_one_is_asked_to_stop(matrix, workplace, mon
 
 def jobs_of(matrix, workplace, methods, seeds):
     return student_jobs(matrix(methods, seeds=seeds), workplace)
-
-
-METHODS = ["none", "fitnet", "logit_kd", "crd", "rdd"]
-
-
-@pytest.mark.parametrize(
-    ("methods", "seeds", "slots", "sizes"),
-    [
-        (METHODS, (0,), 1, [5]),
-        (METHODS, (0,), 2, [3, 2]),
-        (METHODS, (0, 1), 2, [5, 5]),
-        (METHODS, (0, 1, 2), 2, [5, 5, 3, 2]),
-        (METHODS, (0,), 8, [1, 1, 1, 1, 1]),
-        (["none"], (0,), 4, [1]),
-    ],
-)
-def test_jobs_are_cut_where_that_ends_sooner(matrix, workplace, methods, seeds, slots, sizes):
-    pieces = share_out(jobs_of(matrix, workplace, methods, seeds), slots)
-    assert [len(piece.cells) for piece in pieces] == sizes
-    assert {cell.identity() for piece in pieces for cell in piece.cells} == {
-        cell.identity() for job in jobs_of(matrix, workplace, methods, seeds) for cell in job.cells
-    }
-
-
-def test_the_makespan_is_that_of_the_next_free_slot():
-    assert makespan([3, 3, 2], 2) == 5
-    assert makespan([3, 3, 2], 1) == 8
-    assert makespan([], 3) == 0
 
 
 def test_further_processes_wait_for_memory_but_one_always_runs(matrix, workplace, monkeypatch):

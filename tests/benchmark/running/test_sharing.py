@@ -1,58 +1,62 @@
-"""Several runners share one results folder: each cell is trained by one of them."""
+"""Jobs cut so that processes side by side end together."""
 
-import re
-import time
+import json
 from dataclasses import replace
 
 import pytest
-from in_process import run_matrix
-from runners import doing, kill, results, start
+from made_records import make_record
 
-from benchmark.running.journal import Journal
+from benchmark.config.profile import load_profile
 from benchmark.running.matrix_run import student_jobs
-from benchmark.running.process import supervise
+from benchmark.running.sharing import makespan, share_out
 
 
-@pytest.fixture(scope="module")
-def request_(matrix):
-    return replace(matrix(["none", "fitnet"], seeds=(0, 1)), cohort_size=1)
+def jobs_of(matrix, workplace, methods, seeds):
+    return student_jobs(matrix(methods, seeds=seeds), workplace)
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(request_, make_workplace, tmp_path_factory):
-    """Results of the matrix from one runner."""
-    workplace = make_workplace(tmp_path_factory.mktemp("alone"))
-    run_matrix(request_, workplace)
-    return results(workplace)
+METHODS = ["none", "fitnet", "logit_kd", "crd", "rdd"]
 
 
-def first_epochs(workplace):
-    """The cells whose first epoch ended, once for each time."""
-    logs = "".join(path.read_text() for path in (workplace.results / "logs").iterdir())
-    return re.findall(r"(pointpillars@4 \w+ seed \d): \w+, epoch 1,", logs)
+@pytest.mark.parametrize(
+    ("methods", "seeds", "slots", "sizes"),
+    [
+        (METHODS, (0,), 1, [5]),
+        (METHODS, (0,), 2, [3, 2]),
+        (METHODS, (0, 1), 2, [5, 5]),
+        (METHODS, (0, 1, 2), 2, [5, 5, 3, 2]),
+        (METHODS, (0,), 8, [1, 1, 1, 1, 1]),
+        (["none"], (0,), 4, [1]),
+    ],
+)
+def test_jobs_are_cut_where_that_ends_sooner(matrix, workplace, methods, seeds, slots, sizes):
+    pieces = share_out(jobs_of(matrix, workplace, methods, seeds), slots)
+    assert [len(piece.cells) for piece in pieces] == sizes
+    assert {cell.identity() for piece in pieces for cell in piece.cells} == {
+        cell.identity() for job in jobs_of(matrix, workplace, methods, seeds) for cell in job.cells
+    }
 
 
-def test_runners_share_the_work_and_take_over_that_of_a_killed_one(
-    request_, workplace, uninterrupted
-):
-    runners = [start(request_, workplace) for _ in range(3)]
-    while not (busy := [one for one in runners if len(doing(one, workplace)) == 16]):
-        assert all(one.is_alive() for one in runners)
-        time.sleep(0.002)
-    kill(busy[0])
-    runners.remove(busy[0])
-    for runner in runners:
-        runner.join()
-    assert [runner.exitcode for runner in runners] == [0, 0]
-    assert results(workplace) == uninterrupted
-    trained = first_epochs(workplace)
-    assert len(set(trained)) == 4
-    assert len(trained) <= 5  # the killed one's cell again, no other
+def test_the_makespan_is_that_of_the_next_free_slot():
+    assert makespan([3, 3, 2], 2) == 5
+    assert makespan([3, 3, 2], 1) == 8
+    assert makespan([], 3) == 0
 
 
-def test_nothing_is_started_for_cells_that_another_runner_has(request_, workplace, monkeypatch):
-    (job, *_) = student_jobs(request_, workplace)
-    lock = Journal(workplace.results).lock(job.cells[0])
-    monkeypatch.setattr("benchmark.running.process._run_once", lambda *_: pytest.fail("started"))
-    supervise(job)
-    lock.release()
+def test_the_family_whose_teacher_took_long_is_cut(matrix, workplace, tmp_path):
+    workplace = replace(workplace, cache=tmp_path / "cache")
+    students = ("pointpillars@4", "second@4")
+    request = replace(matrix(["none", "fitnet"], students=students), profile=load_profile("smoke"))
+    jobs = student_jobs(request, workplace)
+
+    def pieces():
+        return [(job.cells[0].family, len(job.cells)) for job in share_out(jobs, 2)]
+
+    assert pieces() == [("pointpillars", 2), ("second", 2)]  # while neither is timed
+    for job, seconds in zip(jobs, (10.0, 90.0), strict=True):
+        made = make_record(student=job.cells[0].family, cell=job.teacher.identity())
+        made["training"]["seconds_alone"] = seconds
+        path = workplace.for_teachers().record_path(job.teacher)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(made))
+    assert pieces() == [("second", 1), ("second", 1), ("pointpillars", 2)]
