@@ -20,8 +20,8 @@ class FBKD(KDMethod):
         feature  = || sqrt(M_i M_c) (T - a(S)) ||_2
         channel  = || mean_i T - a_c(mean_i S) ||_2,    spatial = || mean_c T - a_s(mean_c S) ||_2
         relation = || R_T(T) - a_r(R_S(S)) ||_2
-        M_i = n/2 softmax_i(mean_c |T| / tau) + n/2 softmax_i(mean_c |S| / tau)
-        M_c = C/2 softmax_c(mean_i |T| / tau) + C/2 softmax_c(mean_i |a(S)| / tau)
+        M_i = n softmax_i(mean_c |T| / tau) + r n softmax_i(mean_c |S| / tau),      over 1 + r
+        M_c = C softmax_c(mean_i |T| / tau) + r C softmax_c(mean_i |a(S)| / tau),   over 1 + r
 
     Each norm runs over the whole batch; the losses are their weighted sums over backbone stages. i
     is one of n BEV cells (or points) of a frame, c one of C channels of the teacher. The masks
@@ -30,6 +30,7 @@ class FBKD(KDMethod):
 
     Attributes:
         temperature: tau of both masks, above 0; smaller values sharpen them.
+        student_share: r, the weight of the student's part in both masks, next to the teacher's 1.
         feature: weight of the masked feature distance (L_AM in the paper).
         channel: weight of the distance of channel means (part of L_AT).
         spatial: weight of the distance of spatial means (part of L_AT).
@@ -40,11 +41,17 @@ class FBKD(KDMethod):
     """
 
     temperature: float = 0.1
+    student_share: float = 1.0
     feature: float = 4.2e-4
     channel: float = 2.4e-2
     spatial: float = 2.4e-2
     relation: float = 4.2e-4
-    table = {"pointpillars@16": {"temperature": 1.0}, "second@16": {"temperature": 2.0}}
+    table = {
+        "pointpillars@16": {"temperature": 1.0},
+        "second@4": {"student_share": 0.1},
+        "second@16": {"temperature": 2.0},
+    }
+    neutral = {"student_share": 1.0}
     lidar_source = ("pointpillars@4", "pointpillars@16", "second@4", "second@16")
 
     def needs(self) -> set[str]:
@@ -57,7 +64,7 @@ class FBKD(KDMethod):
 
     def loss(self, teacher: Outputs, student: Outputs, batch: Batch) -> dict[str, Tensor]:
         stages = zip(self.levels, teacher.stages, student.stages, strict=True)
-        norms = [level(t, s, self.temperature) for level, t, s in stages]
+        norms = [level(t, s, self.temperature, self.student_share) for level, t, s in stages]
         weights = {
             "feature": self.feature,
             "channel": self.channel,
@@ -84,14 +91,18 @@ class Level(nn.Module):
         self.student_block = NonLocal(student.channels, stride, narrow=last)
 
     def forward(
-        self, teacher: BEVMap | Points, student: BEVMap | Points, temperature: float
+        self,
+        teacher: BEVMap | Points,
+        student: BEVMap | Points,
+        temperature: float,
+        student_share: float,
     ) -> dict[str, Tensor]:
         """The four norms, by name."""
         target, guided = rows(teacher), rows(student)
         adapted = self.feature(guided)
         frames = sizes(teacher)
         masked = [
-            torch.linalg.vector_norm((t - a) * root_mask(t, g, a, temperature))
+            torch.linalg.vector_norm((t - a) * root_mask(t, g, a, temperature, student_share))
             for t, g, a in zip(
                 target.split(frames), guided.split(frames), adapted.split(frames), strict=True
             )
@@ -111,7 +122,8 @@ class NonLocal(nn.Module):
     """Dot-product non-local block (Wang et al., CVPR 2018): R(A) = A + BN(out(gathered)).
 
     It has no softmax; the sum over keys is divided by their number. ``out`` has no bias, which the
-    batch norm would cancel. Keys and values of a map are max-pooled by ``stride`` cells.
+    batch norm would cancel. Keys and values of a map are max-pooled by ``stride`` cells
+    (as far as the map goes); what is left over at its end is not pooled.
     """
 
     width = 64
@@ -151,7 +163,7 @@ class NonLocal(nn.Module):
             return table.split(sizes(features))
         frames, _, height, width = features.values.shape
         maps = table.unflatten(0, (frames, height, width)).permute(0, 3, 1, 2)
-        pooled = F.max_pool2d(maps, self.stride, ceil_mode=True)
+        pooled = F.max_pool2d(maps, (min(self.stride, height), min(self.stride, width)))
         return list(pooled.flatten(2).transpose(1, 2))
 
 
@@ -161,11 +173,13 @@ def means(table: Tensor, frames: list[int]) -> Tensor:
 
 
 @torch.no_grad()
-def root_mask(teacher: Tensor, student: Tensor, adapted: Tensor, temperature: float) -> Tensor:
+def root_mask(
+    teacher: Tensor, student: Tensor, adapted: Tensor, temperature: float, share: float
+) -> Tensor:
     """(n, C) square root of the cell mask times the channel mask of one frame."""
-    cells = attention(teacher, 1, temperature) + attention(student, 1, temperature)
-    channels = attention(teacher, 0, temperature) + attention(adapted, 0, temperature)
-    return (cells / 2).sqrt()[:, None] * (channels / 2).sqrt()
+    cells = attention(teacher, 1, temperature) + share * attention(student, 1, temperature)
+    channels = attention(teacher, 0, temperature) + share * attention(adapted, 0, temperature)
+    return cells.sqrt()[:, None] * channels.sqrt() / (1 + share)
 
 
 def attention(table: Tensor, dim: int, temperature: float) -> Tensor:

@@ -51,7 +51,9 @@ class PointDistiller(KDMethod):
         released_temperature: tau of ``released``, above 0; used by PointPillars only.
 
     Source: Zhang et al., arXiv 2205.11098, section 3, equation 2; code RunpeiDong/PointDistiller,
-    a5dc465. ``temperature`` is ours (the paper prints none), all other values the released ones.
+    a5dc465. ``temperature`` is ours (the paper prints none), ``released_temperature`` that of the
+    code, whose calls do not read the configs; all other values are those of the configs
+    (docs/methods.md has both).
     """
 
     variant: Literal["paper", "released"] = "paper"

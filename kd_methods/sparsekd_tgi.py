@@ -35,8 +35,8 @@ class SparseKDTGI(KDMethod):
     Attributes:
         way: which output channels of a layer are kept. ``FNAV2``: the first ones; ``BN_SCALE``:
             those with the largest absolute batch-norm scale (the first ones without a batch norm);
-            ``OFA``: those whose weights have the largest L1 norm over the kept inputs. PointRCNN
-            takes ``FNAV2`` only.
+            ``OFA``: those whose weights have the largest L1 norm over the kept inputs (sparse
+            layers: over all inputs). PointRCNN takes ``FNAV2`` only.
 
     Source: Yang et al., arXiv 2205.15156, teacher-guided initialisation; CVMI-Lab/SparseKD,
     kd_tgi_utils.py.
@@ -109,9 +109,14 @@ class Pair:
         return _weight(self.teacher).dim() == 5 and not isinstance(self.teacher, _ConvNd)
 
     def importance(self) -> Tensor:
-        """(C,) L1 norm of the teacher's weights per output channel, over the kept inputs."""
+        """(C,) L1 norm of the teacher's weights per output channel, over the kept inputs.
+
+        Sparse layers are scored over all inputs, as in the repository.
+        """
         outputs, inputs = _axes(self.teacher)
-        weight = _weight(self.teacher).cpu().index_select(inputs, self.kept_in)
+        weight = _weight(self.teacher).cpu()
+        if not self.sparse:
+            weight = weight.index_select(inputs, self.kept_in)
         return weight.abs().movedim(outputs, 0).flatten(1).sum(1)
 
     def inherit(self) -> None:

@@ -21,11 +21,11 @@ def pointwise(layer: Layer, channels: int, bias: bool = True) -> nn.Module:
     return nn.Linear(layer.channels, channels, bias=bias)
 
 
-def adapter(student: Layer, teacher: Layer) -> nn.Module:
-    """Linear map to the teacher's width, batch norm and ReLU."""
+def adapter(student: Layer, teacher: Layer, eps: float = 1e-5) -> nn.Module:
+    """Linear map to the teacher's width, batch norm (its variance plus ``eps``) and ReLU."""
     norm = nn.BatchNorm2d if student.dense else nn.BatchNorm1d
     return nn.Sequential(
-        pointwise(student, teacher.channels, bias=False), norm(teacher.channels), nn.ReLU()
+        pointwise(student, teacher.channels, bias=False), norm(teacher.channels, eps), nn.ReLU()
     )
 
 

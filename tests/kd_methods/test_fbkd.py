@@ -20,14 +20,15 @@ def softmax(values):
 
 
 def pooled(rows, size, stride):
-    """Largest value of each window of a map."""
+    """Largest value of each whole window of a map, which is no larger than the map."""
     height, width = size
+    tall, wide = min(stride, height), min(stride, width)
     grid = rows.reshape(height, width, -1)
     return torch.stack(
         [
-            grid[y : y + stride, x : x + stride].reshape(-1, rows.shape[1]).max(0).values
-            for y in range(0, height, stride)
-            for x in range(0, width, stride)
+            grid[y : y + tall, x : x + wide].reshape(-1, rows.shape[1]).max(0).values
+            for y in range(0, height - tall + 1, tall)
+            for x in range(0, width - wide + 1, wide)
         ]
     )
 
@@ -74,14 +75,14 @@ def spatial(layer, frames, size):
     return torch.stack(out)
 
 
-def norms(level, teacher, student, temperature, size, stride):
+def norms(level, teacher, student, temperature, share, size, stride):
     feature = channel = 0
     for t, s in zip(teacher, student, strict=True):
         adapted = linear(level.feature, s)
         cells = [len(t) * softmax(a.abs().mean(1) / temperature) for a in (t, s)]
         channels = [t.shape[1] * softmax(a.abs().mean(0) / temperature) for a in (t, adapted)]
-        cell_mask = ((cells[0] + cells[1]) / 2).detach()
-        channel_mask = ((channels[0] + channels[1]) / 2).detach()
+        cell_mask = ((cells[0] + share * cells[1]) / (1 + share)).detach()
+        channel_mask = ((channels[0] + share * channels[1]) / (1 + share)).detach()
         feature = feature + (cell_mask[:, None] * channel_mask * (t - adapted) ** 2).sum()
         mean = level.channel.weight @ (s.sum(0) / len(s)) + level.channel.bias
         channel = channel + ((t.sum(0) / len(t) - mean) ** 2).sum()
@@ -97,10 +98,10 @@ def norms(level, teacher, student, temperature, size, stride):
 
 
 @pytest.mark.parametrize("kind", ["maps", "points"])
-@pytest.mark.parametrize("temperature", [0.1, 2.0])
-def test_four_norms_of_every_stage(kind, temperature):
+@pytest.mark.parametrize(("temperature", "share"), [(0.1, 1.0), (2.0, 0.1)])
+def test_four_norms_of_every_stage(kind, temperature, share):
     example = scene(kind, (9, 5))
-    method = built(f"fbkd:temperature={temperature}", example, FAMILY[kind])
+    method = built(f"fbkd:temperature={temperature}:student_share={share}", example, FAMILY[kind])
     weights = {"feature": 4.2e-4, "channel": 2.4e-2, "spatial": 2.4e-2, "relation": 4.2e-4}
 
     def reference():
@@ -109,14 +110,20 @@ def test_four_norms_of_every_stage(kind, temperature):
             teacher = per_frame(example.teacher.stages[i])
             student = per_frame(example.student.stages[i])
             size = MAPS[i] if kind == "maps" else None
-            found = norms(level, teacher, student, temperature, size, STRIDES[i])
+            found = norms(level, teacher, student, temperature, share, size, STRIDES[i])
             total = {name: total[name] + weights[name] * found[name] for name in weights}
         return total
 
     assert_same(method, example, reference)
 
 
-def test_temperatures_are_the_published_recipe_s():
-    students = {"pointpillars@4": 0.1, "pointpillars@16": 1.0, "second@4": 0.1, "second@16": 2.0}
-    for student, temperature in students.items():
-        assert create("fbkd", student).temperature == temperature
+def test_temperatures_and_shares_are_the_published_recipe_s():
+    students = {
+        "pointpillars@4": (0.1, 1.0),
+        "pointpillars@16": (1.0, 1.0),
+        "second@4": (0.1, 0.1),
+        "second@16": (2.0, 1.0),
+    }
+    for student, values in students.items():
+        method = create("fbkd", student)
+        assert (method.temperature, method.student_share) == values

@@ -4,6 +4,8 @@ import pytest
 import torch
 from fidelity import assert_same, built, per_frame, scene
 
+from kd_methods import create
+
 NODES, NEIGHBOURS, TEMPERATURES = (3, 6, 100), (1, 4, 7, 100), (0.01, 1.0, 10.0)
 
 
@@ -155,3 +157,20 @@ def test_released_code_on_points(nodes, neighbours):
         example, "pointrcnn@8", variant="released", nodes=nodes, neighbours=neighbours
     )
     assert_same(method, example, lambda: released_points(method, example))
+
+
+def test_values_are_those_of_the_released_configs():
+    students = {
+        "pointpillars@4": (6000, 128),
+        "pointpillars@16": (12000, 128),
+        "second@4": (256, 256),
+        "second@16": (256, 128),
+        "pointrcnn@8": (6000, 128),
+        "pointrcnn@16": (6000, 128),
+    }
+    for student, values in students.items():
+        method = create("point_distiller:variant=released", student)
+        assert (method.nodes, method.neighbours) == values
+        assert method.released_temperature == 0.01
+    calls = create("point_distiller:variant=released:nodes=6000", "pointpillars@16")
+    assert (calls.nodes, calls.neighbours, calls.released_temperature) == (6000, 128, 0.01)

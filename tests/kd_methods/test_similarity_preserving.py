@@ -4,6 +4,8 @@ import pytest
 import torch
 from fidelity import FAMILY, assert_same, built, per_frame, scene
 
+from kd_methods import create
+
 
 def between_frames(features, kind):
     if kind == "points":
@@ -58,3 +60,9 @@ def test_one_frame_is_similar_to_itself():
         example.teacher, example.student, example.batch
     )
     assert losses["frames1"].item() == pytest.approx(0, abs=1e-15)
+
+
+def test_weights_are_the_published_recipe_s():
+    students = {"pointpillars@4": 0.5, "pointpillars@16": 1.0, "second@4": 0.5, "second@16": 0.5}
+    for student, weight in students.items():
+        assert create("similarity_preserving", student).weight == weight

@@ -162,6 +162,23 @@ def test_a_map_made_from_a_sparse_volume(outputs_first):
     assert torch.equal(student.backbone[0].weight, teacher.backbone[0].weight[:, flattened])
 
 
+@pytest.mark.parametrize("outputs_first", [True, False])
+def test_sparse_layers_are_scored_over_all_inputs(outputs_first):
+    """The inputs that are left out decide which outputs of the second layer are kept."""
+    teacher, student = Encoder(8, outputs_first), Encoder(4, outputs_first)
+    first, second = teacher.middle_encoder[0].weight, teacher.middle_encoder[2].weight
+    with torch.no_grad():
+        first.fill_(1.0)
+        (first[:4] if outputs_first else first[..., :4]).fill_(2.0)  # these outputs are kept
+        second.fill_(0.1)
+        chosen = second[8:] if outputs_first else second[..., 8:]
+        (chosen[..., 4:] if outputs_first else chosen[..., 4:, :]).fill_(5.0)
+        (chosen[..., :4] if outputs_first else chosen[..., :4, :]).fill_(0.0)
+    initialise(student, teacher, "OFA", "second@4")
+    ours = student.middle_encoder[2].weight
+    assert ours.unique().tolist() == [0.0]  # by kept inputs it would be 0.1
+
+
 class PointNet(nn.Module):
     """Two levels of set abstraction with two branches each, then feature propagation."""
 
