@@ -21,6 +21,7 @@ from benchmark.commands.common import (
     or_auto,
 )
 from benchmark.config import bundled
+from benchmark.config.controls import CONTROLS
 
 if TYPE_CHECKING:
     from benchmark.config.matrix import Cell
@@ -77,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     print(leaderboard.write(workplace.results, store.read_all(workplace.results)))
     ended = [record for record in found if record["status"] != "done"]
     if ended:
-        students = sum("@" in record["student"] for record in found)
+        students = sum(bool(record["settings"].get("teacher")) for record in found)
         print(_describe_ends(ended, students), file=sys.stderr)
     return CELLS_FAILED if any(record["status"] != "skipped" for record in ended) else DONE
 
@@ -171,6 +172,8 @@ def _add_fields(command: argparse.ArgumentParser) -> None:
         metavar="FAMILY=FILE",
         help="an mmdet3d checkpoint instead of a trained teacher; may be repeated",
     )
+    controls = ", ".join(CONTROLS)
+    add("--controls", help=f"beside the methods, apart from them: {controls}")
     add("--cohort-size", type=int, metavar="N", help="train at most N cells in lockstep")
 
 

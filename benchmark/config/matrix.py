@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from benchmark.config.controls import CONTROLS
 from benchmark.config.profile import Profile
+from benchmark.config.recipe import Recipe
 from benchmark.data.dataset import Contents, generated_by
 from benchmark.data.description import KITTI, Description
 from benchmark.data.genuine import has_genuine_size, is_genuine
@@ -29,6 +31,8 @@ DEFAULTS: dict[str, Any] = {
     "teacher": "",
     "checkpoint": "",
     "source": "",
+    "control": "",
+    "beside": "",
 }
 """Settings of a cell that are left out of its identity at these values."""
 
@@ -69,6 +73,9 @@ class Cell:
         teacher: identity of the teacher's cell, empty if there is none.
         checkpoint: hash of the file whose weights it uses, empty if it is trained.
         source: hash of the method's plugin, empty for built-in methods.
+        control: what it or its teacher is a control for, of
+            :data:`~benchmark.config.controls.CONTROLS`; empty for the cells proper.
+        beside: of a control, the identity of the teacher of the cells that it stands beside.
     """
 
     data: Data
@@ -81,6 +88,18 @@ class Cell:
     weighting: str = "source"
     checkpoint: str = ""
     source: str = ""
+    control: str = ""
+    beside: str = ""
+
+    @property
+    def recipe(self) -> Recipe:
+        """How its network is trained."""
+        recipe = self.profile.recipe(self.family)
+        if not self.control:
+            return recipe
+        control = CONTROLS[self.control]
+        factor = control.epochs if self.beside else control.teacher_epochs
+        return replace(recipe, epochs=max(1, round(factor * recipe.epochs)))
 
     @property
     def family(self) -> str:
@@ -94,7 +113,8 @@ class Cell:
     @property
     def title(self) -> str:
         """What it is called in messages."""
-        return f"{self.student} {self.method} seed {self.seed}"
+        told = f" ({self.control})" if self.control else ""
+        return f"{self.student} {self.method} seed {self.seed}{told}"
 
     def new_method(self) -> KDMethod | None:
         """The method, not yet built; None for the student alone."""
@@ -127,6 +147,8 @@ class Cell:
             "teacher": self.teacher,
             "checkpoint": self.checkpoint,
             "source": self.source,
+            "control": self.control,
+            "beside": self.beside,
         }
         return {name: v for name, v in everything.items() if v != DEFAULTS.get(name)}
 
@@ -149,7 +171,8 @@ class Cohort:
 
     def __post_init__(self) -> None:
         shared = {
-            (c.data, c.profile.name, c.family, c.teacher, c.seed, c.precision) for c in self.cells
+            (c.data, c.profile.name, c.family, c.teacher, c.seed, c.precision, c.recipe.epochs)
+            for c in self.cells
         }
         if len(shared) != 1:
             raise ValueError("the cells of a cohort must share data, profile, family and seed")
@@ -162,6 +185,7 @@ class Matrix:
     Attributes:
         checkpoints: teachers made elsewhere, by family.
         cohort_size: most cells of a cohort; 0 sets no limit.
+        controls: names of controls beside the students alone and the methods.
     """
 
     data: Data
@@ -173,6 +197,7 @@ class Matrix:
     weighting: str = "source"
     checkpoints: Mapping[str, Path] = field(default_factory=dict)
     cohort_size: int = 0
+    controls: Sequence[str] = ()
 
     def teacher(self, family: str) -> Cell:
         """The teacher's cell of a family; its seed is always 0."""
@@ -184,17 +209,55 @@ class Matrix:
         """The students' families."""
         return list(dict.fromkeys(student.partition("@")[0] for student in self.students))
 
+    def teachers(self) -> list[Cell]:
+        """Every teacher that cells need, those of controls last."""
+        own = {family: self.teacher(family) for family in self.families()}
+        of_controls = [
+            self.teacher_of(replace(own[student.partition("@")[0]], student=student), control)
+            for control in self.controls
+            if CONTROLS[control].distils
+            for student in self.students
+        ]
+        return list({cell.identity(): cell for cell in [*own.values(), *of_controls]}.values())
+
+    def teacher_of(self, cell: Cell, control: str | None = None) -> Cell:
+        """The teacher of a cell, as its control has it."""
+        ordinary, name = self.teacher(cell.family), cell.control if control is None else control
+        if not name or not CONTROLS[name].distils:
+            return ordinary
+        made = CONTROLS[name]
+        student = cell.student if made.narrow else ordinary.student
+        return replace(
+            ordinary, student=student, seed=made.teacher_seed, checkpoint="", control=name
+        )
+
     def cohorts(self) -> list[Cohort]:
-        """The cells of each family and seed, in one cohort or in several of at most its size."""
+        """The cells of each family and seed, in one cohort or in several of at most its size;
+        controls in cohorts of their own."""
         return [
             Cohort(cells[i : i + (self.cohort_size or len(cells))])
             for family in self.families()
             for seed in self.seeds
-            for cells in [self._cells(family, seed)]
+            for cells in self._companies(family, seed)
             for i in range(0, len(cells), self.cohort_size or len(cells))
         ]
 
+    def _companies(self, family: str, seed: int) -> Iterator[list[Cell]]:
+        """Cells of a family and seed that can train together."""
+        cells = self._cells(family, seed)
+        yield cells
+        for control in self.controls:
+            together: dict[str, list[Cell]] = {}
+            for cell in cells:
+                if (cell.method != NONE) == CONTROLS[control].distils:
+                    teacher = self.teacher_of(cell, control).identity()
+                    together.setdefault(teacher, []).append(
+                        replace(cell, control=control, teacher=teacher, beside=cell.teacher)
+                    )
+            yield from together.values()
+
     def _cells(self, family: str, seed: int) -> list[Cell]:
+        """Those proper."""
         teacher = self.teacher(family).identity()
         return [
             Cell(

@@ -7,6 +7,8 @@ reported at once, each with its path in the file.
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from typing import Any
 import torch
 
 from benchmark.config import bundled
+from benchmark.config.controls import CONTROLS
 from benchmark.config.matrix import WEIGHTINGS, Matrix, describe_data
 from benchmark.config.profile import Profile, ProfileError, load_profile
 from benchmark.data import synthetic
@@ -53,6 +56,7 @@ class Request:
         weighting: ``source`` or ``balanced``.
         teachers: checkpoints made elsewhere, by family.
         plugins: files that register methods.
+        controls: names of rows that are no method but say what a gain is worth.
         cohort_size: most cells that train in lockstep; 0 sets no limit.
         results: folder for records and tables.
     """
@@ -66,6 +70,7 @@ class Request:
     weighting: str = WEIGHTINGS[0]
     teachers: Mapping[str, Path] = field(default_factory=dict)
     plugins: Sequence[Path] = ()
+    controls: Sequence[str] = ()
     cohort_size: int = 0
     results: Path = Path("results/run")
 
@@ -221,10 +226,38 @@ def _methods(value: Any, path: str, problems: list[str]) -> list[str]:
         if item == "all":
             methods += every_method()
             continue
-        methods.append(str(item))
-        if item != NONE:
-            problems += [f"{where}: {problem}" for problem in _method_problems(str(item))]
+        forms = _matching(str(item)) if "*" in str(item) else [str(item)]
+        if not forms:
+            problems.append(f"{where}: no method is like {item!r}; `list methods` names them")
+        for form in forms:
+            methods.append(form)
+            if form != NONE:
+                problems += [f"{where}: {problem}" for problem in _method_problems(form)]
     return list(dict.fromkeys(methods))
+
+
+def _matching(pattern: str) -> list[str]:
+    """The methods, or compositions of different ones, whose names are like a pattern.
+
+    In ``fitnet+sparsekd_*`` each ``*`` stands for any characters of a name.
+    """
+    names = [
+        fnmatch.filter(method_names(), part) if "*" in part else [part]
+        for part in pattern.split("+")
+    ]
+    found = itertools.product(*names)
+    return ["+".join(parts) for parts in found if len(set(parts)) == len(parts)]
+
+
+def _controls(value: Any, path: str, problems: list[str]) -> list[str]:
+    names = [(where, str(item)) for where, item in _items(value, path, problems)]
+    problems += [
+        f"{where}: unknown control {name!r}{suggestion(name, CONTROLS)}; known are "
+        f"{', '.join(CONTROLS)}"
+        for where, name in names
+        if name not in CONTROLS
+    ]
+    return list(dict.fromkeys(name for _, name in names))
 
 
 def _method_problems(written: str) -> Iterator[str]:
@@ -315,6 +348,7 @@ def resolve(request: Request, cache: Path, device: torch.device) -> tuple[Matrix
         request.weighting,
         request.teachers,
         request.cohort_size,
+        request.controls,
     )
     return matrix, root
 
@@ -330,6 +364,7 @@ FIELDS: dict[str, Reader] = {
     "precision": choice("auto", "fp32", "bf16", "fp16"),
     "weighting": choice(*WEIGHTINGS),
     "teachers": _teachers,
+    "controls": _controls,
     "cohort_size": _whole(0),
     "results": lambda value, path, problems: Path(_text(value, path, problems)),
 }

@@ -90,6 +90,7 @@ def _plain(table: Table) -> dict[str, Any]:
         "rows": table.rows,
         "pairs": table.pairs,
         "cells": table.cells,
+        "controls": table.controls,
     }
 
 

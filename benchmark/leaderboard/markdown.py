@@ -158,7 +158,7 @@ def _shown(column: Column, row: Mapping[str, Any]) -> str:
     if column.name == "method":
         return value + (" †" if row["extrapolated"] else "")
     if column.kind == "seeds":
-        return str(value) if value == row["of seeds"] else f"{value} of {row['of seeds']}"
+        return _seeds(row)
     if column.kind == "text":
         return value
     if math.isnan(value):
@@ -174,6 +174,11 @@ def _shown(column: Column, row: Mapping[str, Any]) -> str:
     return text
 
 
+def _seeds(row: Mapping[str, Any]) -> str:
+    done, of = row["seeds"], row["of seeds"]
+    return str(done) if done == of else f"{done} of {of}"
+
+
 def _details(place: int, table: Table, printed: pd.DataFrame) -> list[str]:
     """The sections behind one headline table."""
     rows = table.rows
@@ -184,6 +189,9 @@ def _details(place: int, table: Table, printed: pd.DataFrame) -> list[str]:
         parts += [_layout([_ap_row(row, label, table) for row in rows])]
     parts += ["### Costs", COSTS, _layout(_cost_rows(table))]
     parts += [f"### Differences between methods ({scoring.main} mAP)", *_pairs(table)]
+    if table.controls:
+        parts += [f"### Controls ({scoring.main} mAP)", CONTROLS]
+        parts += [_layout([_control_row(row) for row in table.controls])]
     if len(beside := published.beside(table, printed)):
         parts += ["### Published figures", published.comparability(table)]
         parts += [_layout([_published_row(row) for row in beside.to_dict("records")])]
@@ -199,6 +207,12 @@ hold them), peak memory of weights and forward pass. Of training: parameters tha
 method adds and that are dropped afterwards; seconds the cell would have taken alone, and its share
 as run in lockstep; KD share: the part of the time alone that goes into the method's own loss and
 its gradient. – means not measured."""
+
+CONTROLS = """\
+No methods, and in no rank: what a gain is worth. A method that gains no more than the student alone
+with twice the epochs saves time, no more; gains that hold with a weaker teacher, or one as narrow
+as the student, are not the teacher's knowledge. Both gains are over the student alone with the same
+seeds; the last one is with the ordinary teacher."""
 
 EXTERNAL = """\
 Detections of other code, scored by this evaluator. Nothing was trained here, so there is no gain;
@@ -255,6 +269,24 @@ def _pair_row(pair: Mapping[str, Any]) -> dict[str, str]:
         "p": f"{pair['p']:.2g}",
         "p (Holm)": f"{pair['p (Holm)']:.2g}",
         "distinguishable": "yes" if pair["distinguishable"] else "no",
+    }
+
+
+def _control_row(row: Mapping[str, Any]) -> dict[str, str]:
+    def gain(name: str) -> str:
+        mean, low, high = row[name], row[f"{name} low"], row[f"{name} high"]
+        interval = "" if math.isnan(low) else f" [{low:+.2f}, {high:+.2f}]"
+        return "–" if math.isnan(mean) else f"{mean:+.2f}{interval}"
+
+    return {
+        "student": row["student"],
+        "method": row["method"],
+        "control": row["control"],
+        "seeds": _seeds(row),
+        "its teacher": _text(row["teacher"], 2),
+        "mAP": _text(row["mAP"], 2),
+        "gain": gain("gain"),
+        "gain without it": gain("gain without it"),
     }
 
 

@@ -21,8 +21,9 @@ from benchmark.evaluation.intervals import (
     rank_intervals,
 )
 from benchmark.evaluation.protocol import Scoring, classes_of, scoring_of
+from benchmark.leaderboard import controls
 from benchmark.leaderboard.columns import COSTS, number
-from benchmark.records.record import Record
+from benchmark.records.record import Record, is_teacher
 from benchmark.records.store import NONE
 
 TEACHER = "teacher"
@@ -34,6 +35,7 @@ Figures = dict[str, dict[int, float]]
 
 PER_CELL = (
     "student", "method", "seed", "hyperparameters", "weighting", "source", "teacher", "checkpoint",
+    "control", "beside",
 )  # fmt: skip
 """Settings in which the cells of a table may differ; the teacher is compared by its identity."""
 
@@ -53,6 +55,7 @@ class Table:
         rows: one per student and method, the teacher first.
         pairs: differences of every two methods of a student, by the metric of verdicts.
         cells: one per student, method and seed, the missing ones too.
+        controls: one per student, method and control, see :mod:`.controls`.
     """
 
     example: Record
@@ -65,6 +68,7 @@ class Table:
     rows: Sequence[dict[str, Any]]
     pairs: Sequence[dict[str, Any]]
     cells: Sequence[dict[str, Any]]
+    controls: Sequence[dict[str, Any]]
 
     @property
     def family(self) -> str:
@@ -84,23 +88,28 @@ def make_tables(records: Iterable[Record]) -> list[Table]:
     """One table for each set of records that may be compared: same family, teacher, data set,
     profile, precision and tool versions."""
     groups: dict[bytes, list[Record]] = defaultdict(list)
+    teachers: dict[str, Record] = {}
     for record in records:
-        groups[_comparable(record)].append(record)
-    return [_table(group) for _, group in sorted(groups.items())]
+        if is_teacher(record):
+            teachers[record["cell"]] = record
+        if not (is_teacher(record) and controls.is_control(record)):
+            groups[_comparable(record)].append(record)
+    return [_table(group, teachers) for _, group in sorted(groups.items())]
 
 
 def _comparable(record: Record) -> bytes:
     settings = record["settings"]
     shared = {key: value for key, value in settings.items() if key not in PER_CELL}
-    teacher = settings.get("teacher") or record["cell"]
+    teacher = settings.get("beside") or settings.get("teacher") or record["cell"]
     family = record["student"].partition("@")[0]
     versions = record["provenance"]["versions"]
     name = record["profile"]["name"]
     return _key([family, name, shared, teacher, versions])
 
 
-def _table(records: Sequence[Record]) -> Table:
-    records = sorted(records, key=lambda record: (record["seed"], record["cell"]))
+def _table(together: Sequence[Record], teachers: Mapping[str, Record]) -> Table:
+    together = sorted(together, key=lambda record: (record["seed"], record["cell"]))
+    records = [record for record in together if not controls.is_control(record)]
     rows = _by_row(records)
     ap = next((record["ap"] for record in records if record["ap"]), None)
     scoring, classes = scoring_of(ap), classes_of(ap or {})
@@ -150,6 +159,7 @@ def _table(records: Sequence[Record]) -> Table:
         described,
         list(_pairs(comparisons)),
         cells,
+        list(controls.rows(together, teachers, scoring)),
     )
 
 

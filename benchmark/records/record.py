@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, TypedDict
 
 Status = Literal["done", "failed", "diverged", "skipped"]
@@ -151,7 +152,22 @@ def kind_of_data(dataset: Dataset) -> str:
 
 def title(record: Record) -> str:
     """What its cell is called in messages."""
-    return f"{record['student']} {record['method']} seed {record['seed']}"
+    control = record["settings"].get("control", "")
+    told = f" ({control})" if control else ""
+    return f"{record['student']} {record['method']} seed {record['seed']}{told}"
+
+
+def is_teacher(record: Record) -> bool:
+    """Whether its cell is a teacher, which has none itself."""
+    return not record["settings"].get("teacher")
+
+
+def cohort_title(settings: Mapping[str, Any]) -> str:
+    """What the cohort of a cell with these settings is called, and its log."""
+    kind, student = "students" if settings.get("teacher") else "teacher", settings["student"]
+    who = student if kind == "teacher" else student.partition("@")[0]
+    told = f", {settings['control']}" if settings.get("control") else ""
+    return f"{who} {kind}, seed {settings['seed']}{told}"
 
 
 def loss_names(record: Record) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from benchmark.evaluation.table import ap_table
 from benchmark.records import store
 from benchmark.records.folder import MARGIN, ResultsFolder
 from benchmark.records.provenance import code_version, is_processor
-from benchmark.records.record import Record, title
+from benchmark.records.record import Record, cohort_title, is_teacher, title
 from kd_methods.core.catalogue import BUILT_IN
 
 TRACEBACK = r"^.* traceback of {cell}\n((?:" + MARGIN + r".*\n?)*)"
@@ -62,17 +62,18 @@ def reproduction(record: Record, checkpoint: str = "") -> tuple[str, list[str]]:
     """
     data = record["dataset"]
     profile, epochs, needs = _profile(record)
-    teacher = "@" not in record["student"]
+    teacher, control = is_teacher(record), record["settings"].get("control", "")
     family = record["student"].partition("@")[0]
     options = {
         "data": "synthetic" if data["synthetic"] else f"FOLDER/{data['name']}",
         "profile": profile,
         "epochs": epochs,
-        "students": f"{family}@4" if teacher else record["student"],
+        "students": record["student"] if "@" in record["student"] else f"{family}@4",
         "methods": record["method"],
         "seeds": record["seed"],
         "precision": record["precision"],
         "weighting": record["weighting"],
+        "controls": control or None,
         "results": "results/again",
     }
     words = [
@@ -205,8 +206,7 @@ def _traceback(results: Path, record: Record) -> str:
 
 def _cohort(record: Record) -> str:
     """The title of the cell's cohort."""
-    kind = "students" if "@" in record["student"] else "teacher"
-    return f"{record['student'].partition('@')[0]} {kind}, seed {record['seed']}"
+    return cohort_title(record["settings"])
 
 
 def _files(results: Path, record: Record) -> Iterator[tuple[str, str]]:

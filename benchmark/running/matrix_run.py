@@ -118,16 +118,16 @@ def _meanwhile(teachers: Sequence[Job], jobs: Sequence[Job], slots: int) -> list
 
 
 def teacher_jobs(matrix: Matrix, workplace: Workplace) -> list[Job]:
-    """A job for the teacher of each family, in the cache that all results folders share."""
+    """A job for each teacher, in the cache that all results folders share."""
     place = workplace.for_teachers()
     return [
         Job(
-            cells=[matrix.teacher(family)],
+            cells=[teacher],
             teacher=None,
             workplace=place,
-            checkpoint=matrix.checkpoints.get(family),
+            checkpoint=matrix.checkpoints.get(teacher.family) if teacher.checkpoint else None,
         )
-        for family in matrix.families()
+        for teacher in matrix.teachers()
     ]
 
 
@@ -136,7 +136,7 @@ def student_jobs(matrix: Matrix, workplace: Workplace, shard: Shard = WHOLE) -> 
     return [
         Job(
             cells=cohort.cells,
-            teacher=matrix.teacher(cohort.cells[0].family),
+            teacher=matrix.teacher_of(cohort.cells[0]),
             workplace=workplace,
         )
         for cohort in matrix.cohorts()[shard.index :: shard.shards]

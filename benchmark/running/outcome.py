@@ -126,7 +126,7 @@ def _describe(cell: Cell, workplace: Workplace, status: Status, reason: str) -> 
             "name": profile.name,
             "purpose": profile.purpose,
             "reduced": profile.reduced(parse_student(cell.student)[0]),
-            "recipe": profile.recipe(cell.family).as_json(),
+            "recipe": cell.recipe.as_json(),
         },
         "student": cell.student,
         "method": cell.method,

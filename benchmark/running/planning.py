@@ -31,6 +31,7 @@ from benchmark.running.workplace import Job, Workplace
 from benchmark.training.learner import Learner
 from benchmark.training.lockstep import train
 from benchmark.training.setup import BEGINNING, Position, TrainingSetup
+from detectors import parse_student
 
 TIMED_STEPS = 3
 """Steps that are timed, after one to warm up."""
@@ -203,7 +204,7 @@ def _teacher(job: Job) -> nn.Module | None:
     if place.finished(job.teacher) and place.record(job.teacher)["status"] == "done":
         return load_teacher(job.teacher, job.workplace)
     setup = make_setup(job.teacher, job.workplace)
-    model = setup.family.build(1, setup.grid)
+    model = setup.family.build(parse_student(job.teacher.student)[1], setup.grid)
     return setup.family.place(model, setup.device).eval().requires_grad_(False)
 
 

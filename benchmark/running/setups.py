@@ -36,7 +36,7 @@ def make_training_setup(
 ) -> TrainingSetup:
     """What a cell and its companions share while they train."""
     setup, profile = make_setup(cell, workplace, mark), cell.profile
-    recipe = profile.recipe(cell.family)
+    recipe = cell.recipe
     dataset, limit = open_dataset(workplace.data, "train"), profile.max_frames.get("train")
     objects = None
     if recipe.samples_objects:

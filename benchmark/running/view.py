@@ -76,7 +76,7 @@ class _Seen:
     """A cell that is looked at; its identity is hashed once."""
 
     def __init__(self, job: Job, cell: Cell) -> None:
-        self.epochs = cell.profile.recipe(cell.family).epochs
+        self.epochs = cell.recipe.epochs
         self._identity, self._record = cell.identity(), job.workplace.record_path(cell)
         self._journal = Journal(job.workplace.results)
 

@@ -12,7 +12,7 @@ import torch
 from benchmark.config.matrix import Cell
 from benchmark.records import store
 from benchmark.records.folder import ResultsFolder
-from benchmark.records.record import Record
+from benchmark.records.record import Record, cohort_title
 from benchmark.records.store import NONE
 
 
@@ -90,8 +90,7 @@ class Job:
     @property
     def title(self) -> str:
         """What it is called in progress, messages and its log's name."""
-        kind = "students" if self.teacher else "teacher"
-        return f"{self.cells[0].family} {kind}, seed {self.cells[0].seed}"
+        return cohort_title(self.cells[0].settings())
 
     @property
     def distils(self) -> bool:

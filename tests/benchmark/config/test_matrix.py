@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from benchmark.config.controls import CONTROLS
 from benchmark.config.matrix import Cell, Cohort, Data, describe_data
 from benchmark.config.profile import load_profile
 from benchmark.config.recipe import OneCycle, Recipe
@@ -158,3 +159,39 @@ def test_frames_in_both_splits_and_kittis_own_are_known(kitti_root, tmp_path):
             shutil.copy(source, tmp_path / "training" / folder / f"{name}.{suffix}")
     mixed = describe_data(tmp_path, synthetic=False)
     assert (mixed.genuine, mixed.shared_frames) == (False, 2)
+
+
+def test_controls_have_cohorts_and_teachers_of_their_own(matrix):
+    students = ("pointpillars@4", "pointpillars@16")
+    plain = matrix(["none", "fitnet"], students=students, epochs=4)
+    request = replace(plain, controls=list(CONTROLS))
+    first, *others = request.cohorts()
+    assert [c.identity() for c in first.cells] == [c.identity() for c in plain.cohorts()[0].cells]
+    main = request.teacher("pointpillars")
+    told = [
+        (cells[0].control, [(c.student, c.method) for c in cells], cells[0].recipe.epochs)
+        for cells in (cohort.cells for cohort in others)
+    ]
+    fitnet = [(student, "fitnet") for student in students]
+    assert told == [
+        ("none_twice", [(student, "none") for student in students], 8),
+        ("teacher_half", fitnet, 4),
+        ("teacher_narrow", fitnet[:1], 4),
+        ("teacher_narrow", fitnet[1:], 4),
+        ("teacher_seed", fitnet, 4),
+    ]
+    cells = [cell for cohort in request.cohorts() for cell in cohort.cells]
+    assert len({cell.identity() for cell in cells}) == len(cells) == 12
+    assert all(cell.beside == main.identity() for cohort in others for cell in cohort.cells)
+    teachers = {
+        (one.student, one.seed, one.recipe.epochs): one.identity() for one in request.teachers()
+    }
+    assert list(teachers) == [
+        ("pointpillars", 0, 4),
+        ("pointpillars", 0, 2),
+        ("pointpillars@4", 1000, 4),
+        ("pointpillars@16", 1000, 4),
+        ("pointpillars", 1000, 4),
+    ]
+    for cell in cells:
+        assert cell.teacher == request.teacher_of(cell).identity() in teachers.values()

@@ -191,3 +191,20 @@ def test_files_in_other_encodings_are_named(tmp_path, encoding):
         read_request(str(file), {})
     with pytest.raises(RequestError, match=r"mine\.yaml.*not UTF-8"):
         read_request(None, {"profile": str(file)})
+
+
+def test_patterns_name_methods_and_compositions():
+    found = read_request(None, {"methods": "none,sparsekd_*,logit_kd+sparsekd_*,f*net"}).methods
+    sparse = [name for name in method_names() if name.startswith("sparsekd_")]
+    assert len(sparse) == 3
+    assert found == ["none", *sparse, *(f"logit_kd+{name}" for name in sparse), "fitnet"]
+    with pytest.raises(RequestError, match=r"no method is like 'fitnet\+f\*net'"):
+        read_request(None, {"methods": "fitnet+f*net"})  # nothing beside itself
+
+
+def test_controls_are_named(tmp_path):
+    file = tmp_path / "m.yaml"
+    file.write_text("controls: [none_twice, teacher_halv]\n")
+    with pytest.raises(RequestError, match=r"controls\[1\]: unknown control .*teacher_half"):
+        read_request(str(file), {})
+    assert read_request(None, {"controls": "none_twice"}).controls == ["none_twice"]
