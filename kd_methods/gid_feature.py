@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd_methods.core.interface import Batch, BEVMap, KDMethod, Outputs, Spec
-from kd_methods.core.regions import Instances, crops, disparate, rows_at
+from kd_methods.core.regions import Instances, crops, disparate, need_prior_per_point, rows_at
 from kd_methods.core.registry import register
 
 
@@ -54,6 +54,7 @@ class GIDFeature(KDMethod):
             self.adapter = nn.Conv2d(ours, theirs, 3, padding=1)
 
     def loss(self, teacher: Outputs, student: Outputs, batch: Batch) -> dict[str, Tensor]:
+        need_prior_per_point("gid_feature", student.neck, student.head)
         places = disparate(teacher, student, self.candidates, self.overlap, self.instances)
         theirs, ours = (self._crop(network, places) for network in (teacher, student))
         squares = (theirs - self.adapter(ours)).square().sum()

@@ -16,7 +16,7 @@ from kd_methods.core.interface import (
     Points,
     Spec,
 )
-from kd_methods.core.regions import crop, take
+from kd_methods.core.regions import crop, need_prior_per_point, take
 from kd_methods.core.registry import register
 
 
@@ -64,7 +64,7 @@ class RDD(KDMethod):
         self.adapter = adapter(student.neck, teacher.neck)
 
     def loss(self, teacher: Outputs, student: Outputs, batch: Batch) -> dict[str, Tensor]:
-        self._check(student.neck, student.head)
+        need_prior_per_point("rdd", student.neck, student.head)
         priors = [self._proposals(net.head) for net in (teacher, student)]
         boxes = [
             take(net.head.decode(net.head.deltas.detach()), chosen)
@@ -80,10 +80,6 @@ class RDD(KDMethod):
             "feature": self.feature_weight * (disparate * distance).mean(),
             "logit": self.logit_weight * (disparate * difference).mean(),
         }
-
-    def _check(self, neck: BEVMap | Points, head: HeadOutputs) -> None:
-        if isinstance(neck, Points) and len(neck.values) != head.class_logits[..., 0].numel():
-            raise MethodError("rdd: a neck of points needs one prior per point")
 
     def _proposals(self, head: HeadOutputs) -> Tensor:
         """(B, M) the highest-scoring priors of each frame, by their best class."""

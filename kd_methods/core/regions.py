@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from kd_methods.core.geometry import aligned_iou, inside, near, nearest_aligned
-from kd_methods.core.interface import BEVMap, HeadOutputs, Outputs, Points
+from kd_methods.core.interface import BEVMap, HeadOutputs, MethodError, Outputs, Points
 
 
 def crop(features: BEVMap, boxes: Tensor, size: int) -> Tensor:
@@ -168,6 +168,12 @@ def _suppress(rectangles: Tensor, overlap: float, most: int) -> list[Tensor]:
         left = left * (aligned_iou(best, rectangles) <= overlap)
         left.scatter_(1, first, 0)
     return [frame[frame >= 0] for frame in torch.cat(found, dim=1)]
+
+
+def need_prior_per_point(method: str, neck: BEVMap | Points, head: HeadOutputs) -> None:
+    """Raise :class:`MethodError` where the neck has points that are not the head's priors."""
+    if isinstance(neck, Points) and len(neck.values) != head.class_logits[..., 0].numel():
+        raise MethodError(f"{method}: a neck of points needs one prior per point")
 
 
 def rows_at(features: Points, head: HeadOutputs, places: Sequence[Instances]) -> Tensor:

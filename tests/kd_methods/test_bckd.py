@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-import examples
+import numeric
 import pytest
 import torch
 from fidelity import FAMILY, assert_same, built, scene
@@ -64,24 +64,24 @@ def logits():
 
 
 def test_the_numeric_example():
-    networks = examples.heads(*logits(), torch.tensor([0, 1, -1, -1]))
-    losses = examples.built("bckd")(*networks, examples.NO_BATCH)
+    networks = numeric.heads(*logits(), torch.tensor([0, 1, -1, -1]))
+    losses = numeric.built("bckd")(*networks, numeric.NO_BATCH)
     assert losses["class"].item() == pytest.approx(0.34240438551648206, abs=1e-9)
     assert losses["box"].item() == pytest.approx(0, abs=1e-12)
 
 
 def test_boxes_weigh_by_the_largest_difference_of_a_class():
-    networks = examples.heads(*logits(), torch.tensor([0, 1, -1, -1]))
+    networks = numeric.heads(*logits(), torch.tensor([0, 1, -1, -1]))
     far = networks[1].head.deltas + 100
     networks[1].head = replace(networks[1].head, deltas=far)
-    losses = examples.built("bckd:regression=2")(*networks, examples.NO_BATCH)
+    losses = numeric.built("bckd:regression=2")(*networks, numeric.NO_BATCH)
     weights = [0.1497385, 0.24491866, 0.01129336, 0.23105858]
     assert losses["box"].item() == pytest.approx(sum(weights), abs=1e-6)
 
 
 def test_frames_without_positives_still_teach():
-    networks = examples.heads(*logits(), torch.full((4,), -1))
-    losses = examples.built("bckd")(*networks, examples.NO_BATCH)
+    networks = numeric.heads(*logits(), torch.full((4,), -1))
+    losses = numeric.built("bckd")(*networks, numeric.NO_BATCH)
     assert losses["class"].item() == pytest.approx(2 * 0.34240438551648206, abs=1e-9)
 
 

@@ -1,6 +1,6 @@
 """CWD against its formula."""
 
-import examples
+import numeric
 import pytest
 import torch
 from fidelity import FAMILY, assert_same, built, per_frame, scene
@@ -46,5 +46,5 @@ def test_channels_are_distributions_over_a_frame(kind, tap, temperature):
     ("temperature", "value"), [(1, 0.42186272075496856), (4, 0.4694827401246607)]
 )
 def test_the_numeric_examples(temperature, value):
-    losses = examples.built(f"cwd:weight=1:temperature={temperature}")(*examples.maps())
+    losses = numeric.built(f"cwd:weight=1:temperature={temperature}")(*numeric.maps())
     assert losses["level0"].item() == pytest.approx(value, abs=1e-9)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-import examples
+import numeric
 import pytest
 import torch
 from fidelity import EXTENT, FAMILY, assert_same, built, per_frame, scene
@@ -74,7 +74,8 @@ def reference(method, example, tap):
                 total["background"] += rest[i] * error
             for a, other in zip((cells, channels), others, strict=True):
                 total["attention"] += (a - other).abs().sum()
-            pairs = zip(context(level.teacher_block, t), context(level.student_block, s))
+            related = context(level.teacher_block, t), context(level.student_block, s)
+            pairs = zip(*related, strict=True)
             total["relation"] += sum(((x - y) ** 2).sum() for x, y in pairs)
     frames = len(example.batch.boxes)
     return {name: WEIGHTS[name] * value / frames for name, value in total.items()}
@@ -92,7 +93,7 @@ def test_objects_background_attention_and_relation(kind, tap):
 
 def test_the_numeric_example():
     unweighted = "fgd:foreground=1:background=1:attention=1:relation=1"
-    losses = examples.built(unweighted)(*examples.maps())
+    losses = numeric.built(unweighted)(*numeric.maps())
     expected = {
         "foreground": 0.9658943751457476,
         "background": 3.257072171080459,
@@ -101,5 +102,5 @@ def test_the_numeric_example():
     }
     for name, value in expected.items():
         assert losses[name].item() == pytest.approx(value, abs=1e-9)
-    total = sum(examples.built("fgd")(*examples.maps()).values())
+    total = sum(numeric.built("fgd")(*numeric.maps()).values())
     assert total.item() == pytest.approx(0.005075494857525276, abs=1e-9)

@@ -1,6 +1,6 @@
 """MGD against its formula, cell by cell."""
 
-import examples
+import numeric
 import pytest
 import torch
 from fidelity import assert_same, built, scene
@@ -51,9 +51,9 @@ def test_the_numeric_example(monkeypatch):
     even = (torch.arange(4)[:, None] + torch.arange(5)) % 2 == 0
     monkeypatch.setattr(torch, "rand_like", lambda like: even.to(like).expand_as(like))
     for scale, value in ((1, 44.49484311062915), (2e-5, 0.0008898968622125831)):
-        method = examples.built(f"mgd:scale={scale}")
+        method = numeric.built(f"mgd:scale={scale}")
         method.generators[0] = nn.Identity()
-        losses = method(*examples.maps())
+        losses = method(*numeric.maps())
         assert losses["level0"].item() == pytest.approx(value, abs=1e-9)
 
 

@@ -1,6 +1,6 @@
 """PKD against its formula, channel by channel."""
 
-import examples
+import numeric
 import pytest
 import torch
 from fidelity import FAMILY, assert_same, built, gradients, per_frame, scene
@@ -43,7 +43,7 @@ def test_every_channel_is_standardised_over_the_batch(kind, tap):
 
 
 def test_the_numeric_example():
-    losses = examples.built("pkd:weight=1")(*examples.maps())
+    losses = numeric.built("pkd:weight=1")(*numeric.maps())
     assert losses["level0"].item() == pytest.approx(0.9427627401035679, abs=1e-9)
 
 

@@ -44,7 +44,9 @@ def heads(teacher: Tensor, student: Tensor, assigned: Tensor) -> tuple[Outputs, 
     return tuple(  # type: ignore[return-value]
         Outputs(
             list,
-            head=HeadOutputs(x[None], box, None, box, lambda deltas: deltas, lambda: assigned[None]),
+            head=HeadOutputs(
+                x[None], box, None, box, lambda deltas: deltas, lambda: assigned[None]
+            ),
         )
         for x in (teacher, student)
     )
