@@ -40,6 +40,7 @@ BUILT_IN = {
     "fgd": "kd_methods.fgd",
     "mgd": "kd_methods.mgd",
     "pkd": "kd_methods.pkd",
+    "dist": "kd_methods.dist",
     "bckd": "kd_methods.bckd",
 }
 """Name and module of our own methods, imported when asked for."""

@@ -24,6 +24,7 @@ METHODS = (
     "fgd",
     "mgd",
     "pkd",
+    "dist",
     "bckd",
 )
 MAPS_ONLY = ("overhaul", "mgd", "gid_feature")  # gid_feature needs a prior per point
