@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from kd_methods.core.features import adapter
 from kd_methods.core.interface import (
@@ -17,6 +16,7 @@ from kd_methods.core.interface import (
     Points,
     Spec,
 )
+from kd_methods.core.regions import crop, need_prior_per_point, take
 from kd_methods.core.registry import register
 
 
@@ -64,10 +64,10 @@ class RDD(KDMethod):
         self.adapter = adapter(student.neck, teacher.neck)
 
     def loss(self, teacher: Outputs, student: Outputs, batch: Batch) -> dict[str, Tensor]:
-        self._check(student.neck, student.head)
+        need_prior_per_point("rdd", student.neck, student.head)
         priors = [self._proposals(net.head) for net in (teacher, student)]
         boxes = [
-            _take(net.head.decode(net.head.deltas.detach()), chosen)
+            take(net.head.decode(net.head.deltas.detach()), chosen)
             for net, chosen in zip((teacher, student), priors, strict=True)
         ]
         chosen, regions = torch.cat(priors, dim=1), torch.cat(boxes, dim=1)
@@ -81,10 +81,6 @@ class RDD(KDMethod):
             "logit": self.logit_weight * (disparate * difference).mean(),
         }
 
-    def _check(self, neck: BEVMap | Points, head: HeadOutputs) -> None:
-        if isinstance(neck, Points) and len(neck.values) != head.class_logits[..., 0].numel():
-            raise MethodError("rdd: a neck of points needs one prior per point")
-
     def _proposals(self, head: HeadOutputs) -> Tensor:
         """(B, M) the highest-scoring priors of each frame, by their best class."""
         score = head.class_logits.detach().amax(2)
@@ -95,40 +91,12 @@ class RDD(KDMethod):
         if isinstance(neck, BEVMap):
             regions = crop(neck, boxes, self.grid)
         else:
-            regions = _take(neck.values.unflatten(0, (len(priors), -1)), priors).flatten(0, 1)
+            regions = take(neck.values.unflatten(0, (len(priors), -1)), priors).flatten(0, 1)
         return (regions / self.temperature).softmax(1)
 
     def _logits(self, student: HeadOutputs, teacher: HeadOutputs, priors: Tensor) -> Tensor:
         """(B * P,) L1 distances of class probabilities plus those of box codes."""
-        ours, theirs = (_take(head.class_logits, priors).sigmoid() for head in (student, teacher))
-        code = _take(student.deltas, priors) - _take(teacher.deltas, priors)
+        ours, theirs = (take(head.class_logits, priors).sigmoid() for head in (student, teacher))
+        code = take(student.deltas, priors) - take(teacher.deltas, priors)
         place = code[..., :6].abs().sum(2) + code[..., 6].sin().abs()
         return ((ours - theirs).abs().sum(2) + place).flatten()
-
-
-def crop(features: BEVMap, boxes: Tensor, size: int) -> Tensor:
-    """Features sampled bilinearly on a grid in each rotated box; off the map, its border's value.
-
-    Args:
-        boxes: (B, P, 7).
-        size: samples along the length and along the width.
-
-    Returns:
-        (B * P, C, size, size), rows along the length.
-    """
-    x0, y0, x1, y1 = features.extent
-    steps = (torch.arange(size, device=boxes.device, dtype=boxes.dtype) + 0.5) / size - 0.5
-    along = steps[:, None] * boxes[..., 3, None, None]
-    across = steps[None, :] * boxes[..., 4, None, None]
-    cos, sin = (f(boxes[..., 6, None, None]) for f in (torch.cos, torch.sin))
-    x = boxes[..., 0, None, None] + along * cos - across * sin
-    y = boxes[..., 1, None, None] + along * sin + across * cos
-    places = torch.stack([2 * (x - x0) / (x1 - x0) - 1, 2 * (y - y0) / (y1 - y0) - 1], dim=-1)
-    places = places.nan_to_num().clamp(-1, 1).flatten(1, 2)
-    sampled = F.grid_sample(features.values, places, padding_mode="border", align_corners=False)
-    return sampled.unflatten(2, (-1, size)).movedim(2, 1).flatten(0, 1)
-
-
-def _take(values: Tensor, rows: Tensor) -> Tensor:
-    """(B, P, C) rows (B, P) of values (B, A, C)."""
-    return values.gather(1, rows[..., None].expand(-1, -1, values.shape[2]))

@@ -9,12 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd_methods.core.geometry import close_pairs, rotated_iou
+from kd_methods.core.geometry import FOOTPRINT, close_pairs, rotated_iou
 from kd_methods.core.interface import Batch, HeadOutputs, KDMethod, Outputs, Spec
 from kd_methods.core.registry import register
-
-FOOTPRINT = [0, 1, 3, 4, 6]
-"""Columns x, y, length, width and yaw of a box: its rectangle in BEV."""
 
 
 @register("se_ssd", paper="Zheng et al., CVPR 2021", year=2021)

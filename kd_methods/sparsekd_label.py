@@ -22,19 +22,25 @@ class SparseKDLabel(KDMethod):
 
     Attributes:
         threshold: score, in [0, 1], that a detection must exceed, the same for all classes.
+        ground_truth: whether the ground truth is among the targets; without it the student learns
+            from the teacher alone, as in SCKD (AAAI 2025), whose threshold is 0.1.
 
     Source: Yang et al., arXiv 2205.15156, label KD, after Nguyen et al., WACV 2022;
     CVMI-Lab/SparseKD, parse_teacher_pred_to_targets, whose threshold (CenterPoint, Waymo) is kept.
     """
 
     threshold: float = 0.6
+    ground_truth: bool = True
+    neutral = {"ground_truth": True}
 
     def needs(self) -> set[str]:
         return {"head"}
 
     def targets(self, teacher: Outputs, batch: Batch) -> Batch:
         sure = [self._confident(found) for found in teacher.detections]
-        frames = list(zip(sure, batch.boxes, batch.labels, strict=True))
+        kept = None if self.ground_truth else 0
+        truth = [[frame[:kept] for frame in frames] for frames in (batch.boxes, batch.labels)]
+        frames = list(zip(sure, *truth, strict=True))
         return replace(
             batch,
             boxes=[torch.cat([found.boxes.to(boxes), boxes]) for found, boxes, _ in frames],

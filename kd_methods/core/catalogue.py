@@ -32,6 +32,16 @@ BUILT_IN = {
     "sparsekd_tgi": "kd_methods.sparsekd_tgi",
     "rdd": "kd_methods.rdd",
     "itkd": "kd_methods.itkd",
+    "mimic": "kd_methods.mimic",
+    "fg": "kd_methods.fg",
+    "cwd": "kd_methods.cwd",
+    "gid_feature": "kd_methods.gid_feature",
+    "gid_response": "kd_methods.gid_response",
+    "fgd": "kd_methods.fgd",
+    "mgd": "kd_methods.mgd",
+    "pkd": "kd_methods.pkd",
+    "dist": "kd_methods.dist",
+    "bckd": "kd_methods.bckd",
 }
 """Name and module of our own methods, imported when asked for."""
 

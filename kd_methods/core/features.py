@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,18 @@ def adapter(student: Layer, teacher: Layer, eps: float = 1e-5) -> nn.Module:
     return nn.Sequential(
         pointwise(student, teacher.channels, bias=False), norm(teacher.channels, eps), nn.ReLU()
     )
+
+
+def widener(student: Layer, teacher: Layer) -> nn.Module:
+    """Linear map with a bias to the teacher's width, or nothing where the widths are equal."""
+    if student.channels == teacher.channels:
+        return nn.Identity()
+    return pointwise(student, teacher.channels)
+
+
+def adapted(layer: nn.Module, features: BEVMap | Points) -> BEVMap | Points:
+    """The features after a layer of their values."""
+    return replace(features, values=layer(features.values))
 
 
 def nearest(query: Tensor, key: Tensor, k: int, ordered: bool = False, chunk: int = 1024) -> Tensor:

@@ -8,6 +8,10 @@ import torch
 from torch import Tensor
 
 PAIRS_PER_CHUNK = 1 << 18
+FOOTPRINT = [0, 1, 3, 4, 6]
+"""Columns x, y, length, width and yaw of a box: its rectangle in BEV."""
+BINS = 64
+"""Along x and y, where :func:`near` looks for boxes."""
 
 
 def rotated_corners(boxes: Tensor) -> Tensor:
@@ -88,6 +92,72 @@ def close_pairs(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     offset = a[:, None, :2] - b[None, :, :2]
     rows, columns = torch.nonzero(offset.square().sum(-1) <= reach.square()).unbind(1)
     return rows, columns
+
+
+def iou_3d(a: Tensor, b: Tensor) -> Tensor:
+    """Overlap of rotated boxes (P, 7), pair by pair, in volume: (P,) in [0, 1]."""
+    first, second = (torch.cat([x[:, :3], x[:, 3:6].clamp(min=0), x[:, 6:]], 1) for x in (a, b))
+    top = torch.minimum(first[:, 2] + first[:, 5], second[:, 2] + second[:, 5])
+    shared = (top - torch.maximum(first[:, 2], second[:, 2])).clamp(min=0)
+    common = rotated_intersection(first[:, FOOTPRINT], second[:, FOOTPRINT]) * shared
+    union = first[:, 3:6].prod(1) + second[:, 3:6].prod(1) - common
+    return common / union.clamp(min=torch.finfo(a.dtype).eps)
+
+
+def nearest_aligned(boxes: Tensor) -> Tensor:
+    """Boxes (..., 7) turned by at most an eighth of a turn to lie along x and y.
+
+    Returns:
+        (..., 4) x_min, y_min, x_max, y_max in metres.
+    """
+    across = limit_angle(boxes[..., 6], period=math.pi).abs() > math.pi / 4
+    half = torch.where(across[..., None], boxes[..., [4, 3]], boxes[..., [3, 4]]) / 2
+    return torch.cat([boxes[..., :2] - half, boxes[..., :2] + half], dim=-1)
+
+
+def aligned_iou(a: Tensor, b: Tensor) -> Tensor:
+    """Overlap of rectangles (..., 4) along x and y that broadcast; 0 where both are empty."""
+    low, high = torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])
+    common = (high - low).clamp(min=0).prod(-1)
+    areas = [(x[..., 2:] - x[..., :2]).clamp(min=0).prod(-1) for x in (a, b)]
+    return common / (areas[0] + areas[1] - common).clamp(min=torch.finfo(a.dtype).eps)
+
+
+def inside(places: Tensor, boxes: Tensor, margin: float = 0.0) -> Tensor:
+    """Whether places lie in rotated boxes (G, 7), their rims included.
+
+    Args:
+        places: (n, 2) in BEV, or (n, 3), which must lie between a box's bottom and top too.
+        margin: by which boxes are larger on every side, metres.
+
+    Returns:
+        (n, G) bool.
+    """
+    local = _rotate(places[:, None, :2] - boxes[:, :2], -boxes[:, 6].expand(len(places), -1))
+    within = (local.abs() <= boxes[:, 3:5] / 2 + margin).all(-1)
+    if places.shape[1] == 2:
+        return within
+    height = places[:, None, 2] - boxes[:, 2]
+    return within & (height >= -margin) & (height <= boxes[:, 5] + margin)
+
+
+def near(boxes: Tensor, others: Tensor) -> Tensor:
+    """Indices (n,) of the boxes (A, 7) that may touch one of ``others`` (G, 7), and some more.
+
+    Their centres are counted in bins, so that it takes no comparison of each with each.
+    """
+    if not len(boxes) or not len(others):
+        return torch.zeros(0, dtype=torch.long, device=boxes.device)
+    centres, reach = boxes[:, :2], boxes[:, 3:5].amax() / 2
+    low, high = centres.amin(0), centres.amax(0)
+    step = ((high - low) / BINS).clamp(min=torch.finfo(boxes.dtype).eps)
+    edges = low + step * torch.arange(BINS, device=boxes.device)[:, None]
+    rectangles = nearest_aligned(others)[:, None]
+    least, most = rectangles[..., :2] - reach - step, rectangles[..., 2:] + reach + step
+    column, row = ((edges + step >= least) & (edges <= most)).to(boxes.dtype).unbind(-1)
+    occupied = (column.T @ row).flatten() > 0
+    x, y = ((centres - low) / step).long().clamp(0, BINS - 1).unbind(1)
+    return occupied.index_select(0, x * BINS + y).nonzero().flatten()
 
 
 def limit_angle(angle: Tensor, offset: float = 0.5, period: float = 2 * math.pi) -> Tensor:

@@ -145,6 +145,10 @@ class Outputs:
             raise MissingOutputError(f"output {name!r} was not requested; add it to needs()")
         raise AttributeError(name)
 
+    def taps(self, where: str) -> Sequence[BEVMap | Points]:
+        """``stages``, or the ``neck`` as the only one."""
+        return self.stages if where == "stages" else [self.neck]
+
     @cached_property
     def detections(self) -> list[Detections]:
         """One entry per frame, without gradient. Needs ``head``."""
@@ -197,6 +201,10 @@ class Spec:
     stages: Sequence[Layer]
     neck: Layer
     classes: int
+
+    def taps(self, where: str) -> Sequence[Layer]:
+        """``stages``, or the ``neck`` as the only one."""
+        return self.stages if where == "stages" else [self.neck]
 
 
 class KDMethod(nn.Module):

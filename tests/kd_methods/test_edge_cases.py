@@ -16,12 +16,24 @@ METHODS = (
     "fbkd",
     "point_distiller",
     "point_distiller:variant=released",
+    "mimic",
+    "fg",
+    "cwd",
+    "gid_feature",
+    "gid_response",
+    "fgd",
+    "mgd",
+    "pkd",
+    "dist",
+    "bckd",
 )
+MAPS_ONLY = ("overhaul", "mgd", "gid_feature")  # gid_feature needs a prior per point
+READ_OBJECTS = ("mimic", "fg", "fgd")
 CASES = [
     (text, kind)
     for text in METHODS
     for kind in ("maps", "points")
-    if (text, kind) != ("overhaul", "points")
+    if kind == "maps" or text not in MAPS_ONLY
 ]
 each_case = pytest.mark.parametrize(("text", "kind"), CASES)
 
@@ -55,6 +67,16 @@ def test_one_frame_and_frames_of_few_points(text, kind, counts):
 def test_frame_without_points(text, kind):
     example = scene(kind)
     example.batch = replace(example.batch, points=[p[:0] for p in example.batch.points])
+    assert_finite(*losses_and_gradients(text, kind, example))
+
+
+@pytest.mark.parametrize("kind", ["maps", "points"])
+@pytest.mark.parametrize("text", READ_OBJECTS)
+@pytest.mark.parametrize("objects", [(1, 0), (0, 2), (3, 3)])
+def test_frames_with_and_without_objects(text, kind, objects):
+    example = scene(kind)
+    box = torch.tensor([[5.0, 1.0, -1.0, 6.0, 4.0, 2.0, 0.4]])
+    example.batch = replace(example.batch, boxes=[box.repeat(n, 1) for n in objects])
     assert_finite(*losses_and_gradients(text, kind, example))
 
 

@@ -62,6 +62,21 @@ def test_the_threshold_can_be_set(batch):
     assert len(method.targets(teacher(found, found), batch).boxes[0]) == 3
 
 
+def test_the_ground_truth_can_be_left_out(batch):
+    found = boxes(3), torch.tensor([0.2]), labels(1)
+    method = create("sparsekd_label:threshold=0.1:ground_truth=false", "pointpillars@4")
+    made = method.targets(teacher(found, found), batch)
+    torch.testing.assert_close(made.boxes[0], boxes(3))
+    assert [frame.tolist() for frame in made.labels] == [[1], [1]]
+
+
+def test_the_switch_is_no_part_of_the_identity_unless_it_is_used():
+    plain = create("sparsekd_label", "pointpillars@4")
+    without = create("sparsekd_label:ground_truth=false", "pointpillars@4")
+    assert "ground_truth" not in plain.identifying()
+    assert without.identifying()["ground_truth"] is False
+
+
 def test_it_composes_with_the_other_parts(batch):
     text = "sparsekd_logit+sparsekd_label+sparsekd_tgi"
     method = create(text, "pointpillars@4")

@@ -7,7 +7,12 @@ import torch
 from shapely.geometry import Polygon
 
 from kd_methods.core.geometry import (
+    aligned_iou,
+    inside,
+    iou_3d,
     limit_angle,
+    near,
+    nearest_aligned,
     pairwise_rotated_iou,
     rotated_corners,
     rotated_intersection,
@@ -88,3 +93,46 @@ def test_limited_angles_differ_by_whole_turns():
     assert (limited < math.pi).all()
     turns = (angle - limited) / (2 * math.pi)
     torch.testing.assert_close(turns, turns.round())
+
+
+def random_volumes(n, seed, spread=4.0):
+    generator = torch.Generator().manual_seed(100 + seed)
+    flat = random_boxes(n, seed, spread)
+    height = torch.rand(n, 2, generator=generator, dtype=torch.double)
+    parts = flat[:, :2], height[:, :1], flat[:, 2:4], 1 + height[:, 1:], flat[:, 4:]
+    return torch.cat(parts, dim=1)
+
+
+def test_volumes_overlap_as_their_rectangles_times_their_heights():
+    a, b = random_volumes(30, 0), random_volumes(30, 1)
+    for one, other, found in zip(a, b, iou_3d(a, b), strict=True):
+        flat = [polygon(box[[0, 1, 3, 4, 6]]) for box in (one, other)]
+        height = min(one[2] + one[5], other[2] + other[5]) - max(one[2], other[2])
+        common = flat[0].intersection(flat[1]).area * max(height.item(), 0)
+        union = flat[0].area * one[5] + flat[1].area * other[5] - common
+        assert found.item() == pytest.approx((common / union).item(), abs=1e-9)
+
+
+def test_places_inside_are_those_of_the_polygon():
+    from shapely.geometry import Point
+
+    boxes = random_volumes(10, 2)
+    places = torch.rand(200, 2, dtype=torch.double, generator=torch.Generator().manual_seed(3)) * 6
+    for box, held in zip(boxes, inside(places, boxes).T, strict=True):
+        shape = polygon(box[[0, 1, 3, 4, 6]])
+        assert held.tolist() == [shape.contains(Point(p)) for p in places.tolist()]
+
+
+@pytest.mark.parametrize("spread", [4.0, 200.0])
+def test_near_leaves_out_no_box_that_touches_another(spread):
+    boxes, others = random_volumes(500, 4, spread), random_volumes(5, 5, spread)
+    overlap = aligned_iou(nearest_aligned(boxes)[:, None], nearest_aligned(others))
+    touching = set((overlap > 0).any(1).nonzero().flatten().tolist())
+    found = set(near(boxes, others).tolist())
+    assert touching <= found
+    assert spread == 4 or len(found) < 100
+
+
+def test_nothing_is_near_nothing():
+    boxes = random_volumes(3, 6)
+    assert len(near(boxes, boxes[:0])) == len(near(boxes[:0], boxes)) == 0
