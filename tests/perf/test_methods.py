@@ -23,7 +23,13 @@ GRIDS = [
 GOAL = 0.25
 COSTLY = {
     "fbkd",
+    "fg",
+    "fgd",
+    "gid_feature",
     "itkd",
+    "mgd",
+    "mimic",
+    "pkd",
     "point_distiller",
     "point_distiller:variant=released",
     "rdd",
