@@ -64,11 +64,13 @@ def make_cohort(
     Args:
         student: or a family.
         data: folder of frames; None generates two dozen.
-        recipe: fields of the family's recipe that are changed.
+        recipe: fields of the family's recipe that are changed; of smoke, also to two frames a step.
     """
     make_deterministic(device)
     family = parse_student(student)[0].name
     loaded = load_profile(profile)
+    if profile == "smoke":
+        recipe = {"batch_size": 2, "micro_batch_size": 2, **recipe}
     recipes = {**loaded.recipes, family: replace(loaded.recipe(family), **recipe)}
     loaded = replace(loaded, recipes=recipes)
     root = data or synthetic.ensure(folder, **{**loaded.synthetic, "train": 24, "val": 1})
