@@ -30,7 +30,7 @@ COUNTED = ("params", "flops_paper", "flops_full", "activations")
 BUILT_IN_SETS = {
     "788f2d260f0bac37": "smoke",
     "bbac598b2672efe9": "mini",
-    "5867e43d02968e44": "smoke",
+    "47af687956656cf0": "smoke",
     "26a68d0a2fc9ec66": "mini",
 }
 """Profiles by the fingerprint of the frames that are generated for them, by both worlds."""

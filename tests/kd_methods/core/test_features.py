@@ -1,5 +1,6 @@
 """Shapes and selections that methods share."""
 
+import pytest
 import torch
 
 from kd_methods import BEVMap, Points
@@ -52,3 +53,15 @@ def test_nearest_in_order():
     key = torch.tensor([[0.0], [10.0], [3.0], [1.0]])
     found = nearest(torch.tensor([[0.4], [9.0]]), key, 3, ordered=True)
     assert found.tolist() == [[0, 3, 2], [1, 2, 3]]
+
+
+@pytest.mark.parametrize("count", [5, 40, 203, 1000])
+@pytest.mark.parametrize("ordered", [True, False])
+def test_nearest_of_many_are_those_of_a_sort(count, ordered):
+    random = torch.Generator().manual_seed(count)
+    query, key = (torch.randn(n, 3, generator=random) for n in (30, count))
+    found = nearest(query, key, 5, ordered=ordered, chunk=7)
+    wanted = torch.cdist(query, key).sort(1).indices[:, :5]
+    if not ordered:
+        found, wanted = found.sort(1).values, wanted.sort(1).values
+    assert torch.equal(found, wanted)
