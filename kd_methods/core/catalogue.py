@@ -42,6 +42,7 @@ BUILT_IN = {
     "pkd": "kd_methods.pkd",
     "dist": "kd_methods.dist",
     "bckd": "kd_methods.bckd",
+    "rkd": "kd_methods.rkd",
 }
 """Name and module of our own methods, imported when asked for."""
 

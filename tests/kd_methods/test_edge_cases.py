@@ -26,9 +26,10 @@ METHODS = (
     "pkd",
     "dist",
     "bckd",
+    "rkd",
 )
 MAPS_ONLY = ("overhaul", "mgd", "gid_feature")  # gid_feature needs a prior per point
-READ_OBJECTS = ("mimic", "fg", "fgd")
+READ_OBJECTS = ("mimic", "fg", "fgd", "rkd")
 CASES = [
     (text, kind)
     for text in METHODS
