@@ -43,6 +43,7 @@ BUILT_IN = {
     "dist": "kd_methods.dist",
     "bckd": "kd_methods.bckd",
     "rkd": "kd_methods.rkd",
+    "dkd": "kd_methods.dkd",
 }
 """Name and module of our own methods, imported when asked for."""
 

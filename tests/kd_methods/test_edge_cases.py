@@ -27,6 +27,7 @@ METHODS = (
     "dist",
     "bckd",
     "rkd",
+    "dkd",
 )
 MAPS_ONLY = ("overhaul", "mgd", "gid_feature")  # gid_feature needs a prior per point
 READ_OBJECTS = ("mimic", "fg", "fgd", "rkd")
