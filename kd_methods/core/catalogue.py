@@ -44,6 +44,7 @@ BUILT_IN = {
     "bckd": "kd_methods.bckd",
     "rkd": "kd_methods.rkd",
     "dkd": "kd_methods.dkd",
+    "crosskd": "kd_methods.crosskd",
 }
 """Name and module of our own methods, imported when asked for."""
 
