@@ -45,6 +45,7 @@ BUILT_IN = {
     "rkd": "kd_methods.rkd",
     "dkd": "kd_methods.dkd",
     "crosskd": "kd_methods.crosskd",
+    "reviewkd": "kd_methods.reviewkd",
 }
 """Name and module of our own methods, imported when asked for."""
 

@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
+import fidelity
 import numeric
 import pytest
 import torch
 from fidelity import MAPS, assert_same, gradients, scene
-from fidelity import built as plain
 from test_bckd import decode, overlap
 from torch import nn
 
@@ -43,7 +43,7 @@ class Teacher(nn.Module):
 
 
 def built(text, example):
-    method = plain(text, example)
+    method = fidelity.built(text, example)
     method.initialise(nn.Module(), Teacher(example.teacher.neck.values.shape[1]).double())
     return method
 
@@ -129,7 +129,7 @@ def test_heads_that_do_not_fit_are_refused():
     with pytest.raises(MethodError, match="hidden layers"):
         create("crosskd", "pointrcnn@8").build(*scene("points").specs)
     example = with_anchors()
-    method = plain("crosskd", example)
+    method = fidelity.built("crosskd", example)
     for teacher in (nn.Module(), Teacher(24, kernel=3), Teacher(23)):
         with pytest.raises(MethodError, match="no 1x1 convolutions"):
             method.initialise(nn.Module(), teacher)

@@ -28,8 +28,9 @@ METHODS = (
     "bckd",
     "rkd",
     "dkd",
+    "reviewkd",
 )
-MAPS_ONLY = ("overhaul", "mgd", "gid_feature")  # gid_feature needs a prior per point
+MAPS_ONLY = ("overhaul", "mgd", "reviewkd", "gid_feature")  # gid_feature needs a prior per point
 READ_OBJECTS = ("mimic", "fg", "fgd", "rkd")
 CASES = [
     (text, kind)
