@@ -85,8 +85,8 @@ def hierarchical(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean squared differences of maps (B, C, H, W) and of their averages over regions."""
     losses, weights = [F.mse_loss(student, teacher)], [1.0]
     for side in [side for side in POOLS if side < student.shape[2]]:
-        pooled = (F.adaptive_avg_pool2d(values, side) for values in (student, teacher))
-        losses.append(F.mse_loss(*pooled))
+        ours, theirs = (F.adaptive_avg_pool2d(values, side) for values in (student, teacher))
+        losses.append(F.mse_loss(ours, theirs))
         weights.append(weights[-1] / 2)
     each = torch.stack(losses)
     return (each * each.new_tensor(weights)).sum() / sum(weights)

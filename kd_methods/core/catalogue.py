@@ -46,6 +46,7 @@ BUILT_IN = {
     "dkd": "kd_methods.dkd",
     "crosskd": "kd_methods.crosskd",
     "reviewkd": "kd_methods.reviewkd",
+    "unidistill": "kd_methods.unidistill",
 }
 """Name and module of our own methods, imported when asked for."""
 

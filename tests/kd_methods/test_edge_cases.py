@@ -29,9 +29,16 @@ METHODS = (
     "rkd",
     "dkd",
     "reviewkd",
+    "unidistill",
 )
-MAPS_ONLY = ("overhaul", "mgd", "reviewkd", "gid_feature")  # gid_feature needs a prior per point
-READ_OBJECTS = ("mimic", "fg", "fgd", "rkd")
+MAPS_ONLY = (
+    "overhaul",
+    "mgd",
+    "reviewkd",
+    "unidistill",
+    "gid_feature",
+)  # gid_feature needs a prior per point
+READ_OBJECTS = ("mimic", "fg", "fgd", "rkd", "unidistill")
 CASES = [
     (text, kind)
     for text in METHODS
@@ -73,8 +80,7 @@ def test_frame_without_points(text, kind):
     assert_finite(*losses_and_gradients(text, kind, example))
 
 
-@pytest.mark.parametrize("kind", ["maps", "points"])
-@pytest.mark.parametrize("text", READ_OBJECTS)
+@pytest.mark.parametrize(("text", "kind"), [case for case in CASES if case[0] in READ_OBJECTS])
 @pytest.mark.parametrize("objects", [(1, 0), (0, 2), (3, 3)])
 def test_frames_with_and_without_objects(text, kind, objects):
     example = scene(kind)
