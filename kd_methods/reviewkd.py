@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -51,15 +49,12 @@ class ReviewKD(KDMethod):
         )
 
     def loss(self, teacher: Outputs, student: Outputs, batch: Batch) -> dict[str, Tensor]:
-        reviewed = self._review([stage.values for stage in student.stages])
-        return {f"stage{i}": hierarchical(ours, teacher.stages[i].values) for i, ours in reviewed}
-
-    def _review(self, stages: list[Tensor]) -> Iterator[tuple[int, Tensor]]:
-        """Of each stage, from the last, its index and what is compared with the teacher's."""
+        losses: dict[str, Tensor] = {}
         later = None
-        for i in reversed(range(len(stages))):
-            later = self.levels[i].fuse(stages[i], later)
-            yield i, self.levels[i].out(later)
+        for i in reversed(range(len(self.levels))):
+            ours, later = self.levels[i](student.stages[i].values, later)
+            losses[f"stage{i}"] = hierarchical(ours, teacher.stages[i].values)
+        return losses
 
 
 class Level(nn.Module):
@@ -68,17 +63,22 @@ class Level(nn.Module):
     def __init__(self, student: int, width: int, teacher: int, fuses: bool) -> None:
         super().__init__()
         self.enter = _convolution(student, width, 1)
-        self.out = _convolution(width, teacher, 3)
+        self.leave = _convolution(width, teacher, 3)
         self.attend = nn.Conv2d(2 * width, 2, 1) if fuses else None
 
-    def fuse(self, values: Tensor, later: Tensor | None) -> Tensor:
-        """(B, width, H, W) from a stage's map and what the stage after it gave."""
-        own = self.enter(values)
-        if later is None or self.attend is None:
-            return own
-        raised = F.interpolate(later, own.shape[2:], mode="nearest")
-        share = self.attend(torch.cat([own, raised], dim=1)).sigmoid()
-        return share[:, :1] * own + share[:, 1:] * raised
+    def forward(self, values: Tensor, later: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What is compared with the teacher's map, and y for the stage before.
+
+        Args:
+            values: the stage's map.
+            later: y of the stage after it.
+        """
+        fused = self.enter(values)
+        if later is not None and self.attend is not None:
+            raised = F.interpolate(later, fused.shape[2:], mode="nearest")
+            share = self.attend(torch.cat([fused, raised], dim=1)).sigmoid()
+            fused = share[:, :1] * fused + share[:, 1:] * raised
+        return self.leave(fused), fused
 
 
 def hierarchical(student: Tensor, teacher: Tensor) -> Tensor:

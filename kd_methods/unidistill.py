@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from kd_methods.core.features import widener
-from kd_methods.core.interface import Batch, KDMethod, MethodError, Outputs, Spec
+from kd_methods.core.interface import Batch, BEVMap, KDMethod, MethodError, Outputs, Points, Spec
 from kd_methods.core.regions import crops
 from kd_methods.core.registry import register
+from kd_methods.core.relations import cosines
 
 EPS = 1e-4
 """Added to the lengths of features."""
@@ -47,20 +47,20 @@ class UniDistill(KDMethod):
         self.adapter = widener(student.stages[0], teacher.stages[0])
 
     def loss(self, teacher: Outputs, student: Outputs, batch: Batch) -> dict[str, Tensor]:
-        low = [crops(n.stages[0], batch.boxes, 3, rim=True) for n in (teacher, student)]
-        high = [crops(n.neck, batch.boxes, 3, rim=True) for n in (teacher, student)]
-        apart = (low[0] - self.adapter(low[1])).abs().mean((1, 2, 3))
-        unlike = (cosines(high[0]) - cosines(high[1])).abs().mean((1, 2))
+        apart = self._nine(teacher.stages[0], batch) - self.adapter(
+            self._nine(student.stages[0], batch)
+        )
+        theirs, ours = (
+            cosines(self._nine(network.neck, batch).flatten(2).transpose(1, 2), EPS)
+            for network in (teacher, student)
+        )
         objects = max(len(apart), 1)
         return {
-            "feature": self.feature * apart.sum() / objects,
-            "relation": self.relation * unlike.sum() / objects,
+            "feature": self.feature * apart.abs().mean((1, 2, 3)).sum() / objects,
+            "relation": self.relation * (theirs - ours).abs().mean((1, 2)).sum() / objects,
         }
 
-
-def cosines(crop: Tensor) -> Tensor:
-    """(n, P, P) cosine similarities between the P places of crops (n, C, ...)."""
-    features = crop.flatten(2)
-    length = torch.linalg.vector_norm(features, dim=1, keepdim=True)
-    features = features / (length + EPS)
-    return features.transpose(1, 2) @ features
+    def _nine(self, features: BEVMap | Points, batch: Batch) -> Tensor:
+        """(n, C, 3, 3) features at the nine places of all objects."""
+        assert isinstance(features, BEVMap)
+        return crops(features, batch.boxes, 3, rim=True)

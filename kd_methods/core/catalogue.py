@@ -47,6 +47,7 @@ BUILT_IN = {
     "crosskd": "kd_methods.crosskd",
     "reviewkd": "kd_methods.reviewkd",
     "unidistill": "kd_methods.unidistill",
+    "lgsd": "kd_methods.lgsd",
 }
 """Name and module of our own methods, imported when asked for."""
 

@@ -19,6 +19,12 @@ def relative(distance: Tensor) -> Tensor:
     return distance / mean.clamp(min=SHORTEST)
 
 
+def cosines(rows: Tensor, eps: float) -> Tensor:
+    """(..., n, n) cosine similarities of rows (..., n, C), ``eps`` added to their lengths."""
+    rows = rows / (torch.linalg.vector_norm(rows, dim=-1, keepdim=True) + eps)
+    return rows @ rows.transpose(-1, -2)
+
+
 def angles(distance: Tensor) -> Tensor:
     """(n, n, n) cosines of the angles at i, between j and k, from distances (n, n).
 

@@ -30,6 +30,8 @@ METHODS = (
     "dkd",
     "reviewkd",
     "unidistill",
+    "lgsd",
+    "lgsd:graphs=teacher",
 )
 MAPS_ONLY = (
     "overhaul",

@@ -69,7 +69,7 @@ def reference(method, example):
             logits = pointwise(level.attend.weight, torch.cat([x, y], dim=1))
             z = 1 / (1 + torch.exp(-logits - level.attend.bias[:, None, None]))
             x = z[:, 0, None] * x + z[:, 1, None] * y
-        out = normalised(level.out[1], around(level.out[0].weight, x))
+        out = normalised(level.leave[1], around(level.leave[0].weight, x))
         losses[f"stage{i}"] = hcl(out, example.teacher.stages[i].values)
         later = x
     return losses
