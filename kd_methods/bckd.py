@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from kd_methods.core.geometry import iou_3d
-from kd_methods.core.interface import Batch, HeadOutputs, KDMethod, Outputs
-from kd_methods.core.regions import take
+from kd_methods.core.interface import Batch, KDMethod, Outputs
 from kd_methods.core.registry import register
+from kd_methods.core.responses import focal_entropy, misplaced
 
 
 @register("bckd", paper="Yang et al., ICCV 2023", year=2023)
@@ -43,16 +41,9 @@ class BCKD(KDMethod):
         ours, theirs = student.head, teacher.head
         used = (ours.assigned != -2).to(ours.class_logits)
         positive = ours.positive.sum().clamp(min=1)
-        target = theirs.class_logits.sigmoid()
-        gap = (target - ours.class_logits.sigmoid()).abs() * used[..., None]
-        entropy = F.binary_cross_entropy_with_logits(ours.class_logits, target, reduction="none")
+        entropy, gap = focal_entropy(ours.class_logits, theirs.class_logits)
+        weight = gap.detach().amax(2) * used
         return {
-            "class": self.classification * (entropy * gap).sum() / positive,
-            "box": self.regression * self._boxes(ours, theirs, gap.detach().amax(2)) / positive,
+            "class": self.classification * (entropy.sum(2) * used).sum() / positive,
+            "box": self.regression * misplaced(ours, theirs, weight, self.boxes) / positive,
         }
-
-    def _boxes(self, student: HeadOutputs, teacher: HeadOutputs, weight: Tensor) -> Tensor:
-        """Sum of weights (B, A) times the share of the boxes that does not overlap."""
-        weight, priors = weight.topk(min(self.boxes, weight.shape[1]), dim=1)
-        ours, theirs = (take(head.boxes, priors).flatten(0, 1) for head in (student, teacher))
-        return (weight.flatten() * (1 - iou_3d(ours, theirs))).sum()

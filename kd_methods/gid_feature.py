@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from kd_methods.core.interface import Batch, BEVMap, KDMethod, Outputs, Spec
 from kd_methods.core.regions import Instances, crops, disparate, need_prior_per_point, rows_at
 from kd_methods.core.registry import register
+from kd_methods.core.relations import distances, relative
 
 
 @register("gid_feature", paper="Dai et al., CVPR 2021", year=2021)
@@ -76,13 +77,6 @@ def unlike(teacher: Tensor, student: Tensor) -> Tensor:
     count = len(teacher)
     if count < 3:
         return 0 * student.sum()
-    difference = relative_distances(teacher) - relative_distances(student)
+    difference = relative(distances(teacher)) - relative(distances(student))
     losses = F.smooth_l1_loss(difference, torch.zeros_like(difference), reduction="sum")
     return losses / (count**2 - count)
-
-
-def relative_distances(rows: Tensor) -> Tensor:
-    """(n, n) Euclidean distances of rows (n, C) over their mean without the diagonal."""
-    distance = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
-    mean = distance.sum() / (len(rows) ** 2 - len(rows))
-    return distance / mean.clamp(min=1e-6)

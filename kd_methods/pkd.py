@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from kd_methods.core.features import widener
+from kd_methods.core.features import root, widener
 from kd_methods.core.interface import Batch, KDMethod, Outputs, Spec
 from kd_methods.core.registry import register
 
@@ -59,15 +59,9 @@ def decorrelation(student: Tensor, teacher: Tensor) -> Tensor:
     rows = teacher.numel() // teacher.shape[1]
     variance_t, mean_t = torch.var_mean(teacher, over, keepdim=True)
     variance_s = student.var(over)
-    scale_t, scale_s = variance_t.flatten().sqrt() + EPS, _root(variance_s) + EPS
+    scale_t, scale_s = variance_t.flatten().sqrt() + EPS, root(variance_s) + EPS
     product = (student * (teacher - mean_t)).mean(over) / (scale_s * scale_t)
     squares = variance_s / scale_s**2 + variance_t.flatten() / scale_t**2
     each = squares / 2 * (rows - 1) / rows - product
     varied = (scale_t > 2 * EPS).nonzero().flatten()
     return each.index_select(0, varied).sum() / max(len(varied), 1)
-
-
-def _root(variance: Tensor) -> Tensor:
-    """The square root, whose gradient at 0 is taken as 0."""
-    still = variance == 0
-    return torch.where(still, 0.0, torch.where(still, 1.0, variance).sqrt())

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_methods.core.features import frames, nearest, rows
+from kd_methods.core.features import frames, rows
+from kd_methods.core.graphs import EdgeLayer, Graphs, important, joined
 from kd_methods.core.interface import Batch, KDMethod, Layer, Outputs, Points, Spec
 from kd_methods.core.registry import register
 
 NEGLIGIBLE = 1e-12
 """Graphs with less than this share of the largest weight are not computed."""
-
-
-class Graphs(NamedTuple):
-    """N graphs over the rows of a feature table: centres (N,) and their neighbours (N, K)."""
-
-    centre: Tensor
-    neighbours: Tensor
 
 
 @register("point_distiller", paper="Zhang et al., CVPR 2023", year=2023)
@@ -143,74 +136,11 @@ class PointDistiller(KDMethod):
         graphs = self._graphs(teacher, teacher.amax(1), every_frame)
         target = self.teacher_edges[stage](teacher, graphs)
         output = self.student_edges[stage](student, graphs)
-        every = torch.arange(len(graphs.centre), device=teacher.device)
-        return frames * (target.values(every) - output.values(every)).square().mean()
+        return frames * (target.all_values() - output.all_values()).square().mean()
 
     def _graphs(self, values: Tensor, score: Tensor, groups: Sequence[Tensor]) -> Graphs:
-        """Graphs of the rows in each group, N per group or one per row where there are fewer.
-
-        A group with fewer than K rows repeats its neighbours cyclically, from the nearest on.
-        """
-        degree = min(self.neighbours, max(len(group) for group in groups))
-        found = []
-        for group in groups:
-            best = score[group].argsort(descending=True, stable=True)[: self.nodes]
-            few = len(group) < degree
-            near = nearest(values[group[best]], values[group], min(degree, len(group)), few)
-            repeated = torch.arange(degree, device=near.device) % near.shape[1]
-            found.append((group[best], group[near[:, repeated]]))
-        centres, neighbours = zip(*found, strict=True)
-        return Graphs(torch.cat(centres), torch.cat(neighbours))
-
-
-class Edges(NamedTuple):
-    """Edge features in factored form: ReLU(neighbour[j] + centre[i]) for every edge (i, j).
-
-    A linear map of a concatenation is the sum of two linear maps, so rows are multiplied once
-    instead of once per edge; the batch norm scales and shifts the two terms alike.
-    """
-
-    neighbour: Tensor
-    centre: Tensor
-    graphs: Graphs
-
-    def maximum(self) -> Tensor:
-        """(N, C') maximum over the edges of each graph."""
-        largest = F.embedding_bag(self.graphs.neighbours, self.neighbour, mode="max")
-        return (largest + self.centre).relu()
-
-    def values(self, chosen: Tensor) -> Tensor:
-        """(n, K, C') all edges of the chosen graphs (n,)."""
-        rows = self.graphs.neighbours[chosen]
-        neighbour = self.neighbour.index_select(0, rows.flatten()).unflatten(0, rows.shape)
-        return (neighbour + self.centre.index_select(0, chosen)[:, None]).relu()
-
-
-class EdgeLayer(nn.Module):
-    """Linear layer on (neighbour, centre), batch norm over all edges, ReLU."""
-
-    eps = 1e-5
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(2 * inputs, outputs, bias=False)
-        self.scale = nn.Parameter(torch.ones(outputs))
-        self.shift = nn.Parameter(torch.zeros(outputs))
-
-    def forward(self, values: Tensor, graphs: Graphs) -> Edges:
-        """Edges of the graphs over row features (V, C)."""
-        of_neighbour, of_centre = self.linear.weight.chunk(2, dim=1)
-        neighbour = values @ of_neighbour.T
-        centre = (values @ of_centre.T).index_select(0, graphs.centre)
-        degree = torch.bincount(graphs.neighbours.flatten(), minlength=len(values))
-        share = (degree / graphs.neighbours.numel()).to(values.dtype)[:, None]
-        neighbour = neighbour - (share * neighbour).sum(0)
-        centre = centre - centre.mean(0)
-        around = F.embedding_bag(graphs.neighbours, neighbour, mode="mean")
-        variance = (share * neighbour.square()).sum(0) + centre.square().mean(0)
-        variance = variance + 2 * (centre * around).mean(0)
-        factor = self.scale / (variance.clamp(min=0) + self.eps).sqrt()
-        return Edges(neighbour * factor, centre * factor + self.shift, graphs)
+        """Graphs of the rows in each group, N per group or one per row where there are fewer."""
+        return joined(values, groups, important(score, groups, self.nodes), self.neighbours)
 
 
 def mean_one_softmax(logits: Tensor) -> Tensor:

@@ -42,6 +42,12 @@ BUILT_IN = {
     "pkd": "kd_methods.pkd",
     "dist": "kd_methods.dist",
     "bckd": "kd_methods.bckd",
+    "rkd": "kd_methods.rkd",
+    "dkd": "kd_methods.dkd",
+    "crosskd": "kd_methods.crosskd",
+    "reviewkd": "kd_methods.reviewkd",
+    "unidistill": "kd_methods.unidistill",
+    "lgsd": "kd_methods.lgsd",
 }
 """Name and module of our own methods, imported when asked for."""
 

@@ -134,3 +134,9 @@ def unit(values: Tensor, dim: int) -> Tensor:
     """
     length = torch.linalg.vector_norm(values, dim=dim, keepdim=True)
     return values / length.masked_fill(length < SHORTEST, math.inf)
+
+
+def root(values: Tensor) -> Tensor:
+    """The square root, whose gradient at 0 is taken as 0."""
+    still = values == 0
+    return torch.where(still, 0.0, torch.where(still, 1.0, values).sqrt())

@@ -10,22 +10,25 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from kd_methods.core.features import tables
 from kd_methods.core.geometry import aligned_iou, inside, near, nearest_aligned
 from kd_methods.core.interface import BEVMap, HeadOutputs, MethodError, Outputs, Points
 
 
-def crop(features: BEVMap, boxes: Tensor, size: int) -> Tensor:
+def crop(features: BEVMap, boxes: Tensor, size: int, rim: bool = False) -> Tensor:
     """Features sampled bilinearly on a grid in each rotated box; off the map, its border's value.
 
     Args:
         boxes: (B, P, 7).
         size: samples along the length and along the width.
+        rim: whether the outermost samples lie on the box's sides, else half a step within.
 
     Returns:
         (B * P, C, size, size), rows along the length.
     """
     x0, y0, x1, y1 = features.extent
-    steps = (torch.arange(size, device=boxes.device, dtype=boxes.dtype) + 0.5) / size - 0.5
+    steps = torch.arange(size, device=boxes.device, dtype=boxes.dtype)
+    steps = steps / (size - 1) - 0.5 if rim else (steps + 0.5) / size - 0.5
     along = steps[:, None] * boxes[..., 3, None, None]
     across = steps[None, :] * boxes[..., 4, None, None]
     cos, sin = (f(boxes[..., 6, None, None]) for f in (torch.cos, torch.sin))
@@ -42,13 +45,31 @@ def take(values: Tensor, rows: Tensor) -> Tensor:
     return values.gather(1, rows[..., None].expand(-1, -1, values.shape[2]))
 
 
-def crops(features: BEVMap, boxes: Sequence[Tensor], size: int) -> Tensor:
+def crops(features: BEVMap, boxes: Sequence[Tensor], size: int, rim: bool = False) -> Tensor:
     """As :func:`crop`, of any number of boxes (G, 7) in each frame: (G of all, C, size, size)."""
     counts = torch.tensor([len(frame) for frame in boxes], device=features.values.device)
     filled = pad_sequence([*boxes, boxes[0].new_zeros(1, 7)], batch_first=True)[:-1]
     used = torch.arange(filled.shape[1], device=counts.device) < counts[:, None]
-    sampled = crop(features, filled.to(features.values), size)
+    sampled = crop(features, filled.to(features.values), size, rim)
     return sampled.index_select(0, used.flatten().nonzero().flatten())
+
+
+def of_objects(features: BEVMap | Points, boxes: Sequence[Tensor], size: int) -> Tensor:
+    """A vector for each object of all frames, (G of all, C * size * size): its :func:`crop`.
+
+    In points it is the mean of those inside, (n, C), and objects without points have none.
+
+    Args:
+        boxes: per frame (G, 7).
+        size: of the crop.
+    """
+    if isinstance(features, BEVMap):
+        return crops(features, boxes, size).flatten(1)
+    found = []
+    for table, held in zip(tables(features), covered(features, boxes), strict=True):
+        members = held[:, held.any(0)].to(table)
+        found.append(members.T @ table / members.sum(0)[:, None])
+    return torch.cat(found)
 
 
 def cell_size(features: BEVMap) -> float:

@@ -26,9 +26,21 @@ METHODS = (
     "pkd",
     "dist",
     "bckd",
+    "rkd",
+    "dkd",
+    "reviewkd",
+    "unidistill",
+    "lgsd",
+    "lgsd:graphs=teacher",
 )
-MAPS_ONLY = ("overhaul", "mgd", "gid_feature")  # gid_feature needs a prior per point
-READ_OBJECTS = ("mimic", "fg", "fgd")
+MAPS_ONLY = (
+    "overhaul",
+    "mgd",
+    "reviewkd",
+    "unidistill",
+    "gid_feature",
+)  # gid_feature needs a prior per point
+READ_OBJECTS = ("mimic", "fg", "fgd", "rkd", "unidistill")
 CASES = [
     (text, kind)
     for text in METHODS
@@ -70,8 +82,7 @@ def test_frame_without_points(text, kind):
     assert_finite(*losses_and_gradients(text, kind, example))
 
 
-@pytest.mark.parametrize("kind", ["maps", "points"])
-@pytest.mark.parametrize("text", READ_OBJECTS)
+@pytest.mark.parametrize(("text", "kind"), [case for case in CASES if case[0] in READ_OBJECTS])
 @pytest.mark.parametrize("objects", [(1, 0), (0, 2), (3, 3)])
 def test_frames_with_and_without_objects(text, kind, objects):
     example = scene(kind)
