@@ -47,10 +47,13 @@ def take(values: Tensor, rows: Tensor) -> Tensor:
 
 def crops(features: BEVMap, boxes: Sequence[Tensor], size: int, rim: bool = False) -> Tensor:
     """As :func:`crop`, of any number of boxes (G, 7) in each frame: (G of all, C, size, size)."""
-    counts = torch.tensor([len(frame) for frame in boxes], device=features.values.device)
     filled = pad_sequence([*boxes, boxes[0].new_zeros(1, 7)], batch_first=True)[:-1]
-    used = torch.arange(filled.shape[1], device=counts.device) < counts[:, None]
     sampled = crop(features, filled.to(features.values), size, rim)
+    counts = [len(frame) for frame in boxes]
+    if min(counts) == filled.shape[1]:
+        return sampled
+    places = torch.arange(filled.shape[1], device=sampled.device)
+    used = places < torch.tensor(counts, device=sampled.device)[:, None]
     return sampled.index_select(0, used.flatten().nonzero().flatten())
 
 
