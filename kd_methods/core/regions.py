@@ -14,6 +14,9 @@ from kd_methods.core.features import tables
 from kd_methods.core.geometry import aligned_iou, inside, near, nearest_aligned
 from kd_methods.core.interface import BEVMap, HeadOutputs, MethodError, Outputs, Points
 
+FIRST = 256
+"""Rectangles among which those that stay are looked for at first."""
+
 
 def crop(features: BEVMap, boxes: Tensor, size: int, rim: bool = False) -> Tensor:
     """Features sampled bilinearly on a grid in each rotated box; off the map, its border's value.
@@ -181,7 +184,17 @@ def disparate(
 
 
 def _suppress(rectangles: Tensor, overlap: float, most: int) -> list[Tensor]:
-    """For each frame, the first ``most`` indices that stay of rectangles (B, P, 4), best first."""
+    """For each frame, the first ``most`` indices that stay of rectangles (B, P, 4), best first.
+
+    None is suppressed by a worse one, so if the first few hold ``most``, the others do not matter.
+    """
+    kept = _greedy(rectangles[:, :FIRST], overlap, most)
+    if rectangles.shape[1] <= FIRST or all(len(frame) == most for frame in kept):
+        return kept
+    return _greedy(rectangles, overlap, most)
+
+
+def _greedy(rectangles: Tensor, overlap: float, most: int) -> list[Tensor]:
     frames, places = rectangles.shape[:2]
     left = rectangles.new_ones(frames, places)
     found = []
