@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -45,10 +46,8 @@ class CrossKD(KDMethod):
     regression: float = 1.0
     boxes: int = 1000
 
-    class_weight: Tensor
-    class_bias: Tensor
-    box_weight: Tensor
-    box_bias: Tensor
+    head_weight: Tensor
+    head_bias: Tensor
 
     def needs(self) -> set[str]:
         return {"neck", "head"}
@@ -66,15 +65,15 @@ class CrossKD(KDMethod):
     def initialise(self, student: nn.Module, teacher: nn.Module) -> None:
         """Copy the teacher's head."""
         layers = {name.rpartition(".")[2]: module for name, module in teacher.named_modules()}
-        for name, layer in (("class", layers.get("conv_cls")), ("box", layers.get("conv_reg"))):
+        found: list[Any] = [layers.get(name) for name in ("conv_cls", "conv_reg")]
+        for layer in found:
             if not isinstance(layer, nn.Conv2d) or layer.weight.shape[1:] != (self.channels, 1, 1):
                 raise MethodError(
                     "crosskd: the teacher's head has no 1x1 convolutions conv_cls and conv_reg "
                     "that read the neck"
                 )
-            bias = layer.weight.new_zeros(len(layer.weight)) if layer.bias is None else layer.bias
-            self.register_buffer(f"{name}_weight", layer.weight.detach().clone())
-            self.register_buffer(f"{name}_bias", bias.detach().clone())
+        self.register_buffer("head_weight", torch.cat([layer.weight for layer in found]))
+        self.register_buffer("head_bias", torch.cat([layer.bias for layer in found]))
 
     def loss(self, teacher: Outputs, student: Outputs, batch: Batch) -> dict[str, Tensor]:
         theirs, training = teacher.head, student.head
@@ -89,25 +88,26 @@ class CrossKD(KDMethod):
         }
 
     def _predict(self, features: Tensor, teacher: Outputs) -> HeadOutputs:
-        """What the teacher's head predicts from features of the student."""
-        values = restyled(features, teacher.neck.values)
-        logits = F.conv2d(values, self.class_weight, self.class_bias)
-        deltas = F.conv2d(values, self.box_weight, self.box_bias)
-        return replace(
-            teacher.head,
-            class_logits=_rows(logits, teacher.head.class_logits),
-            deltas=_rows(deltas, teacher.head.deltas),
+        """What the teacher's head predicts from features of the student.
+
+        It is linear, and so is :func:`style`, which is therefore applied to its weights.
+        """
+        scale, shift = style(features, teacher.neck.values)
+        bias = self.head_bias + self.head_weight.flatten(1) @ shift
+        predicted = F.conv2d(features, self.head_weight * scale[:, None, None], bias)
+        theirs = teacher.head.class_logits, teacher.head.deltas
+        widths = [rows[0].numel() // predicted[0, 0].numel() for rows in theirs]
+        logits, deltas = (
+            maps.permute(0, 2, 3, 1).reshape(rows.shape)
+            for maps, rows in zip(predicted.split(widths, dim=1), theirs, strict=True)
         )
+        return replace(teacher.head, class_logits=logits, deltas=deltas)
 
 
-def restyled(student: Tensor, teacher: Tensor) -> Tensor:
-    """Maps (B, C, H, W) with the mean and standard deviation of the teacher's channels."""
+def style(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Factor and summand (C,) that give maps (B, C, H, W) the teacher's mean and deviation."""
     over = (0, 2, 3)
-    variance, mean = torch.var_mean(student, over, keepdim=True)
-    variance_t, mean_t = torch.var_mean(teacher, over, keepdim=True)
-    return (student - mean) / (root(variance) + EPS) * variance_t.sqrt() + mean_t
-
-
-def _rows(maps: Tensor, like: Tensor) -> Tensor:
-    """Maps (B, priors of a cell * n, H, W) as rows (B, A, n), in the order of the head's."""
-    return maps.permute(0, 2, 3, 1).reshape(like.shape)
+    variance, mean = torch.var_mean(student, over)
+    variance_t, mean_t = torch.var_mean(teacher, over)
+    scale = variance_t.sqrt() / (root(variance) + EPS)
+    return scale, mean_t - scale * mean

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -58,7 +57,7 @@ class GIDFeature(KDMethod):
         need_prior_per_point("gid_feature", student.neck, student.head)
         places = disparate(teacher, student, self.candidates, self.overlap, self.instances)
         theirs, ours = (self._crop(network, places) for network in (teacher, student))
-        squares = (theirs - self.adapter(ours)).square().sum()
+        squares = F.mse_loss(self.adapter(ours), theirs, reduction="sum")
         samples = theirs[:, 0].numel()
         return {
             "feature": self.feature * squares / max(samples, 1),
@@ -74,9 +73,6 @@ class GIDFeature(KDMethod):
 
 def unlike(teacher: Tensor, student: Tensor) -> Tensor:
     """Smooth L1 between the relative distances of rows (n, ...), mean over pairs."""
-    count = len(teacher)
-    if count < 3:
+    if len(teacher) < 3:
         return 0 * student.sum()
-    difference = relative(distances(teacher)) - relative(distances(student))
-    losses = F.smooth_l1_loss(difference, torch.zeros_like(difference), reduction="sum")
-    return losses / (count**2 - count)
+    return F.smooth_l1_loss(relative(distances(student)), relative(distances(teacher)))

@@ -49,7 +49,7 @@ class RKD(KDMethod):
             return dict.fromkeys(("distance", "angle"), 0 * student.neck.values.sum())
         chosen = sample(len(theirs), self.objects, theirs.device)
         target, output = (distances(rows.index_select(0, chosen)) for rows in (theirs, ours))
-        return {
-            "distance": self.distance * F.smooth_l1_loss(relative(output), relative(target)),
-            "angle": self.angle * F.smooth_l1_loss(angles(output), angles(target)),
-        }
+        count = len(chosen)
+        apart = F.smooth_l1_loss(relative(output), relative(target)) * (count - 1) / count
+        turned = F.smooth_l1_loss(angles(output, count), angles(target, count))
+        return {"distance": self.distance * apart, "angle": self.angle * turned}

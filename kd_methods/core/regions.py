@@ -14,6 +14,9 @@ from kd_methods.core.features import tables
 from kd_methods.core.geometry import aligned_iou, inside, near, nearest_aligned
 from kd_methods.core.interface import BEVMap, HeadOutputs, MethodError, Outputs, Points
 
+FIRST = 256
+"""Rectangles among which those that stay are looked for at first."""
+
 
 def crop(features: BEVMap, boxes: Tensor, size: int, rim: bool = False) -> Tensor:
     """Features sampled bilinearly on a grid in each rotated box; off the map, its border's value.
@@ -47,10 +50,13 @@ def take(values: Tensor, rows: Tensor) -> Tensor:
 
 def crops(features: BEVMap, boxes: Sequence[Tensor], size: int, rim: bool = False) -> Tensor:
     """As :func:`crop`, of any number of boxes (G, 7) in each frame: (G of all, C, size, size)."""
-    counts = torch.tensor([len(frame) for frame in boxes], device=features.values.device)
     filled = pad_sequence([*boxes, boxes[0].new_zeros(1, 7)], batch_first=True)[:-1]
-    used = torch.arange(filled.shape[1], device=counts.device) < counts[:, None]
     sampled = crop(features, filled.to(features.values), size, rim)
+    counts = [len(frame) for frame in boxes]
+    if min(counts) == filled.shape[1]:
+        return sampled
+    places = torch.arange(filled.shape[1], device=sampled.device)
+    used = places < torch.tensor(counts, device=sampled.device)[:, None]
     return sampled.index_select(0, used.flatten().nonzero().flatten())
 
 
@@ -178,7 +184,17 @@ def disparate(
 
 
 def _suppress(rectangles: Tensor, overlap: float, most: int) -> list[Tensor]:
-    """For each frame, the first ``most`` indices that stay of rectangles (B, P, 4), best first."""
+    """For each frame, the first ``most`` indices that stay of rectangles (B, P, 4), best first.
+
+    None is suppressed by a worse one, so if the first few hold ``most``, the others do not matter.
+    """
+    kept = _greedy(rectangles[:, :FIRST], overlap, most)
+    if rectangles.shape[1] <= FIRST or all(len(frame) == most for frame in kept):
+        return kept
+    return _greedy(rectangles, overlap, most)
+
+
+def _greedy(rectangles: Tensor, overlap: float, most: int) -> list[Tensor]:
     frames, places = rectangles.shape[:2]
     left = rectangles.new_ones(frames, places)
     found = []

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from kd_methods.core.features import SHORTEST
 
 
 def distances(rows: Tensor) -> Tensor:
-    """(n, n) Euclidean distances of rows (n, C)."""
-    return torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
+    """(n (n - 1) / 2,) Euclidean distances of all pairs of rows (n, C), row by row."""
+    return F.pdist(rows)
 
 
 def relative(distance: Tensor) -> Tensor:
-    """Distances (n, n) over their mean without the diagonal."""
-    mean = distance.sum() / (len(distance) ** 2 - len(distance))
-    return distance / mean.clamp(min=SHORTEST)
+    """Distances of pairs over their mean."""
+    return distance / distance.mean().clamp(min=SHORTEST)
 
 
 def cosines(rows: Tensor, eps: float) -> Tensor:
@@ -25,14 +25,17 @@ def cosines(rows: Tensor, eps: float) -> Tensor:
     return rows @ rows.transpose(-1, -2)
 
 
-def angles(distance: Tensor) -> Tensor:
-    """(n, n, n) cosines of the angles at i, between j and k, from distances (n, n).
+def angles(distance: Tensor, count: int) -> Tensor:
+    """(n, n, n) cosines of the angles at i, between j and k, of ``count`` rows.
 
-    By the law of cosines; where j or k lies at i, it is 0.
+    By the law of cosines from the :func:`distances` of all pairs; where j or k lies at i, it is 0.
     """
-    square = distance.square()
+    i, j = torch.triu_indices(count, count, 1, device=distance.device)
+    matrix = distance.new_zeros(count, count).index_put((i, j), distance)
+    matrix = matrix + matrix.T
+    square = matrix.square()
     across = square[:, :, None] + square[:, None, :] - square
-    apart = distance > SHORTEST
-    length = torch.where(apart, distance, 1.0)
+    apart = matrix > SHORTEST
+    length = torch.where(apart, matrix, 1.0)
     sides = 2 * length[:, :, None] * length[:, None, :]
     return torch.where(apart[:, :, None] & apart[:, None, :], across / sides, 0.0)

@@ -11,7 +11,7 @@ from test_bckd import decode, overlap
 from torch import nn
 
 from kd_methods import MethodError, create
-from kd_methods.crosskd import restyled
+from kd_methods.crosskd import style
 
 PER_CELL = 2
 
@@ -71,8 +71,8 @@ def reference(method, example, boxes):
                 weight[anchor * n : anchor * n + n, :, 0, 0] @ styled[:, b, cell]
                 + bias[anchor * n : anchor * n + n]
                 for n, weight, bias in (
-                    (3, method.class_weight, method.class_bias),
-                    (7, method.box_weight, method.box_bias),
+                    (3, method.head_weight[:6], method.head_bias[:6]),
+                    (7, method.head_weight[6:], method.head_bias[6:]),
                 )
             )
             p, q = (1 / (1 + torch.exp(-x)) for x in (teacher.head.class_logits[b, i], r))
@@ -96,7 +96,9 @@ def test_the_teacher_s_head_on_the_student_s_features(boxes):
 def test_the_numeric_example():
     teacher, student = numeric.sines(2, 3, 4, 5)
     expected = torch.tensor([0.83248825, 0.75267929, 0.52585251], dtype=torch.float64)
-    torch.testing.assert_close(restyled(student, teacher)[0, 0, 0, :3], expected, rtol=0, atol=5e-9)
+    scale, shift = style(student, teacher)
+    found = student[0, 0, 0, :3] * scale[0] + shift[0]
+    torch.testing.assert_close(found, expected, rtol=0, atol=5e-9)
 
 
 def test_an_equal_network_has_nothing_to_learn():
@@ -122,7 +124,7 @@ def test_losses_and_gradients_are_finite(settings):
 def test_the_copied_head_is_not_trained_and_is_part_of_the_state():
     method = built("crosskd", with_anchors())
     assert {name for name, _ in method.named_parameters()} == {"adapter.weight", "adapter.bias"}
-    assert {"class_weight", "class_bias", "box_weight", "box_bias"} <= set(method.state_dict())
+    assert {"head_weight", "head_bias"} <= set(method.state_dict())
 
 
 def test_heads_that_do_not_fit_are_refused():

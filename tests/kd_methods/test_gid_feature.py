@@ -10,7 +10,7 @@ from fidelity import FAMILY, assert_same, built, scene
 from test_mimic import places
 
 from kd_methods import MethodError
-from kd_methods.core.regions import disparate
+from kd_methods.core.regions import _suppress, disparate
 from kd_methods.gid_feature import unlike
 
 GRID = 3  # of test_mimic
@@ -134,6 +134,15 @@ def test_instances_are_those_of_greedy_suppression(overlap):
     assert [frame.priors.tolist() for frame in chosen] == [[i for i, _ in f] for f in expected]
     boxes = torch.cat([frame.boxes for frame in chosen])
     torch.testing.assert_close(boxes, torch.stack([box for f in expected for _, box in f]))
+
+
+@pytest.mark.parametrize("crowd", [200, 300, 600])
+def test_instances_are_found_beyond_a_crowd(crowd):
+    """The best all lie in one place; those that stay come after them."""
+    places = torch.arange(crowd + 9).clamp(min=crowd - 1) - crowd + 1
+    rectangles = torch.stack([5.0 * places, 0 * places, 5.0 * places + 1, 0 * places + 1], 1)
+    (kept,) = _suppress(rectangles[None], 0.3, 10)
+    assert kept.tolist() == [0, *range(crowd, crowd + 9)]
 
 
 def test_the_numeric_example():

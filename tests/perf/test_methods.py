@@ -27,6 +27,7 @@ COSTLY = {
     "fgd",
     "gid_feature",
     "itkd",
+    "lgsd",
     "mgd",
     "mimic",
     "pkd",
