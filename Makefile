@@ -14,10 +14,10 @@ setup: $(STAMP)
 # for none). benchmark/records/builds.py chooses the rest by what the NVIDIA driver runs, if there is one.
 $(STAMP): pyproject.toml constraints.txt benchmark/records/builds.py
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH_INDEX:%=--index-url %) torch
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt $(TORCH_INDEX:%=--index-url %) torch
 	$(BIN)/pip install --quiet --no-deps --editable .
 	$(BIN)/python benchmark/records/builds.py > .venv/requirements.txt
-	$(BIN)/pip install --quiet --constraint constraints.txt --requirement .venv/requirements.txt
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --requirement .venv/requirements.txt
 	touch $(STAMP)
 
 # What tests and lint need besides.
@@ -25,7 +25,7 @@ tools: $(TOOLS)
 
 $(TOOLS): $(STAMP)
 	$(BIN)/python benchmark/records/builds.py dev > .venv/requirements.txt
-	$(BIN)/pip install --quiet --constraint constraints.txt --requirement .venv/requirements.txt
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --requirement .venv/requirements.txt
 	touch $(TOOLS)
 
 bench: setup
