@@ -151,7 +151,7 @@ def _add_fields(command: argparse.ArgumentParser) -> None:
     profiles = ", ".join(bundled.names("profiles"))
     add("--profile", help=f"one of {profiles} (default smoke), or a .yaml file")
     add("--students", help="e.g. pointpillars@4,second@4; default pointpillars@4")
-    add("--methods", help="e.g. none,fitnet:weight=3,logit_kd+fitnet; default all")
+    add("--methods", help="e.g. none,fitnet:weight=3,logit_kd+fitnet,sparsekd_*; default all")
     add("--seeds", help="e.g. 0,1,2; default 0")
     add("--epochs", type=int, help="of students and teacher, override the profile's")
     add("--results", metavar="DIR", help="default results/run, or results/MATRIX")
