@@ -87,7 +87,7 @@ class Examination:
         micro = load_profile(self.profile).recipe(student.partition("@")[0]).micro_batch_size
         cells, setup = make_cohort(
             self.folder, student, methods, self.profile, precision or self.precisions[-1],
-            self.device, self.data, batch_size=micro,
+            self.device, self.data, batch_size=micro, micro_batch_size=micro,
         )  # fmt: skip
         return [Learner(cell, setup) for cell in cells], setup
 

@@ -118,9 +118,8 @@ def test_a_profile_is_told_from_one_of_the_same_name(fitnet, name, family, chang
     recipe = load_profile(name).recipe(family).as_json() | change
     profile = {**fitnet["profile"], "name": name, "recipe": json.loads(json.dumps(recipe))}
     command, needs = reproduction(fitnet | {"student": f"{family}@4", "profile": profile})
-    told = change and not (name == "smoke" and "augmentation" in change)  # it does not say
-    assert options(command)["--profile"] == (f"{name}.yaml" if told else name)
-    assert bool(needs) == bool(told)
+    assert options(command)["--profile"] == (f"{name}.yaml" if change else name)
+    assert bool(needs) == bool(change)
 
 
 def test_other_code_is_named(fitnet):
