@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmark.data.calibration import Calibration
 from benchmark.data.dataset import Dataset, names_in, to_labels, without_image
+from benchmark.data.description import FILE, FORMATS
 from benchmark.data.errors import DataError
 from benchmark.data.labels import LabelError, Labels, locate_kinds, number_problem
 from benchmark.files import read_text
@@ -40,11 +41,16 @@ class OpenPCDetDataset(Dataset):
         scans, labels = names_in(self.root / "points"), names_in(self.root / "labels")
         for frame_id in self.ids:
             for path, found, remedy in (
-                (self.scan(frame_id), scans, "add it"),
+                (self.scan(frame_id), scans, self._other_format(frame_id, scans)),
                 (self.label(frame_id), labels, "make an empty file if the frame has no object"),
             ):
                 if path.name not in found:
                     yield f"{path}: no such file; {remedy}, or take the id off the list"
+
+    def _other_format(self, frame_id: str, scans: set[str]) -> str:
+        """What to do about a missing scan: name its format if it is there in another one."""
+        there = [ending for ending in FORMATS if f"{frame_id}.{ending}" in scans]
+        return f"write 'points: {{format: {there[0]}}}' in {FILE}" if there else "add it"
 
     def scan(self, frame_id: str) -> Path:
         return self.root / "points" / f"{frame_id}.{self.description.points.format}"

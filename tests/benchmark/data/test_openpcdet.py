@@ -101,3 +101,10 @@ def test_missing_files_are_listed(folder):
     assert len(error.value.problems) == 2
     assert "a1.txt: no such file; make an empty file" in error.value.problems[0]
     assert "b2.npy: no such file; add it" in error.value.problems[1]
+
+
+def test_scans_of_another_format_are_told(folder):
+    with pytest.raises(MissingFilesError) as error:
+        open_described(folder, "train", Description(CLASSES, "openpcdet", view="full"))
+    assert all("a1.bin" in one or "b2.bin" in one for one in error.value.problems)
+    assert "write 'points: {format: npy}' in dataset.yaml" in error.value.problems[0]
