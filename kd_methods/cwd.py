@@ -6,9 +6,9 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from kd_methods.core.features import adapted, tables, widener
+from kd_methods.core.features import adapted, tables, wideners
 from kd_methods.core.interface import Batch, BEVMap, KDMethod, Outputs, Points, Spec
 from kd_methods.core.registry import register
 
@@ -40,8 +40,7 @@ class CWD(KDMethod):
         return {"neck"} if self.tap == "neck" else {"stages"}
 
     def build(self, teacher: Spec, student: Spec) -> None:
-        pairs = zip(student.taps(self.tap), teacher.taps(self.tap), strict=True)
-        self.adapters = nn.ModuleList(widener(ours, theirs) for ours, theirs in pairs)
+        self.adapters = wideners(student.taps(self.tap), teacher.taps(self.tap))
 
     def loss(self, teacher: Outputs, student: Outputs, batch: Batch) -> dict[str, Tensor]:
         levels = zip(self.adapters, student.taps(self.tap), teacher.taps(self.tap), strict=True)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_methods.core.features import rows, sizes
+from kd_methods.core.features import attention, rows, sizes
 from kd_methods.core.interface import Batch, BEVMap, KDMethod, Layer, Outputs, Points, Spec
 from kd_methods.core.registry import register
 
@@ -180,9 +180,3 @@ def root_mask(
     cells = attention(teacher, 1, temperature) + share * attention(student, 1, temperature)
     channels = attention(teacher, 0, temperature) + share * attention(adapted, 0, temperature)
     return cells.sqrt()[:, None] * channels.sqrt() / (1 + share)
-
-
-def attention(table: Tensor, dim: int, temperature: float) -> Tensor:
-    """Softmax over rows or channels of the mean magnitude along ``dim`` of (n, C), mean 1."""
-    strength = torch.linalg.vector_norm(table, ord=1, dim=dim) / table.shape[dim]
-    return len(strength) * (strength / temperature).softmax(0)

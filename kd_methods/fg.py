@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from kd_methods.core.features import tables
+from kd_methods.core.features import cells_of, tables
 from kd_methods.core.interface import Batch, BEVMap, KDMethod, Outputs, Spec
-from kd_methods.core.regions import cells_of, covered, overlaps, patches
+from kd_methods.core.regions import covered, overlaps, patches
 from kd_methods.core.registry import register
 
 
@@ -74,4 +74,4 @@ class FG(KDMethod):
         if not len(rows):
             return rows
         fits = (overlap > self.threshold * overlap.amax(0)).any(1).nonzero().flatten()
-        return cells_of(neck, priors.index_select(0, rows[fits])).unique()
+        return cells_of(neck, priors.index_select(0, rows[fits]))[0].unique()

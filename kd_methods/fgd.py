@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from kd_methods.core.features import adapted, tables, widener
+from kd_methods.core.features import adapted, attention, tables, widener
 from kd_methods.core.interface import Batch, BEVMap, KDMethod, Layer, Outputs, Points, Spec
 from kd_methods.core.regions import cell_size, covered
 from kd_methods.core.registry import register
@@ -104,7 +104,9 @@ class Level(nn.Module):
         self, teacher: Tensor, student: Tensor, held: Tensor, temperature: float
     ) -> dict[str, Tensor]:
         """The sums of one frame, of features (C, n) and which box covers which row, (n, G)."""
-        theirs, ours = (attention(values, temperature) for values in (teacher, student))
+        theirs, ours = (
+            [attention(values, dim, temperature) for dim in (0, 1)] for values in (teacher, student)
+        )
         difference = teacher - student
         squares = difference.square()
         weighted = theirs[0] * (theirs[1] @ squares)
@@ -136,14 +138,6 @@ class Context(nn.Module):
         """(C,) from the features (C, n) of a frame."""
         share = (self.query.weight @ values + self.query.bias).softmax(1)
         return self.transform((values @ share.T).T)[0]
-
-
-def attention(values: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Attention of the n rows and of the C channels of (C, n), each with a mean of 1."""
-    magnitude = values.abs()
-    strengths = magnitude.mean(0), magnitude.mean(1)
-    rows, channels = (len(s) * (s / temperature).softmax(0) for s in strengths)
-    return rows, channels
 
 
 def areas(held: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_methods.core.features import rows
+from kd_methods.core.features import cells_of, rows
 from kd_methods.core.interface import Batch, BEVMap, KDMethod, MethodError, Outputs, Points, Spec
 from kd_methods.core.registry import register
 
@@ -93,12 +93,8 @@ def object_cells(features: BEVMap | Points, boxes: list[Tensor]) -> Tensor:
 
 def _map_cells(features: BEVMap, frame: int, boxes: Tensor) -> Tensor:
     """Rows (g,) of one frame's map cells that hold a box centre; those off the map are left out."""
-    height, width = features.values.shape[2:]
-    x0, y0, x1, y1 = features.extent
-    x = torch.floor((boxes[:, 0] - x0) / (x1 - x0) * width).long()
-    y = torch.floor((boxes[:, 1] - y0) / (y1 - y0) * height).long()
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    return ((frame * height + y) * width + x)[inside]
+    cells, inside = cells_of(features, boxes)
+    return (frame * features.values[0, 0].numel() + cells)[inside]
 
 
 def _nearest_points(features: Points, frame: int, boxes: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from kd_methods.core.features import widener
+from kd_methods.core.features import wideners
 from kd_methods.core.interface import Batch, KDMethod, Layer, MethodError, Outputs, Spec
 from kd_methods.core.registry import register
 
@@ -40,13 +40,13 @@ class MGD(KDMethod):
         return {"neck"} if self.tap == "neck" else {"stages"}
 
     def build(self, teacher: Spec, student: Spec) -> None:
-        pairs = list(zip(student.taps(self.tap), teacher.taps(self.tap), strict=True))
-        if not all(theirs.dense for _, theirs in pairs):
+        layers = teacher.taps(self.tap)
+        if not all(layer.dense for layer in layers):
             raise MethodError(
                 "mgd: points have no grid from which a dropped one could be generated"
             )
-        self.adapters = nn.ModuleList(widener(ours, theirs) for ours, theirs in pairs)
-        self.generators = nn.ModuleList(generator(theirs) for _, theirs in pairs)
+        self.adapters = wideners(student.taps(self.tap), layers)
+        self.generators = nn.ModuleList(map(generator, layers))
 
     def loss(self, teacher: Outputs, student: Outputs, batch: Batch) -> dict[str, Tensor]:
         levels = zip(

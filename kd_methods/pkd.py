@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from kd_methods.core.features import root, widener
+from kd_methods.core.features import root, wideners
 from kd_methods.core.interface import Batch, KDMethod, Outputs, Spec
 from kd_methods.core.registry import register
 
@@ -42,8 +42,7 @@ class PKD(KDMethod):
         return {"neck"} if self.tap == "neck" else {"stages"}
 
     def build(self, teacher: Spec, student: Spec) -> None:
-        pairs = zip(student.taps(self.tap), teacher.taps(self.tap), strict=True)
-        self.adapters = nn.ModuleList(widener(ours, theirs) for ours, theirs in pairs)
+        self.adapters = wideners(student.taps(self.tap), teacher.taps(self.tap))
 
     def loss(self, teacher: Outputs, student: Outputs, batch: Batch) -> dict[str, Tensor]:
         levels = zip(self.adapters, student.taps(self.tap), teacher.taps(self.tap), strict=True)

@@ -37,6 +37,11 @@ def widener(student: Layer, teacher: Layer) -> nn.Module:
     return pointwise(student, teacher.channels)
 
 
+def wideners(students: Sequence[Layer], teachers: Sequence[Layer]) -> nn.ModuleList:
+    """A :func:`widener` for each pair of layers."""
+    return nn.ModuleList(widener(s, t) for s, t in zip(students, teachers, strict=True))
+
+
 def adapted(layer: nn.Module, features: BEVMap | Points) -> BEVMap | Points:
     """The features after a layer of their values."""
     return replace(features, values=layer(features.values))
@@ -111,15 +116,28 @@ def tables(features: BEVMap | Points) -> Sequence[Tensor]:
 
 def occupied(features: BEVMap, points: Sequence[Tensor]) -> list[Tensor]:
     """For each frame, the indices (n,) of the map's cells that hold one of its points (P, 4)."""
-    height, width = features.values.shape[2:]
-    x0, y0, x1, y1 = features.extent
     found = []
     for frame in points:
-        column = ((frame[:, 0] - x0) / (x1 - x0) * width).floor().long()
-        row = ((frame[:, 1] - y0) / (y1 - y0) * height).floor().long()
-        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        found.append(torch.unique((row * width + column)[inside]))
+        cells, inside = cells_of(features, frame)
+        found.append(torch.unique(cells[inside]))
     return found
+
+
+def cells_of(features: BEVMap, places: Tensor) -> tuple[Tensor, Tensor]:
+    """The map's cells (n,), counted row by row, that hold places (n, 2 or more), and which of the
+    places lie on the map; the cells of the others are the rim's nearest."""
+    height, width = features.values.shape[2:]
+    x0, y0, x1, y1 = features.extent
+    column = ((places[:, 0] - x0) / (x1 - x0) * width).floor().long()
+    row = ((places[:, 1] - y0) / (y1 - y0) * height).floor().long()
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    return row.clamp(0, height - 1) * width + column.clamp(0, width - 1), inside
+
+
+def attention(table: Tensor, dim: int, temperature: float) -> Tensor:
+    """Softmax over rows or channels of the mean magnitude along ``dim`` of a matrix, mean 1."""
+    strength = torch.linalg.vector_norm(table, ord=1, dim=dim) / table.shape[dim]
+    return len(strength) * (strength / temperature).softmax(0)
 
 
 def sample(count: int, most: int, device: torch.device) -> Tensor:

@@ -92,15 +92,6 @@ def cell_centres(features: BEVMap) -> Tensor:
     return torch.stack([x.repeat(height), y.repeat_interleave(width)], dim=1)
 
 
-def cells_of(features: BEVMap, places: Tensor) -> Tensor:
-    """(n,) the cells, counted row by row, that hold places (n, 2 or more), or the rim's nearest."""
-    height, width = features.values.shape[2:]
-    x0, y0, x1, y1 = features.extent
-    column = ((places[:, 0] - x0) / (x1 - x0) * width).floor().long().clamp(0, width - 1)
-    row = ((places[:, 1] - y0) / (y1 - y0) * height).floor().long().clamp(0, height - 1)
-    return row * width + column
-
-
 def covered(
     features: BEVMap | Points, boxes: Sequence[Tensor], margin: float = 0.0
 ) -> list[Tensor]:
