@@ -49,6 +49,12 @@ def first_box(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     return found
 
 
+def count_inside(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """(n,) points of which each box (n, 7) is the :func:`first_box`."""
+    owner = first_box(points, boxes)
+    return np.bincount(owner[owner >= 0], minlength=len(boxes))
+
+
 @njit(cache=True, nogil=True)
 def _tiles_near(
     boxes: np.ndarray, reach: np.ndarray, x0: float, y0: float, side: float

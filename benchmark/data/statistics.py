@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.data.box_geometry import first_box
+from benchmark.data.box_geometry import count_inside
 from benchmark.data.dataset import Dataset, Frame
 from benchmark.data.errors import DataError
 from benchmark.files import read_text, write_atomically
@@ -241,8 +241,7 @@ _COLUMNS = ["class", "distance", "points", "length", "width", "height", "yaw", "
 
 def _objects(frame: Frame) -> list[tuple[Any, ...]]:
     """The rows of `Tables.objects` of a frame."""
-    owner = first_box(frame.points, frame.boxes)
-    held = np.bincount(owner[owner >= 0], minlength=len(frame.boxes))
+    held = count_inside(frame.points, frame.boxes)
     labels = frame.labels.select(frame.labels.name != "DontCare")
     distance = np.hypot(frame.boxes[:, 0], frame.boxes[:, 1])
     sizes_and_yaw = frame.boxes[:, 3:7].T

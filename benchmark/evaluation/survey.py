@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from benchmark.data.box_geometry import first_box
+from benchmark.data.box_geometry import count_inside, first_box
 from benchmark.data.dataset import Dataset, Frame, MissingFilesError
 from benchmark.data.description import KITTI, Description, find_description
 from benchmark.data.errors import DataError
@@ -40,6 +40,8 @@ READINGS = {
     "mirrored": "headed the other way round (-yaw)",
 }
 """Other ways to read a box, and how they are told."""
+SLACK = 1e-3
+"""Metres by which what is around a box is larger than need be, above its rounding."""
 RANGE = (0.0, -40.0, -3.0, 70.4, 40.0, 1.0)
 """That of mmdet3d's SECOND and PointRCNN on KITTI, metres."""
 
@@ -211,7 +213,8 @@ def _objects(frame: Frame, dataset: Dataset) -> Iterator[dict[str, Any]]:
     objects = frame.labels.select(frame.labels.name != "DontCare")
     levels, reasons = validity.levels(objects), validity.reasons(objects)
     readings = {"points": frame.boxes, **_read_otherwise(frame.boxes)}
-    counts = {name: _points_in(frame.points, boxes) for name, boxes in readings.items()}
+    near = frame.points[first_box(frame.points, _around(frame.boxes)) >= 0]
+    counts = {name: count_inside(near, boxes) for name, boxes in readings.items()}
     for i, box in enumerate(frame.boxes):
         yield {
             "split": dataset.split,
@@ -241,10 +244,14 @@ def _read_otherwise(boxes: np.ndarray) -> dict[str, np.ndarray]:
     return others
 
 
-def _points_in(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """(m,) of points (n, 4), those that lie in each box first."""
-    owner = first_box(points, boxes)
-    return np.bincount(owner[owner >= 0], minlength=len(boxes))
+def _around(boxes: np.ndarray) -> np.ndarray:
+    """Boxes (n, 7) that hold each of the boxes and its other readings, and a little more."""
+    wider = boxes.copy()
+    wider[:, 2] -= boxes[:, 5] / 2 + SLACK
+    wider[:, 3:5] = np.hypot(boxes[:, 3], boxes[:, 4])[:, None] + SLACK
+    wider[:, 5] = 2 * (boxes[:, 5] + SLACK)
+    wider[:, 6] = 0
+    return wider
 
 
 def _has_sixteen_fields(dataset: Dataset, frame_id: str) -> bool:
