@@ -211,24 +211,26 @@ class Matrix:
 
     def teachers(self) -> list[Cell]:
         """Every teacher that cells need, those of controls last."""
-        own = {family: self.teacher(family) for family in self.families()}
-        of_controls = [
-            self.teacher_of(replace(own[student.partition("@")[0]], student=student), control)
-            for control in self.controls
-            if CONTROLS[control].distils
-            for student in self.students
+        cells = [
+            *map(self.teacher, self.families()),
+            *(self.teacher_of(s, control) for control in self.controls for s in self.students),
         ]
-        return list({cell.identity(): cell for cell in [*own.values(), *of_controls]}.values())
+        return list({cell.identity(): cell for cell in cells}.values())
 
-    def teacher_of(self, cell: Cell, control: str | None = None) -> Cell:
-        """The teacher of a cell, as its control has it."""
-        ordinary, name = self.teacher(cell.family), cell.control if control is None else control
-        if not name or not CONTROLS[name].distils:
-            return ordinary
-        made = CONTROLS[name]
-        student = cell.student if made.narrow else ordinary.student
-        return replace(
-            ordinary, student=student, seed=made.teacher_seed, checkpoint="", control=name
+    def teacher_of(self, student: str, control: str) -> Cell:
+        """The teacher that a control gives to a student; its family's where it is no other."""
+        family, made = student.partition("@")[0], CONTROLS.get(control)
+        if made is None or not made.distils:
+            return self.teacher(family)
+        name = student if made.narrow else family
+        return Cell(
+            self.data,
+            self.profile,
+            name,
+            NONE,
+            made.teacher_seed,
+            self.precision,
+            control=control,
         )
 
     def cohorts(self) -> list[Cohort]:
@@ -250,7 +252,7 @@ class Matrix:
             together: dict[str, list[Cell]] = {}
             for cell in cells:
                 if (cell.method != NONE) == CONTROLS[control].distils:
-                    teacher = self.teacher_of(cell, control).identity()
+                    teacher = self.teacher_of(cell.student, control).identity()
                     together.setdefault(teacher, []).append(
                         replace(cell, control=control, teacher=teacher, beside=cell.teacher)
                     )

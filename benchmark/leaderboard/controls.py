@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -12,11 +11,11 @@ from benchmark.config.controls import CONTROLS
 from benchmark.evaluation.intervals import Gain, paired_gains
 from benchmark.evaluation.protocol import Scoring
 from benchmark.leaderboard.columns import number
-from benchmark.records.record import Record, is_teacher
+from benchmark.records.record import Record
 from benchmark.records.store import NONE
 
-Key = tuple[str, str]
-"""Method, and control or nothing."""
+Key = tuple[str, str, str]
+"""Student, method as a table's rows have it, and control."""
 
 
 def is_control(record: Record) -> bool:
@@ -25,37 +24,36 @@ def is_control(record: Record) -> bool:
 
 
 def rows(
-    records: Sequence[Record], teachers: Mapping[str, Record], scoring: Scoring
+    groups: Mapping[Key, Sequence[Record]],
+    alone: Mapping[str, Mapping[int, float]],
+    ordinary: Mapping[tuple[str, str], Gain],
+    teachers: Mapping[str, Record],
+    scoring: Scoring,
 ) -> Iterator[dict[str, Any]]:
     """For each student, method and control the gain over the student alone, beside the method's.
 
     Args:
-        records: those of a table, controls among them.
+        groups: records of controls.
+        alone: by student, the figures by seed of the student alone.
+        ordinary: gains of the table's rows, by student and method.
         teachers: records of teachers, by cell.
         scoring: how figures are laid out.
     """
-    found: dict[str, dict[Key, list[Record]]] = defaultdict(lambda: defaultdict(list))
-    for record in records:
-        if not is_teacher(record):
-            key = record["method"], record["settings"].get("control", "")
-            found[record["student"]][key].append(record)
-    for student, groups in sorted(found.items()):
-        figures = {key: _figures(group, scoring) for key, group in groups.items()}
-        gains = _gains(figures)
-        for key, group in sorted(groups.items()):
-            method, control = key
-            if control:
-                yield {
-                    "student": student,
-                    "method": method,
-                    "control": CONTROLS[control].told if control in CONTROLS else control,
-                    "seeds": len(figures[key]),
-                    "of seeds": len(group),
-                    "teacher": _teacher(group[0], teachers, scoring),
-                    "mAP": fmean(figures[key].values()) if figures[key] else math.nan,
-                    **_columns("gain", gains.get(key)),
-                    **_columns("gain without it", gains.get((method, ""))),
-                }
+    figures = {key: _figures(group, scoring) for key, group in groups.items()}
+    gains = _gains(figures, alone)
+    for key, group in sorted(groups.items()):
+        student, method, control = key
+        yield {
+            "student": student,
+            "method": method,
+            "control": CONTROLS[control].told if control in CONTROLS else control,
+            "seeds": len(figures[key]),
+            "of seeds": len(group),
+            "teacher": _teacher(group[0], teachers, scoring),
+            "mAP": fmean(figures[key].values()) if figures[key] else math.nan,
+            **_columns("gain", gains.get(key)),
+            **_columns("gain without it", ordinary.get((student, method))),
+        }
 
 
 def _figures(group: Sequence[Record], scoring: Scoring) -> dict[int, float]:
@@ -64,14 +62,18 @@ def _figures(group: Sequence[Record], scoring: Scoring) -> dict[int, float]:
     return {record["seed"]: _figure(record, scoring) for record in done}
 
 
-def _gains(figures: Mapping[Key, dict[int, float]]) -> dict[Key, Gain]:
-    """Of everything over the student alone."""
-    alone = figures.get((NONE, ""), {})
-    if not any(math.isfinite(value) for value in alone.values()):
-        return {}
-    named = {" ".join(key).strip(): key for key in figures}
-    gains = paired_gains({name: figures[key] for name, key in named.items()}, NONE)
-    return {named[name]: gain for name, gain in gains.items()}
+def _gains(
+    figures: Mapping[Key, dict[int, float]], alone: Mapping[str, Mapping[int, float]]
+) -> dict[Key, Gain]:
+    """Of every control over its student alone."""
+    found: dict[Key, Gain] = {}
+    for student, own in alone.items():
+        if any(math.isfinite(value) for value in own.values()):
+            named = {" ".join(key): key for key in figures if key[0] == student}
+            of_student = {NONE: own, **{name: figures[key] for name, key in named.items()}}
+            gains = paired_gains(of_student, NONE)
+            found |= {named[name]: gain for name, gain in gains.items()}
+    return found
 
 
 def _columns(name: str, gain: Gain | None) -> dict[str, float]:

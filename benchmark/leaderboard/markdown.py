@@ -166,12 +166,17 @@ def _shown(column: Column, row: Mapping[str, Any]) -> str:
     if column.kind == "rank":
         return f"{value:.0f} [{low:.0f}–{high:.0f}]"
     if column.kind == "interval":
-        return f"{value:+.2f}" + ("" if math.isnan(low) else f" [{low:+.2f}, {high:+.2f}]")
+        return _interval(value, low, high)
     text = f"{100 * value if column.kind == 'percent' else value:.{column.digits}f}"
     if column.kind == "spread" and not math.isnan(iqr := row[f"{column.key} iqr"]):
         text += f" (iqr {iqr:.{column.digits}f})"
         text += f" {NOISY_MARK}" if says_little(value, iqr) else ""
     return text
+
+
+def _interval(mean: float, low: float, high: float) -> str:
+    """A difference, and its interval if it has one."""
+    return f"{mean:+.2f}" + ("" if math.isnan(low) else f" [{low:+.2f}, {high:+.2f}]")
 
 
 def _seeds(row: Mapping[str, Any]) -> str:
@@ -259,13 +264,12 @@ def _pairs(table: Table) -> list[str]:
 
 
 def _pair_row(pair: Mapping[str, Any]) -> dict[str, str]:
-    mean, low, high = pair["difference"], pair["low"], pair["high"]
     return {
         "student": pair["student"],
         "method": pair["first"],
         "above": pair["second"],
         "seeds": str(pair["seeds"]),
-        "difference": f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]",
+        "difference": _interval(pair["difference"], pair["low"], pair["high"]),
         "p": f"{pair['p']:.2g}",
         "p (Holm)": f"{pair['p (Holm)']:.2g}",
         "distinguishable": "yes" if pair["distinguishable"] else "no",
@@ -274,9 +278,10 @@ def _pair_row(pair: Mapping[str, Any]) -> dict[str, str]:
 
 def _control_row(row: Mapping[str, Any]) -> dict[str, str]:
     def gain(name: str) -> str:
-        mean, low, high = row[name], row[f"{name} low"], row[f"{name} high"]
-        interval = "" if math.isnan(low) else f" [{low:+.2f}, {high:+.2f}]"
-        return "–" if math.isnan(mean) else f"{mean:+.2f}{interval}"
+        mean = row[name]
+        if math.isnan(mean):
+            return "–"
+        return _interval(mean, row[f"{name} low"], row[f"{name} high"])
 
     return {
         "student": row["student"],

@@ -159,8 +159,29 @@ def _table(together: Sequence[Record], teachers: Mapping[str, Record]) -> Table:
         described,
         list(_pairs(comparisons)),
         cells,
-        list(controls.rows(together, teachers, scoring)),
+        list(
+            controls.rows(
+                _by_control(together),
+                {student: of.get(NONE, {}) for student, of in figures[headline].items()},
+                gains[headline],
+                teachers,
+                scoring,
+            )
+        ),
     )
+
+
+def _by_control(records: Sequence[Record]) -> dict[controls.Key, list[Record]]:
+    """Those of controls, by student, method and control."""
+    names = sorted({record["settings"].get("control", "") for record in records} - {""})
+    return {
+        (student, method, name): group
+        for name in names
+        for (student, method), group in _by_row(
+            [record for record in records if record["settings"].get("control") == name]
+        ).items()
+        if group
+    }
 
 
 def _commit(record: Record) -> str:

@@ -136,7 +136,7 @@ def student_jobs(matrix: Matrix, workplace: Workplace, shard: Shard = WHOLE) -> 
     return [
         Job(
             cells=cohort.cells,
-            teacher=matrix.teacher_of(cohort.cells[0]),
+            teacher=matrix.teacher_of(cohort.cells[0].student, cohort.cells[0].control),
             workplace=workplace,
         )
         for cohort in matrix.cohorts()[shard.index :: shard.shards]

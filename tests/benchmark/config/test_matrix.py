@@ -194,4 +194,5 @@ def test_controls_have_cohorts_and_teachers_of_their_own(matrix):
         ("pointpillars", 1000, 4),
     ]
     for cell in cells:
-        assert cell.teacher == request.teacher_of(cell).identity() in teachers.values()
+        teacher = request.teacher_of(cell.student, cell.control)
+        assert cell.teacher == teacher.identity() in teachers.values()

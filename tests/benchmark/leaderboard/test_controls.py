@@ -43,6 +43,21 @@ def test_gains_with_and_without_a_control(record):
     assert alone.controls == []
 
 
+def test_two_weightings_are_two_rows(record):
+    records = [record(student="pointpillars"), record(), record("fitnet", mean=52)]
+    for weighting, mean in (("source", 53), ("balanced", 57)):
+        made = control(record, "teacher_half", "fitnet", 0, mean, "t")
+        records.append(made | {"weighting": weighting, "cell": weighting})
+    (table,) = make_tables(records)
+    rows = {
+        row["method"]: (row["mAP"], row["gain"], row["gain without it"]) for row in table.controls
+    }
+    assert rows["fitnet"] == (53, 3, 2)
+    assert rows["fitnet (balanced)"][:2] == (57, 7)
+    (plain,) = [row for row in table.rows if row["method"] == "fitnet"]
+    assert plain["3D gain"] == 2
+
+
 def test_a_run_with_controls(matrix, workplace):
     request = matrix(["none", "fitnet"], epochs=2)
     request = replace(request, controls=["none_twice", "teacher_half", "teacher_narrow"])
