@@ -253,15 +253,18 @@ def _disk(cache: Path) -> Iterator[Finding]:
 
 def _data(root: Path) -> Iterator[Finding]:
     from benchmark.data.errors import DataError
-    from benchmark.evaluation.suspicions import check
+    from benchmark.evaluation.suspicions import check, notes
 
     remedy = f"run_bench.py data verify {root}"
     warnings: list[str] = []
     try:
-        frames = len(check(root, warnings.append).frames)
+        found = check(root, warnings.append)
     except DataError as error:
         yield Finding("problem", "data", str(error), remedy)
         return
     for told in warnings:
         yield Finding("warning", "data", told, remedy)
-    yield Finding("ok", "data", f"{root}: {frames} frames read, of both splits; they are usable")
+    for told in notes(found):
+        yield Finding("ok", "data", told)
+    frames = f"{len(found.frames)} frames read, of both splits; they are usable"
+    yield Finding("ok", "data", f"{root}: {frames}")

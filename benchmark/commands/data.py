@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ def add(commands: Any) -> None:
     examples = ["/data/mine", "../lidar  # points/, labels/ and ImageSets/", "/data/kitti-like"]
     describe = add_command(kinds, "describe", describe_data, told, examples)
     describe.add_argument("data", type=Path, metavar="DIR")
+    told = "write it there, naming DIR as its folder, and not into DIR"
+    describe.add_argument("--output", type=Path, metavar="FILE", help=told)
     told = "look at a data set as a whole"
     examples = ["/data/kitti", "/data/mine/dataset.yaml", "/data/kitti --json verified.json"]
     check = add_command(kinds, "verify", verify_data, told, examples)
@@ -69,13 +72,21 @@ def add(commands: Any) -> None:
 
 def describe_data(options: argparse.Namespace) -> int:
     """Write what a folder means into its ``dataset.yaml``, to be read and corrected."""
-    from benchmark.data.describing import as_yaml, describe
+    from benchmark.data.describing import describe, refuse_another, write
     from benchmark.data.description import FILE
+    from benchmark.evaluation.suspicions import FIRST_LOOK, look
 
+    path = options.output or options.data / FILE
+    refuse_another(path)
     described, table = describe(options.data)
-    path = options.data / FILE
-    path.write_text(as_yaml(described), encoding="utf-8")
-    print(f"{table}\n\nwrote {path}; read it, then `run_bench.py data verify {options.data}`")
+    if options.output:
+        described = replace(described, folder=str(options.data.absolute()))
+    write(path, described)
+    print(f"{table}\n\nwrote {path}")
+    source = options.output or options.data
+    for told in look(source, FIRST_LOOK):
+        print(f"warning: {told}")
+    print(f"read it, then `run_bench.py data verify {source}`")
     return DONE
 
 
@@ -93,10 +104,9 @@ def verify_data(options: argparse.Namespace) -> int:
         options.json.write_text(json.dumps(as_json(found), indent=2) + "\n", encoding="utf-8")
     reason = fatal(found)
     told = "not usable" if found.problems or reason else "usable"
-    print(
-        f"\n{options.data}: {told}, {len(warnings(found))} warnings "
-        f"({time.monotonic() - begun:.0f} s)"
-    )
+    count = len(warnings(found))
+    counted = f"{count} warning{'' if count == 1 else 's'}"
+    print(f"\n{options.data}: {told}, {counted} ({time.monotonic() - begun:.0f} s)")
     if reason:
         print(reason)
     return BAD_INPUT if found.problems or reason else DONE

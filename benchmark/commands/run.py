@@ -111,7 +111,8 @@ def _describe_ends(ended: Sequence[Record], cells: int) -> str:
 def _prepare(options: argparse.Namespace, how: Execution) -> tuple[Any, Any]:
     from benchmark.config.request import FIELDS, SYNTHETIC, read_request, resolve
     from benchmark.device import choose_device
-    from benchmark.evaluation.suspicions import check
+    from benchmark.evaluation.class_suspicions import not_held
+    from benchmark.evaluation.suspicions import check, notes
     from benchmark.running.workplace import Workplace
 
     given = {name: getattr(options, name) for name in FIELDS}
@@ -119,11 +120,15 @@ def _prepare(options: argparse.Namespace, how: Execution) -> tuple[Any, Any]:
     device = choose_device(options.device)
     found = None
     if request.data != SYNTHETIC:
-        found = check(Path(request.data), lambda told: print(f"warning: {told}", file=sys.stderr))
+        found = check(Path(request.data), _warn)
+        for told in notes(found):
+            print(f"note: {told}", file=sys.stderr)
     matrix, root = resolve(request, options.cache, device)
     if found is not None:
         for cell in map(matrix.teacher, matrix.families()):
             print(f"grid of {cell.family}, {found.held_by(cell.grid)}", flush=True)
+            for told in not_held(found, cell.grid):
+                _warn(f"{cell.family}: {told}")
     workplace = Workplace(
         data=root,
         results=request.results,
@@ -135,6 +140,10 @@ def _prepare(options: argparse.Namespace, how: Execution) -> tuple[Any, Any]:
         workers=how.readers(device),
     )
     return matrix, workplace
+
+
+def _warn(told: str) -> None:
+    print(f"warning: {told}", file=sys.stderr)
 
 
 def _add_fields(command: argparse.ArgumentParser) -> None:

@@ -56,6 +56,23 @@ def count_inside(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
+def count_above(points: np.ndarray, boxes: np.ndarray, ground: float) -> np.ndarray:
+    """(n,) points inside each box by itself, above its lowest `ground` metres or quarter."""
+    boxes = boxes.astype(np.float64)
+    counts = np.zeros(len(boxes), np.int64)
+    for j in range(len(boxes)):
+        x, y, z, length, width, height, yaw = boxes[j]
+        cos, sin = math.cos(yaw), math.sin(yaw)
+        bottom = min(ground, 0.25 * height)
+        for i in range(len(points)):
+            dx, dy, above = points[i, 0] - x, points[i, 1] - y, points[i, 2] - z
+            along, across = cos * dx + sin * dy, cos * dy - sin * dx
+            if 2 * abs(along) < length and 2 * abs(across) < width and bottom < above < height:
+                counts[j] += 1
+    return counts
+
+
+@njit(cache=True, nogil=True)
 def _tiles_near(
     boxes: np.ndarray, reach: np.ndarray, x0: float, y0: float, side: float
 ) -> np.ndarray:

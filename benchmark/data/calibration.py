@@ -193,6 +193,15 @@ def _dehomogenise(points: np.ndarray) -> np.ndarray:
         return np.column_stack([points[:, :2] / points[:, 2:], points[:, 2]])
 
 
+def _cut(shape: tuple[int, int], count: int) -> str:
+    """What to write instead of a matrix of another shape."""
+    rows, columns = shape
+    part = f"the {shape[0]} x {shape[1]} of its upper left"
+    alike = {16: "4 x 4", 12: "3 x 4", 9: "3 x 3"}.get(count)
+    wanted = f"write {rows * columns}, row by row"
+    return f"{wanted}: {part}, if it is a {alike} matrix" if alike else wanted
+
+
 def _parse_row(place: str, name: str, words: list[str]) -> np.ndarray:
     shape = _ROWS[name]
     count = shape[0] * shape[1]
@@ -200,8 +209,10 @@ def _parse_row(place: str, name: str, words: list[str]) -> np.ndarray:
         values = np.array([float(word) for word in words])
     except ValueError as error:
         raise DataError(f"{place}: {name}: {error}; write decimal numbers") from None
-    if len(values) != count or not np.isfinite(values).all():
-        raise DataError(f"{place}: {name} needs {count} finite numbers, but has {len(values)}")
+    if len(values) != count:
+        raise DataError(f"{place}: {name} has {len(values)} numbers; {_cut(shape, len(values))}")
+    if not np.isfinite(values).all():
+        raise DataError(f"{place}: {name} has a number that is not finite; calibrate again")
     matrix = values.reshape(shape)
     rotation = matrix[:, :3]
     if name != "P2" and not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-2):

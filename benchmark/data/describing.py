@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,20 +15,19 @@ from tabulate import tabulate
 from benchmark.data.calibration import camera_to_lidar_boxes
 from benchmark.data.dataset import Dataset
 from benchmark.data.description import (
-    FILE,
     FORMATS,
     KITTI,
     RESERVED,
     DescribedClass,
     Description,
     ScanFormat,
-    find_description,
     is_class_name,
 )
-from benchmark.data.errors import DataError
+from benchmark.data.errors import DataError, grouped
 from benchmark.data.labels import LABEL_CLASSES
 from benchmark.data.opening import open_described
 from benchmark.data.scans import guess_format
+from benchmark.files.settings import parse_yaml
 
 FEW = 41
 """Objects below which a class is left out: no detector could reach an AP of 100."""
@@ -36,6 +37,8 @@ STEP = 0.8
 """Metres that the range's ends are multiples of."""
 MARGIN = 0.5
 """Metres that the range is higher than its objects."""
+SIZES = 0.05, 100.0
+"""Metres between which the longest side of a class's mean box lies."""
 LOOKED = 500
 """Label files that are read, spread over the training split."""
 
@@ -61,12 +64,11 @@ def describe(root: Path) -> tuple[Description, str]:
     """A description of a folder that has none, and the table of the classes it rests on.
 
     Raises:
-        DataError: the folder has a description, no known layout, or frames that cannot be read.
+        DataError: the folder has no known layout, frames that cannot be read, no class with enough
+            objects, or sizes that are no metres.
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; give the folder of a data set")
-    if find_description(root)[1] != KITTI:
-        raise DataError(f"{root / FILE} is there already; edit it, or remove it")
     found = _look(root)
     spellings = _spellings(found.names)
     called = {word: name for name, words in spellings.items() for word in words}
@@ -95,6 +97,27 @@ def describe(root: Path) -> tuple[Description, str]:
     return described, _table(spellings, counts, described)
 
 
+def refuse_another(path: Path) -> None:
+    """Raise DataError where a description, or whatever bears its name, is there already."""
+    if path.exists() or path.is_symlink():
+        raise DataError(f"{path} is there already; edit it, remove it, or give --output FILE")
+
+
+def write(path: Path, described: Description) -> None:
+    """Write a description where none is.
+
+    Raises:
+        DataError: there is one, or nothing can be written there.
+    """
+    refuse_another(path)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(as_yaml(described))
+    except OSError as error:
+        told = f"{path}: cannot be written ({error.strerror})"
+        raise DataError(f"{told}; give a place that can with --output FILE") from None
+
+
 def as_yaml(described: Description) -> str:
     """A description as the text of its file."""
     lines = [
@@ -104,9 +127,9 @@ def as_yaml(described: Description) -> str:
     for name, each in described.classes.items():
         size = ", ".join(f"{side:g}" for side in each.size)
         fields = [f"size: [{size}]", f"bottom: {each.bottom:g}"]
-        fields += [f"names: [{', '.join(each.names)}]"] if each.names else []
-        fields += [f"neighbours: [{', '.join(each.neighbours)}]"] if each.neighbours else []
-        lines.append(f"  {name}: {{{', '.join(fields)}}}")
+        fields += [f"names: {_listed(each.names)}"] if each.names else []
+        fields += [f"neighbours: {_listed(each.neighbours)}"] if each.neighbours else []
+        lines.append(f"  {_quoted(name)}: {{{', '.join(fields)}}}")
     points, default = described.points, ScanFormat()
     given = [f"{k}: {v}" for k, v in vars(points).items() if v != getattr(default, k)]
     lines += [f"layout: {described.layout}"]
@@ -117,8 +140,22 @@ def as_yaml(described: Description) -> str:
         lines.append(f"range: [{ends}]  # holds {HELD:.0%} of the objects")
     lines.append(f"metric: {described.metric}")
     if described.ignore:
-        lines.append(f"ignore: [{', '.join(described.ignore)}]  # fewer than {FEW} objects")
+        lines.append(f"ignore: {_listed(described.ignore)}  # fewer than {FEW} objects")
+    lines += [f"folder: {json.dumps(described.folder)}"] if described.folder else []
     return "\n".join(lines) + "\n"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return f"[{', '.join(map(_quoted, words))}]"
+
+
+def _quoted(word: str) -> str:
+    """A word as YAML reads it back, which takes "no" for false and "a, b" for two."""
+    try:
+        plain = parse_yaml(f"[{word}]") == [word]
+    except ValueError:
+        plain = False
+    return word if plain else json.dumps(word, ensure_ascii=False)
 
 
 def _look(root: Path) -> Found:
@@ -127,7 +164,14 @@ def _look(root: Path) -> Found:
     provisional = replace(KITTI, layout=layout, points=points, view=view)
     dataset = open_described(root, "train", provisional)
     chosen = np.unique(np.linspace(0, len(dataset) - 1, min(LOOKED, len(dataset))).astype(int))
-    rows = [_objects(dataset, dataset.ids[i]) for i in chosen]
+    rows, problems = [], []
+    for i in chosen:
+        try:
+            rows.append(_objects(dataset, dataset.ids[i]))
+        except DataError as error:
+            problems += str(error).splitlines()
+    if problems:
+        raise DataError("\n".join(grouped(problems)))
     names, boxes = (np.concatenate(part) for part in zip(*rows, strict=True))
     return Found(layout, points, view, names, boxes)
 
@@ -167,20 +211,30 @@ def _spellings(names: np.ndarray) -> dict[str, list[str]]:
     """The names of labels by class: those that differ in case alone are one."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name, _ in Counter(names.tolist()).most_common():
-        groups[name.lower()].append(name)
-    usable = {words[0]: words for words in groups.values() if is_class_name(words[0])}
-    return {_titled(name): words for name, words in usable.items() if name not in RESERVED}
+        groups[_class_of(name).lower()].append(name)
+    return {_class_of(words[0]): words for words in groups.values()}
 
 
-def _titled(name: str) -> str:
-    """KITTI's spelling of its classes."""
-    return next((known for known in KITTI.classes if known.lower() == name.lower()), name)
+def _class_of(word: str) -> str:
+    """What can name the class that labels call by a word: KITTI's spelling of its classes, else the
+    word itself as far as it can."""
+    for known in KITTI.classes:
+        if known.lower() == word.lower():
+            return known
+    name = re.sub(r"[^\w-]+", "_", word)
+    return name if is_class_name(name) and name not in RESERVED else f"Class_{name}"
 
 
 def _describe_class(
     name: str, words: Sequence[str], boxes: np.ndarray, usual: bool
 ) -> DescribedClass:
     long, wide, high = (round(float(side), 2) for side in boxes[:, 3:6].mean(axis=0))
+    least, most = SIZES
+    if not least <= max(long, wide, high) <= most:
+        raise DataError(
+            f"{name}: the mean object is {long:g} m long, {wide:g} m wide, {high:g} m high, not "
+            f"{least:g} to {most:g} m; write the sizes in the labels in metres"
+        )
     return DescribedClass(
         (long, wide, high),
         round(float(boxes[:, 2].mean()), 2),

@@ -31,6 +31,10 @@ OVERLAPS = {"Car": 0.7, "Pedestrian": 0.5, "Cyclist": 0.5}
 """KITTI's, and those of classes like them."""
 
 
+FARTHEST = 500.0
+"""Metres; a laser scan is hardly larger."""
+
+
 def is_class_name(word: object) -> bool:
     """Whether it can name a class, in labels, tables and pages."""
     return isinstance(word, str) and re.fullmatch(r"[A-Za-z][\w-]*", word) is not None
@@ -59,7 +63,7 @@ class DescribedClass:
             nothing, as KITTI's vans for cars.
     """
 
-    size: tuple[float, float, float] = field(metadata={"above": 0})
+    size: tuple[float, float, float] = field(metadata={"above": 0, "most": 100})
     bottom: float
     overlap: float | None = field(default=None, metadata={"above": 0, "most": 1})
     names: tuple[str, ...] = field(default=(), metadata={"read": _words})
@@ -91,7 +95,8 @@ def _classes(value: Any, path: str, problems: Problems) -> Mapping[str, Describe
         return {}
     before = len(problems)
     problems += [
-        f"{path}.{name}: not a class; use letters, digits, '_' and '-'"
+        f"{path}.{name}: not a class; use letters, digits, '_' and '-', and put on, off, yes, no "
+        "and null into quotes"
         for name in value
         if not is_class_name(name)
     ]
@@ -108,8 +113,9 @@ def _classes(value: Any, path: str, problems: Problems) -> Mapping[str, Describe
         str(name): read_dataclass(DescribedClass, given, f"{path}.{name}", problems)
         for name, given in value.items()
     }
-    if any("is missing" in problem for problem in problems[before:]):
-        problems.append("`data describe` measures sizes and bottoms from the labels")
+    for i, problem in enumerate(problems[before:], before):
+        if problem.endswith("is missing"):
+            problems[i] = f"{problem}; `data describe` measures it from the labels"
     return found
 
 
@@ -145,9 +151,12 @@ class Description:
     def __post_init__(self) -> None:
         if self.layout == "openpcdet" and self.view == "camera":
             raise ValueError("view is 'camera', which openpcdet has not; write 'view: full'")
-        ends = zip(self.range[:3], self.range[3:], strict=True) if self.range else ()
-        if not all(low < high for low, high in ends):
-            raise ValueError("range must be x, y, z minimum, then x, y, z maximum, metres")
+        ends = list(zip(self.range[:3], self.range[3:], strict=True)) if self.range else []
+        if not all(-FARTHEST <= low < high <= FARTHEST for low, high in ends):
+            raise ValueError(
+                "range must be x, y, z minimum, then x, y, z maximum, metres, up to "
+                f"{FARTHEST:g} from the sensor"
+            )
         taken: dict[str, str] = {}
         for name, each in self.classes.items():
             for word in {name, *each.names} | set(each.neighbours):
@@ -249,6 +258,6 @@ def read_description(path: Path) -> Description:
     except ValueError as error:
         problems.append(str(error))
     if problems:
-        raise DataError(f"{path}: " + "; ".join(dict.fromkeys(problems)))
+        raise DataError("\n".join(f"{path}: {told}" for told in dict.fromkeys(problems)))
     assert isinstance(found, Description)
     return found

@@ -33,7 +33,10 @@ def _more(count: int, told: str) -> list[str]:
 
 
 def _kind(line: str) -> str:
-    """What a problem is, whichever file, line and number it names."""
+    """What a problem is, whichever file, line, number and word it names."""
     place, _, told = line.partition(": ")
     folder = Path(place).parent.name
-    return f"{folder}: {re.sub(r'-?[0-9][0-9.e+-]*', '#', told)}"
+    return f"{folder}: {_PARTICULARS.sub('#', told)}"
+
+
+_PARTICULARS = re.compile(r"'[^']*'| \(and \d+ more lines?\)|-?[0-9][0-9.e+-]*")

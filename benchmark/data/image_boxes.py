@@ -21,12 +21,17 @@ def with_image_boxes(labels: Labels, calibration: Calibration, size: tuple[int, 
 
     Objects that the camera does not see, and DontCare, keep what they have.
     """
-    corners = camera_corners(labels.dimensions, labels.location, labels.rotation_y)
-    limits = np.array([size[0] - 1, size[1] - 1] * 2)
-    boxes = np.clip(image_boxes(corners, calibration), 0, limits)
+    boxes = clipped_boxes(labels, calibration, size)
     seen = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     bare = (labels.bbox[:, 3] <= labels.bbox[:, 1]) & (labels.name != "DontCare")
     return replace(labels, bbox=np.where((bare & seen)[:, None], boxes, labels.bbox))
+
+
+def clipped_boxes(labels: Labels, calibration: Calibration, size: tuple[int, int]) -> np.ndarray:
+    """(n, 4) left, top, right, bottom around the projected 3D boxes, within the image, pixels."""
+    corners = camera_corners(labels.dimensions, labels.location, labels.rotation_y)
+    limits = np.array([size[0] - 1, size[1] - 1] * 2)
+    return np.clip(image_boxes(corners, calibration), 0, limits)
 
 
 def write_image_boxes(root: Path, folder: Path) -> tuple[int, int]:

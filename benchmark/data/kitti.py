@@ -22,6 +22,7 @@ import numpy as np
 
 from benchmark.data.calibration import Calibration, read_calibration
 from benchmark.data.dataset import Dataset, names_in, without_image
+from benchmark.data.description import FILE
 from benchmark.data.errors import DataError
 from benchmark.data.labels import Labels, read_labels
 from benchmark.data.point_loops import maybe_seen
@@ -37,12 +38,11 @@ IMAGES = ("png", "jpg", "jpeg")
 class KittiDataset(Dataset):
     """The frames of a folder in KITTI's layout.
 
-    Without the folder ImageSets, a split is that of KITTI's standard split if the frames are
-    KITTI's.
+    Without lists in ImageSets, a split is that of KITTI's standard split if the frames are KITTI's.
     """
 
     def read_split(self) -> tuple[list[str], list[str]]:
-        if (self.root / "ImageSets").is_dir():
+        if any(file.name[0] != "." for file in (self.root / "ImageSets").glob("*.txt")):
             return super().read_split()
         return _standard(self.root, self.split)
 
@@ -99,6 +99,11 @@ class KittiDataset(Dataset):
         """From the image's header, else ROOT/image_sizes.csv, else KITTI's size for this camera."""
         if not self.description.by_image:
             return None
+        if not (calibration.p2[0, 0] > 0 < calibration.p2[1, 1]):
+            raise DataError(
+                f"{self.calibration(frame_id)}: the focal lengths in P2 are not above 0; write the "
+                f"projection to pixels, or 'view: full' into {FILE} if there is no camera"
+            )
         for suffix in IMAGES:
             image = self._path("image_2", frame_id, suffix)
             if image.exists():
@@ -109,7 +114,7 @@ class KittiDataset(Dataset):
             raise DataError(
                 f"{image}: no such image, and frame {frame_id} is not calibrated for any of "
                 "KITTI's cameras; add a line 'frame,width,height' to "
-                f"{self.root / 'image_sizes.csv'}, or write 'view: full' into its dataset.yaml"
+                f"{self.root / 'image_sizes.csv'}, or write 'view: full' into {FILE}"
             )
         return size
 
@@ -146,7 +151,7 @@ def _standard(root: Path, split: str) -> tuple[list[str], list[str]]:
     chosen = [frame for frame in standard_split(split) if frame in frames]
     if not chosen or not _are_kittis(root, chosen):
         raise DataError(
-            f"{lists}: no such folder, and the frames are not KITTI's, whose standard split comes "
+            f"{lists}: no lists, and the frames are not KITTI's, whose standard split comes "
             f"along; write {lists / 'train.txt'} and val.txt, one frame per line, such as "
             f"{min(frames)}, frames of one drive in one list only"
         )
@@ -177,13 +182,15 @@ def _size_of_image(path: Path) -> tuple[int, int]:
 
 def _read_sizes(path: Path) -> dict[str, tuple[int, int]]:
     """Frame id to width and height; a line per frame below the header."""
-    sizes = {}
+    sizes: dict[str, tuple[int, int]] = {}
     lines = read_text(path, DataError).splitlines()
     for number, line in enumerate(lines[1:], start=2):
         match = re.fullmatch(r"\s*([\w.-]+)\s*,\s*([1-9]\d*)\s*,\s*([1-9]\d*)\s*", line)
         if match is None:
             raise DataError(f"{path}:{number}: '{line}' must be 'frame,width,height'")
-        sizes[match[1]] = (int(match[2]), int(match[3]))
+        size = int(match[2]), int(match[3])
+        if sizes.setdefault(match[1], size) != size:
+            raise DataError(f"{path}:{number}: {match[1]} is there already, of another size")
     return sizes
 
 

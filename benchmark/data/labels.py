@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import NoReturn
 
@@ -51,6 +52,8 @@ LEAST_HEIGHT = (40.0, 25.0, 25.0)
 """Pixels that an object's height in the image exceeds at level Easy, Moderate, Hard."""
 MOST_OCCLUSION = (0, 1, 2)
 MOST_TRUNCATION = (0.15, 0.3, 0.5)
+TURNS = 4 * math.pi
+"""Angles beyond two turns are no radians."""
 _SPELLING = {spelling: name for name in LABEL_CLASSES for spelling in (name, name.lower())}
 
 
@@ -156,7 +159,8 @@ def read_labels(path: str | Path, scored: bool = False) -> Labels:
     Raises:
         LabelError: names the malformed lines of the file, once for all lines of a kind: a wrong
             number of fields, a field that is not a number, NaN or infinity, an occlusion that is
-            not a whole number, a missing score, an object of a class of KITTI's without a size.
+            not a whole number, a missing score, a label's rotation of more than two turns, an
+            object of a class of KITTI's without a size.
         OSError: if the file cannot be read.
     """
     path = Path(path)
@@ -171,6 +175,8 @@ def read_labels(path: str | Path, scored: bool = False) -> Labels:
         _raise_errors(path, lines, scored)
     regular = all(len(row) == width and _is_name(row[0]) for row in rows)
     if not (regular and np.isfinite(table).all() and (table[:, 1] % 1 == 0).all()):
+        _raise_errors(path, lines, scored)
+    if not scored and (np.abs(table[:, 13]) > TURNS).any():
         _raise_errors(path, lines, scored)
     if not scored and not (table[:, 7:10] > 0).all():
         _refuse_flat(path, lines)
@@ -248,12 +254,34 @@ def locate_kinds(path: Path, problems: Iterable[str | None]) -> str:
 
 def number_problem(column: str, field: str) -> str | None:
     """Why a field is no finite number; None if it is one."""
-    try:
-        value = float(field)
-    except ValueError:
-        return f"{column} '{field}' is not a number; write a decimal number"
-    if not math.isfinite(value):
+    if not is_number(field):
+        wanted = f"{field.replace(',', '.')} with a point" if "," in field else "a decimal number"
+        return f"{column} '{field}' is not a number; write {wanted}"
+    if not math.isfinite(float(field)):
         return f"{column} is {field}; write a finite number or leave the object out"
+    return None
+
+
+def is_number(field: str) -> bool:
+    """Whether a field is a number, finite or not."""
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
+def heading_problem(row: Sequence[str]) -> str | None:
+    """What to do about a line of words: one that names the columns."""
+    if len(row) > 7 and not any(map(is_number, row)):
+        return "looks like the names of columns; remove the line"
+    return None
+
+
+def blank_problem(words: Sequence[str]) -> str | None:
+    """What to do about a class of several words."""
+    if len(words) > 1 and all(map(_is_name, words)):
+        return f"class '{' '.join(words)}' has a blank; write {'_'.join(words)}"
     return None
 
 
@@ -279,6 +307,8 @@ def _problem(row: list[str], scored: bool) -> str | None:
         return None
     width = len(LABEL_COLUMNS) if scored else len(LABEL_COLUMNS) - 1
     wanted = f"write {width} fields: {' '.join(LABEL_COLUMNS[:width])}"
+    if problem := heading_problem(row):
+        return problem
     if "," in row[0]:
         return f"fields are separated by commas; separate them by blanks and {wanted}"
     if row[0].isdigit() and len(row) > 2 and _is_name(row[2]):
@@ -293,6 +323,10 @@ def _problem(row: list[str], scored: bool) -> str | None:
             "the score is missing; write it as the 16th field of a detection (labels have none: "
             "were the two folders swapped?)"
         )
+    if len(row) > width and (
+        problem := blank_problem(list(takewhile(lambda word: not is_number(word), row)))
+    ):
+        return problem
     row = row if scored else _without_score(row)
     if len(row) != width:
         return f"{len(row)} fields; {wanted}"
@@ -301,4 +335,6 @@ def _problem(row: list[str], scored: bool) -> str | None:
             return problem
         if column == "occlusion" and float(field) % 1:
             return f"occlusion {field} is not a whole number; write 0, 1, 2, 3 or -1"
+        if column == "rotation_y" and not scored and abs(float(field)) > TURNS:
+            return f"rotation_y is {field}; write radians"
     return None

@@ -10,7 +10,6 @@ in radians from x towards y (OpenPCDet, docs/CUSTOM_DATASET_TUTORIAL.md).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,12 +19,18 @@ from benchmark.data.calibration import Calibration
 from benchmark.data.dataset import Dataset, names_in, to_labels, without_image
 from benchmark.data.description import FILE, FORMATS
 from benchmark.data.errors import DataError
-from benchmark.data.labels import LabelError, Labels, locate_kinds, number_problem
+from benchmark.data.labels import (
+    TURNS,
+    LabelError,
+    Labels,
+    blank_problem,
+    heading_problem,
+    locate_kinds,
+    number_problem,
+)
 from benchmark.files import read_text
 
 COLUMNS = ("x", "y", "z", "dx", "dy", "dz", "heading", "class")
-TURNS = 4 * math.pi
-"""Headings beyond two turns are no radians."""
 UPRIGHT = Calibration(
     p2=np.eye(3, 4),
     r0_rect=np.eye(3),
@@ -87,6 +92,8 @@ def _problem(row: list[str]) -> str | None:
     wanted = f"write {len(COLUMNS)} fields: {' '.join(COLUMNS)}"
     if not row:
         return None
+    if problem := heading_problem(row) or blank_problem(row[7:]):
+        return problem
     if row[0][0].isalpha():
         return f"begins with a class, as KITTI's labels do; {wanted}, or 'layout: kitti'"
     if "," in row[0]:

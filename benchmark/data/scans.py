@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmark.data.description import FILE, ScanFormat
+from benchmark.data.description import FARTHEST, FILE, ScanFormat
 from benchmark.data.errors import DataError
 from benchmark.data.point_loops import first_unusable
 
@@ -26,10 +26,10 @@ STEPS = (1, 255, 65535)
 """Usual highest values of reflectance."""
 ROUNDING = 1e-3
 """By how much a reflectance may leave 0..1; it is clipped."""
-FARTHEST = 500.0
-"""Metres; a laser scan is hardly larger."""
 LIKELY = 0.99
 """Share of points that a layout must make sense for."""
+MOST_FIELDS = 32
+"""Numbers of a point."""
 FLAT = 0.5
 """Spread in height, by that in the plane, of a scan."""
 
@@ -121,16 +121,34 @@ def _bare(path: Path, held: ScanFormat) -> np.ndarray:
 
 
 def _numpy(path: Path, held: ScanFormat) -> np.ndarray:
-    try:
-        table = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise DataError(f"{path}: not a NumPy array of numbers ({error}); write it again") from None
-    if table.ndim != 2 or table.shape[1] != held.fields or table.dtype.kind not in "fiu":
+    table = _array(path)
+    if table.shape[1] != held.fields:
         raise DataError(
-            f"{path}: an array {table.shape} of {table.dtype}, where points.fields of {FILE} asks "
-            f"for (n, {held.fields}) numbers; correct points.fields, or the file"
+            f"{path}: an array {table.shape}, where points.fields of {FILE} asks for "
+            f"(n, {held.fields}); correct points.fields, or the file"
         )
     return table[:, :4]
+
+
+def _array(path: Path) -> np.ndarray:
+    """(n, fields) numbers of a NumPy file."""
+    try:
+        table = np.load(path, allow_pickle=False)
+    except OSError:
+        raise
+    except Exception as error:  # whatever the library raises for a broken file
+        told = str(error).partition("\n")[0]
+        raise DataError(f"{path}: not a NumPy array of numbers ({told}); write it again") from None
+    if not isinstance(table, np.ndarray) or table.dtype.kind not in "fiu" or table.ndim != 2:
+        what = f"an array {table.shape} of {table.dtype}" if isinstance(table, np.ndarray) else ""
+        raise DataError(
+            f"{path}: {what or 'an archive of arrays'}; write one (n, fields) array of numbers, "
+            "x, y, z and reflectance first"
+        )
+    rows, columns = table.shape
+    if columns > MOST_FIELDS > rows > 2:
+        raise DataError(f"{path}: an array {table.shape}, a column for each point; transpose it")
+    return table
 
 
 def _pcd(path: Path, held: ScanFormat) -> np.ndarray:
@@ -156,13 +174,13 @@ def guess_format(paths: Sequence[Path]) -> ScanFormat:
     """
     kind = paths[0].suffix[1:]
     if kind == "npy":
-        held = ScanFormat(kind, fields=np.load(paths[0], mmap_mode="r").shape[-1])
+        held = ScanFormat(kind, fields=_array(paths[0]).shape[1])
     elif kind == "bin":
         layout = _guess_layout([path.read_bytes() for path in paths])
         if layout is None:
             raise DataError(
-                f"{paths[0]}: its numbers look like no layout of points known; write points, with "
-                f"dtype and fields, and the rest of {FILE} by hand"
+                f"{paths[0]}: its numbers look like no layout of points known, in metres; write "
+                f"points, with dtype and fields, and the rest of {FILE} by hand"
             )
         held = ScanFormat(kind, np.dtype(layout.dtype).name, layout.fields)
     else:
@@ -189,16 +207,24 @@ def _mended(path: Path, points: np.ndarray, held: ScanFormat) -> np.ndarray:
     finite = points[np.isfinite(points).all(axis=1)]
     low, high = (finite[:, 3].min(), finite[:, 3].max()) if len(finite) else (0.0, 1.0)
     if low < -ROUNDING or high > 1 + ROUNDING:
-        scale = low >= 0 and _scale(high)
-        layout = _advice(path.read_bytes()) if held == KITTIS else ""
-        remedy = scale or layout or f"write points.reflectance into {FILE}"
-        raise DataError(f"{path}: reflectance goes from {low:g} to {high:g}, not 0 to 1; {remedy}")
+        told = f"{path}: reflectance goes from {low:g} to {high:g}, not 0 to 1"
+        raise DataError(f"{told}; {_for_reflectance(path, held, low, high)}")
     finite[:, 3] = finite[:, 3].clip(0, 1)
     return finite
 
 
+def _for_reflectance(path: Path, held: ScanFormat, low: float, high: float) -> str:
+    """What to do about numbers that are none; coordinates in its place would be negative too."""
+    if low >= 0 and (scale := _scale(high)):
+        return scale
+    if held == KITTIS and (layout := _advice(path.read_bytes())):
+        return layout
+    if low < 0:
+        return f"correct points.fields or points.dtype in {FILE}, or the files"
+    return f"write points.reflectance into {FILE}"
+
+
 def _scale(high: float) -> str:
-    """Coordinates in its place would be negative too."""
     told = "divide it by {0}, or write 'points: {{reflectance: {0}}}' into " + FILE
     return next((told.format(steps) for steps in STEPS[1:] if high <= steps), "")
 

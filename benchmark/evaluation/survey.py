@@ -13,16 +13,17 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from benchmark.data.box_geometry import count_inside, first_box
 from benchmark.data.dataset import Dataset, Frame, MissingFilesError
 from benchmark.data.description import KITTI, Description, find_description
 from benchmark.data.errors import DataError
 from benchmark.data.genuine import is_genuine
-from benchmark.data.labels import LABEL_COLUMNS
+from benchmark.data.image_boxes import clipped_boxes
+from benchmark.data.labels import LABEL_COLUMNS, MOST_TRUNCATION, Labels
 from benchmark.data.opening import open_described
 from benchmark.data.scans import read_all_points
 from benchmark.evaluation import validity
 from benchmark.evaluation.protocol import in_table_order
+from benchmark.evaluation.readings import READINGS, count_points
 from benchmark.files import read_text
 from detectors import Grid
 
@@ -33,15 +34,6 @@ SIDES = ("height", "width", "length")
 BATCH = 32
 """Frames that a worker reads at a time."""
 
-READINGS = {
-    "lowered": "moved down by half their height",
-    "raised": "moved up by half their height",
-    "turned": "turned by a quarter",
-    "mirrored": "headed the other way round (-yaw)",
-}
-"""Other ways to read a box, and how they are told."""
-SLACK = 1e-3
-"""Metres by which what is around a box is larger than need be, above its rounding."""
 RANGE = (0.0, -40.0, -3.0, 70.4, 40.0, 1.0)
 """That of mmdet3d's SECOND and PointRCNN on KITTI, metres."""
 
@@ -54,11 +46,11 @@ class Survey:
         root: the folder.
         description: what it means.
         frames: one row per frame: split, id, points read, dropped as they are not finite, and kept
-            in the camera's view, highest reflectance, digest of the scan; whether scan, label and
-            calibration are KITTI's own.
+            in the camera's view, largest coordinate (m), lowest and highest reflectance, digest of
+            the scan; whether scan, label and calibration are KITTI's own.
         objects: one row per object without DontCare: split, class, level (0 to 2, 3 for none),
-            reason, distance, yaw, points inside, and if the box is read otherwise, height, width,
-            length (m).
+            reason, distance, yaw, truncation, overlap of its 2D box and the projected 3D box,
+            points inside, and if the box is read otherwise, height, width, length (m).
         share: of the validation frames that were read: all, or a sample.
         problems: what cannot be read, one line each.
         notes: what is taken for granted, such as a split that the folder does not have.
@@ -81,16 +73,31 @@ class Survey:
         return f"KITTI's own to the bit, of {len(self.frames)} frames: {told}"
 
     @property
+    def empty(self) -> float:
+        """Share of the frames that end up without a point."""
+        return float((self.frames["kept"] == 0).mean()) if len(self.frames) else 0.0
+
+    @property
     def classes(self) -> list[str]:
         """Those that are trained and scored, in the order of tables."""
         return in_table_order(list(self.description.classes))
 
+    def within(self, objects: pd.DataFrame, grid: Grid) -> pd.Series:
+        """Whether a grid holds the centre of each of the objects."""
+        x0, y0, x1, y1 = grid.extent
+        return objects["x"].between(x0, x1) & objects["y"].between(y0, y1)
+
     def held_by(self, grid: Grid) -> str:
         """How many of the objects of the classes a grid holds, in words."""
         objects = self.objects[self.objects["class"].isin(self.classes)]
-        x0, y0, x1, y1 = grid.extent
-        held = objects["x"].between(x0, x1) & objects["y"].between(y0, y1)
-        return f"{grid.described}: holds {int(held.sum())} of {len(objects)} objects looked at"
+        held = self.within(objects, grid)
+        counts = ", ".join(
+            f"{int(held[own].sum())} of {int(own.sum())} {name}"
+            for name in self.classes
+            for own in [objects["class"] == name]
+        )
+        told = f"{grid.described}: holds {int(held.sum())} of {len(objects)} objects looked at"
+        return f"{told} ({counts})"
 
 
 @dataclass
@@ -117,16 +124,19 @@ def survey(root: Path, sample: int | None = None, jobs: int = 1, quiet: bool = T
     try:
         folder, described = find_description(root)
         datasets = list(_open(folder, described, problems))
-    except DataError as error:
-        problems.append(str(error))
+    except (DataError, OSError) as error:
+        problems += _told(error)
     tasks = [task for dataset in datasets for task in _tasks(dataset, sample)]
     found = _Found()
     work = (joblib.delayed(_look)(*task) for task in tasks)
     parts = joblib.Parallel(jobs, return_as="generator")(work)
-    for part in tqdm(parts, total=len(tasks), unit_scale=BATCH, unit="frame", disable=quiet):
-        found.frames += part.frames
-        found.objects += part.objects
-        problems += part.problems
+    frames = sum(len(ids) for _, ids in tasks)
+    with tqdm(total=frames, unit="frame", disable=quiet) as bar:
+        for (_, ids), part in zip(tasks, parts, strict=True):
+            found.frames += part.frames
+            found.objects += part.objects
+            problems += part.problems
+            bar.update(len(ids))
     return Survey(
         root,
         described,
@@ -145,8 +155,15 @@ def _open(folder: Path, described: Description, problems: list[str]) -> Iterator
             yield open_described(folder, split, described)
         except MissingFilesError as error:
             problems += error.problems
-        except DataError as error:
-            problems.append(str(error))
+        except (DataError, OSError) as error:
+            problems += _told(error)
+
+
+def _told(error: Exception) -> list[str]:
+    """Lines that say what is wrong with files, also where the system does not let them be read."""
+    if isinstance(error, OSError):
+        return [f"{error.filename}: {error.strerror}; put a file there that can be read"]
+    return str(error).splitlines()
 
 
 Task = tuple[Dataset, list[str]]
@@ -160,11 +177,12 @@ def _share(datasets: Sequence[Dataset], tasks: Sequence[Task]) -> float:
 
 
 FRAME_COLUMNS = [
-    "split", "id", "read", "dropped", "kept", "brightest", "digest", *FOLDERS, "wide",
+    "split", "id", "read", "dropped", "kept", "reach", "dullest", "brightest", "digest", *FOLDERS,
+    "wide",
 ]  # fmt: skip
 OBJECT_COLUMNS = [
-    "split", "class", "level", "reason", "distance", "x", "y", "bottom", "yaw", "outside",
-    "points", *READINGS, *SIDES,
+    "split", "class", "level", "reason", "distance", "x", "y", "bottom", "yaw", "truncation",
+    "in image", "outside", "points", *READINGS, *SIDES,
 ]  # fmt: skip
 
 
@@ -182,12 +200,12 @@ def _look(dataset: Dataset, ids: Sequence[str]) -> _Found:
     for frame_id in ids:
         try:
             frame = dataset.frame(frame_id)
-        except DataError as error:
-            found.problems += str(error).splitlines()
+            scan, held = dataset.scan(frame_id), dataset.contents(frame_id)
+            digest = hashlib.sha256(scan.read_bytes()).digest()
+            every = read_all_points(scan, dataset.description.points)
+        except (DataError, OSError) as error:
+            found.problems += _told(error)
             continue
-        scan, held = dataset.scan(frame_id), dataset.contents(frame_id)
-        digest = hashlib.sha256(scan.read_bytes()).digest()
-        every = read_all_points(scan, dataset.description.points)
         finite = np.isfinite(every).all(axis=1)
         found.frames.append(
             {
@@ -196,6 +214,8 @@ def _look(dataset: Dataset, ids: Sequence[str]) -> _Found:
                 "read": len(finite),
                 "dropped": int((~finite).sum()),
                 "kept": len(frame.points),
+                "reach": float(np.abs(every[finite, :3]).max(initial=0)),
+                "dullest": float(frame.points[:, 3].min(initial=1)),
                 "brightest": float(frame.points[:, 3].max(initial=0)),
                 "digest": digest.hex() if len(every) else frame_id,
                 "scan": is_genuine(scan.parent.name, frame_id, digest),
@@ -212,9 +232,8 @@ def _objects(frame: Frame, dataset: Dataset) -> Iterator[dict[str, Any]]:
     """A row of each object of a frame."""
     objects = frame.labels.select(frame.labels.name != "DontCare")
     levels, reasons = validity.levels(objects), validity.reasons(objects)
-    readings = {"points": frame.boxes, **_read_otherwise(frame.boxes)}
-    near = frame.points[first_box(frame.points, _around(frame.boxes)) >= 0]
-    counts = {name: count_inside(near, boxes) for name, boxes in readings.items()}
+    counts = count_points(frame.points, frame.boxes)
+    overlaps = _overlaps_in_image(objects, frame)
     for i, box in enumerate(frame.boxes):
         yield {
             "split": dataset.split,
@@ -226,32 +245,27 @@ def _objects(frame: Frame, dataset: Dataset) -> Iterator[dict[str, Any]]:
             "y": float(box[1]),
             "bottom": float(box[2]),
             "yaw": float(box[6]),
+            "truncation": float(objects.truncation[i]),
+            "in image": overlaps[i],
             "outside": not _within(box, dataset.description),
             **{name: int(count[i]) for name, count in counts.items()},
             **dict(zip(SIDES, objects.dimensions[i].tolist(), strict=True)),
         }
 
 
-def _read_otherwise(boxes: np.ndarray) -> dict[str, np.ndarray]:
-    """Boxes (n, 7) as each of :data:`READINGS` has them."""
-    half, none = boxes[:, 5] / 2, np.zeros(len(boxes))
-    changes = {"lowered": (-half, 0), "raised": (half, 0), "turned": (none, np.pi / 2)}
-    others = {name: boxes.copy() for name in READINGS}
-    for name, (up, turn) in changes.items():
-        others[name][:, 2] += up
-        others[name][:, 6] += turn
-    others["mirrored"][:, 6] *= -1
-    return others
-
-
-def _around(boxes: np.ndarray) -> np.ndarray:
-    """Boxes (n, 7) that hold each of the boxes and its other readings, and a little more."""
-    wider = boxes.copy()
-    wider[:, 2] -= boxes[:, 5] / 2 + SLACK
-    wider[:, 3:5] = np.hypot(boxes[:, 3], boxes[:, 4])[:, None] + SLACK
-    wider[:, 5] = 2 * (boxes[:, 5] + SLACK)
-    wider[:, 6] = 0
-    return wider
+def _overlaps_in_image(objects: Labels, frame: Frame) -> np.ndarray:
+    """(n,) intersection over union of 2D boxes and projected 3D boxes; NaN where there is no image,
+    no 2D box, or much of the object is outside."""
+    if frame.image_size is None:
+        return np.full(len(objects), np.nan)
+    projected = clipped_boxes(objects, frame.calibration, frame.image_size)
+    low = np.maximum(projected[:, :2], objects.bbox[:, :2])
+    high = np.minimum(projected[:, 2:], objects.bbox[:, 2:])
+    shared = (high - low).clip(0).prod(axis=1)
+    areas = [(box[:, 2:] - box[:, :2]).clip(0).prod(axis=1) for box in (projected, objects.bbox)]
+    fine = (areas[1] > 0) & (objects.truncation <= MOST_TRUNCATION[-1])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(fine, shared / (areas[0] + areas[1] - shared), np.nan)
 
 
 def _has_sixteen_fields(dataset: Dataset, frame_id: str) -> bool:

@@ -11,7 +11,7 @@ from benchmark.data.errors import grouped
 from benchmark.evaluation import validity
 from benchmark.evaluation.protocol import DIFFICULTIES
 from benchmark.evaluation.survey import SIDES, Survey
-from benchmark.evaluation.suspicions import warnings
+from benchmark.evaluation.suspicions import notes, warnings
 
 
 def as_json(found: Survey) -> dict[str, Any]:
@@ -19,6 +19,7 @@ def as_json(found: Survey) -> dict[str, Any]:
     return {
         "frames": _frames_table(found).to_dict("records"),
         "classes": _classes_table(found).to_dict("records"),
+        "notes": notes(found),
         "warnings": warnings(found),
         "problems": list(found.problems),
     }
@@ -32,6 +33,7 @@ def as_text(found: Survey) -> str:
         parts.append(found.genuine())
     if len(found.objects):
         parts.append(_text(_classes_table(found)))
+    parts += [f"note: {told}" for told in notes(found)]
     parts += [f"warning: {told}" for told in warnings(found)]
     parts += grouped(found.problems)
     return "\n\n".join(parts) or f"{found.root}: no frames"

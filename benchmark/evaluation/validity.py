@@ -42,4 +42,6 @@ def reasons(objects: Labels) -> np.ndarray:
 
 def told(counts: Mapping[str, int]) -> str:
     """Numbers of objects by reason, in words."""
-    return ", ".join(f"{n} are {LIMITS[reason]}" for reason, n in counts.items() if n)
+    return ", ".join(
+        f"{n} {'is' if n == 1 else 'are'} {LIMITS[reason]}" for reason, n in counts.items() if n
+    )

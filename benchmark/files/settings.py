@@ -53,8 +53,16 @@ def parse_yaml(text: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         told = getattr(error, "problem", None) or str(error)
-        remedy = "put text with ': ', ' #' or a special first character into quotes"
-        raise ValueError(f"{where}{told}; {remedy}") from None
+        raise ValueError(f"{where}{told}{_remedy(told)}") from None
+
+
+def _remedy(told: str) -> str:
+    """What helps most often against a mistake of YAML's grammar."""
+    if told.endswith("keep one"):
+        return ""
+    if r"'\t'" in told:
+        return "; indent with blanks, not with tabs"
+    return "; put text with ': ', ' #' or a special first character into quotes"
 
 
 def read_dataclass(kind: type, value: Any, path: str, problems: Problems) -> Any:

@@ -1,10 +1,14 @@
 """A first description, from what a folder holds."""
 
+import io
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from benchmark.data import synthetic
-from benchmark.data.describing import as_yaml, describe
+from benchmark.data.describing import as_yaml, describe, write
 from benchmark.data.description import FILE, KITTI, read_description
 from benchmark.data.errors import DataError
 from benchmark.data.opening import open_dataset
@@ -46,8 +50,69 @@ def test_it_is_read_with_its_description(around):
     assert (frame.points[:, 0] < -5).any()
     assert (frame.points[:, 0] > 5).any()
     with pytest.raises(DataError, match="dataset.yaml is there already"):
-        describe(around)
+        write(around / FILE, described)
+    (around / FILE).write_text("{}\n")  # KITTI's, word for word
+    with pytest.raises(DataError, match="dataset.yaml is there already"):
+        write(around / FILE, described)
     (around / FILE).unlink()
+
+
+def test_any_word_can_be_a_class(tmp_path, around):
+    root = copied(around, tmp_path)
+    words = {"Car": "vehicle.car", "Pedestrian": "行人", "Cyclist": "no"}
+    for path in (root / "labels").iterdir():
+        text = path.read_text()
+        for name, word in words.items():
+            text = text.replace(name, word)
+        path.write_text(text)
+    described, _ = describe(root)
+    assert {name: each.names for name, each in described.classes.items()} == {
+        "vehicle_car": ("vehicle.car",), "Class_行人": ("行人",), "no": (),
+    }  # fmt: skip
+    write(tmp_path / "mine.yaml", replace(described, folder=str(root)))
+    assert read_description(tmp_path / "mine.yaml").classes == described.classes
+    names = open_dataset(tmp_path / "mine.yaml", "train").frame(0).names
+    assert {*names} & {*words.values()} <= {"no"}
+    assert {*names} & {*described.classes}
+
+
+def test_what_cannot_be_described_is_told(tmp_path, around):
+    root = copied(around, tmp_path)
+    paths = sorted((root / "labels").iterdir())
+    good = [path.read_text() for path in paths]
+    for path in paths:
+        path.write_text("1 2 3\n")
+    with pytest.raises(DataError, match="3 fields; .*\n.*\n.*\n... and 9 more like this"):
+        describe(root)
+    for path, text in zip(paths, good, strict=True):
+        rows = [line.split() for line in text.splitlines()]
+        sizes = [[*row[:3], *(f"{100 * float(s)}" for s in row[3:6]), *row[6:]] for row in rows]
+        path.write_text("".join(" ".join(row) + "\n" for row in sizes))
+    with pytest.raises(DataError, match="write the sizes in the labels in metres"):
+        describe(root)
+    for content, told in (
+        (b"", "not a NumPy array of numbers"),
+        (b"1.0 2.0 3.0\n", "not a NumPy array of numbers"),
+        (as_npy(np.zeros(12)), r"an array \(12,\) of float64; write one \(n, fields\) array"),
+        (as_npy(np.zeros((4, 99))), r"an array \(4, 99\), a column for each point; transpose it"),
+        (as_npy(np.zeros(9, "f4,f4,f4")), r"write one \(n, fields\) array of numbers"),
+    ):
+        for path in (root / "points").iterdir():
+            path.write_bytes(content)
+        with pytest.raises(DataError, match=told):
+            describe(root)
+
+
+def as_npy(table):
+    file = io.BytesIO()
+    np.save(file, table)
+    return file.getvalue()
+
+
+def copied(around, folder):
+    root = folder / "around"
+    shutil.copytree(around, root)
+    return root
 
 
 def test_spellings_and_scans_are_recognised(around, tmp_path):
@@ -77,7 +142,9 @@ def test_spellings_and_scans_are_recognised(around, tmp_path):
         noise = np.random.default_rng(0).normal(0, 1e6, 4000).astype("<f4")
         noise.tofile(tmp_path / "points" / f"{frame}.bin")
     (tmp_path / FILE).unlink()
-    with pytest.raises(DataError, match="look like no layout of points known; write points"):
+    with pytest.raises(
+        DataError, match="look like no layout of points known, in metres; write points"
+    ):
         describe(tmp_path)
 
 

@@ -108,7 +108,17 @@ def test_unknown_camera_without_size_is_an_error(folder):
         ("velodyne/000000.bin", b"\0" * 35, r"000000\.bin: 35 bytes.*truncated"),
         ("velodyne/000000.bin", np.float32([1, 2, 3, 200]).tobytes(), r"200, not 0 to 1; divide"),
         ("label_2/000000.txt", CAR.encode() + b"Car 0 0 0 1 2\n", r"000000\.txt:2: "),
-        ("calib/000000.txt", b"P2: 1 2 3\n", r"000000\.txt:1: P2 needs 12 .* but has 3"),
+        ("calib/000000.txt", b"P2: 1 2 3\n", r"000000\.txt:1: P2 has 3 numbers; write 12"),
+        (
+            "calib/000000.txt",
+            b"P2: 1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1\n",
+            "P2 has 16 numbers; write 12, row by row: the 3 x 4 of its upper left, if it is a 4",
+        ),
+        (
+            "calib/000000.txt",
+            b"P2: 1 0 0 0 0 1 0 0 0 0 1 nan\n",
+            "P2 has a number that is not finite",
+        ),
         ("calib/000000.txt", b"x\nP2: 1 2 a\n", r"000000\.txt:2: P2: .*'a'"),
         ("calib/000000.txt", b"R0_rect: 1 0 0 0 1 0 0 0 1\n", r"000000\.txt: row P2 is missing"),
         (

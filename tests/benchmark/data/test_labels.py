@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from benchmark.data.labels import LABEL_CLASSES, LabelError, Labels, read_labels, write_labels
+from benchmark.data.labels import (
+    LABEL_CLASSES,
+    LABEL_COLUMNS,
+    LabelError,
+    Labels,
+    read_labels,
+    write_labels,
+)
 
 CAR = "Car 0.00 0 1.85 387.63 181.54 423.81 203.12 1.67 1.87 3.69 -16.53 2.39 58.49 1.57"
 AREA = "DontCare -1 -1 -10 503.89 169.71 590.61 190.13 -1 -1 -1 -1000 -1000 -1000 -10"
@@ -65,6 +72,10 @@ def test_windows_line_ends(file):
         (CAR.replace("3.69", "long"), False, "length 'long' is not a number"),
         (CAR.replace(" 0 ", " 0.5 "), False, "occlusion 0.5 is not a whole number"),
         (CAR + " nan", True, "score is nan"),
+        (CAR.replace("58.49", "58,49"), False, "z '58,49' is not a number; write 58.49 with a"),
+        (CAR.replace("Car", "Big Car"), False, "class 'Big Car' has a blank; write Big_Car"),
+        (CAR.rsplit(" ", 1)[0] + " 90", False, "rotation_y is 90; write radians"),
+        (" ".join(LABEL_COLUMNS[:15]), False, "looks like the names of columns; remove the line"),
     ],
 )
 def test_every_malformed_line_is_named(file, line, scored, reason):

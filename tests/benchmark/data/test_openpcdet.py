@@ -84,6 +84,8 @@ def test_the_description_is_found_in_the_folder(folder):
         ("1 2 nan 4 5 6 0 Car\n", "z is nan"),
         ("1 2 3 4 0 6 0 Car\n", "dy is 0; write metres above 0"),
         ("1 2 3 4 5 6 90 Car\n", "heading is 90; write radians"),
+        ("1 2 3 4 5 6 0 Big Car\n", "class 'Big Car' has a blank; write Big_Car"),
+        ("x y z dx dy dz heading class\n", "looks like the names of columns; remove the line"),
         ("1 2 3 4 5 6 0 7\n", "class '7' is not a name"),
     ],
 )

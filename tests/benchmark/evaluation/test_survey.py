@@ -1,5 +1,6 @@
 """A look at a whole data set, on small folders with one thing wrong in each."""
 
+import itertools
 import json
 import re
 import shutil
@@ -10,6 +11,7 @@ import pytest
 from benchmark.commands.common import BAD_INPUT, DONE
 from benchmark.data.errors import DataError, grouped
 from benchmark.evaluation import suspicions
+from benchmark.evaluation.class_suspicions import not_held
 from benchmark.evaluation.survey import survey
 from benchmark.evaluation.survey_text import as_json
 from benchmark.evaluation.suspicions import check, fatal, warnings
@@ -31,11 +33,19 @@ FRAMES = 42
 
 
 def line(name, height, width, length, x, y, *, box=None, occluded=0, place=None, sizes=None):
-    """A label; 2D boxes only matter by their height."""
-    box = box or f"500 100 560 {100 + 700 * height / x:.1f}"
+    """A label of an object that heads straight away from the camera."""
+    box = box or " ".join(f"{side:.1f}" for side in seen(height, width, length, x, y))
     place = place or f"{-y} 1.7 {x}"
     sizes = sizes or f"{height} {width} {length}"
     return f"{name} 0 {occluded} 0 {box} {sizes} {place} -1.57\n"
+
+
+def seen(height, width, length, x, y):
+    """Left, top, right, bottom around the projected corners of such an object."""
+    ends = itertools.product((-y - width / 2, -y + width / 2), (1.7 - height, 1.7))
+    corners = [(a, b, x + c * length / 2) for a, b in ends for c in (-1, 1)]
+    u, v = np.transpose([(600 + 700 * a / c, 180 + 700 * b / c) for a, b, c in corners])
+    return u.min(), v.min(), u.max(), v.max()
 
 
 def make(root, write=line, calibration=AHEAD, reflectance=0.5, val=None):
@@ -56,7 +66,7 @@ def make(root, write=line, calibration=AHEAD, reflectance=0.5, val=None):
             for _, height, width, length, x, y in OBJECTS
         ]  # fmt: skip
         scan = np.concatenate(points).astype("<f4")
-        scan[:, 3] = reflectance
+        scan[:, 3] = reflectance * rng.uniform(0.2, 1, len(scan))
         (root / f"training/velodyne/{i:06d}.bin").write_bytes(scan.tobytes())
         text = "".join(write(*one) for one in OBJECTS)
         (root / f"training/label_2/{i:06d}.txt").write_text(text)
@@ -71,7 +81,8 @@ def test_a_sound_set(tmp_path, capsys):
     assert found.problems == []
     assert fatal(found) == ""
     assert (found.frames["kept"] == 160).all()
-    assert (found.objects["points"] == 40).all()
+    assert found.objects["points"].between(20, 40).all()  # those above the ground
+    assert (found.objects["in image"] > 0.98).all()
     file = tmp_path / "found.json"
     assert main(["data", "verify", str(root), "--json", str(file)]) == DONE
     assert "usable, 0 warnings" in capsys.readouterr().out
@@ -81,11 +92,18 @@ def test_a_sound_set(tmp_path, capsys):
     assert (cars["height"], cars["width"], cars["length"]) == (1.5, 1.6, 3.9)
 
 
+def swapped(one):
+    """A 2D box as top, left, bottom, right."""
+    left, top, right, bottom = seen(*one[1:])
+    return f"{top:.1f} {left:.1f} {bottom:.1f} {right:.1f}"
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
         ({"calibration": "0 0 1 0 -1 0 0 0 0 -1 0 0"}, "camera 2 sees no point in 48 of 48"),
-        ({"reflectance": 0}, "reflectance is 0 in every frame"),
+        ({"reflectance": 0}, "reflectance is 0 of every point"),
+        ({"reflectance": 0.01}, r"reflectance is at most 0.01 \(under 0.05\)"),
         ({"val": range(3, 45)}, "3 of 42 validation frames have the name of a training frame"),
         (
             {"write": lambda *one: line("Bus" if one[0] == "Car" else one[0], *one[1:])},
@@ -104,16 +122,36 @@ def test_a_sound_set(tmp_path, capsys):
         ({"write": lambda *one: line(*one, occluded=3)}, r"\(84 are of occlusion above 2\)"),
         (
             {"write": lambda *one: line(*one, place=f"{one[4]} {one[5]} -1.7")},
-            "Car: 0% of 96 objects .* camera's frame",
+            "Car: 0% of the nearer 48 boxes hold a point .* camera's frame",
         ),
         (
             {"write": lambda *one: line(*one, place=f"{-one[5]} {1.7 - one[1] / 2} {one[4]}")},
-            r"Pedestrian: boxes that are moved down by half their height hold \d.\d times the "
-            "points .* the centre of the bottom, not of the box",
+            r"Pedestrian: the nearer 48 boxes hold \d+ points if moved down by half their height, "
+            r"\d+ as they are .* the centre of the bottom, not of the box",
         ),
         (
             {"write": lambda *one: line(*one).replace("-1.57", "0")},
-            "Car: boxes that are turned by a quarter .* rotation_y .* -pi/2 straight ahead",
+            "Car: .* if turned by a quarter, .* rotation_y .* -pi/2 straight ahead",
+        ),
+        (
+            {"write": lambda *one: line(*one, place=f"{one[5]} 1.7 {one[4]}")},
+            "Car: .* if on the other side .* does the camera's x grow to the right",
+        ),
+        (
+            {"write": lambda *one: line(*one, place=f"{-one[4]} 1.7 {one[5]}")},
+            "Car: .* if at y, x instead of x, y, 0 as they are .* are locations x right",
+        ),
+        (
+            {"write": lambda *one: line(*one).replace(f"{one[0]} 0", f"{one[0]} 15")},
+            "truncation is above 1 for 192 of 192 objects",
+        ),
+        (
+            {"write": lambda *one: line(*one, box=swapped(one))},
+            r"overlap of 2D boxes and projected 3D boxes is 0.\d\d .* left, top, right, bottom",
+        ),
+        (
+            {"write": lambda *one: line(*one, sizes=f"{one[1]} {one[3]} {one[2]}")},
+            "Car: the median object is wider than long",
         ),
         (
             {"write": lambda *one: line(*one, sizes=f"{one[3]} {one[2]} {one[1]}")},
@@ -130,7 +168,7 @@ def test_what_looks_wrong_is_told(tmp_path, settings, told):
 def make_turned(root, write):
     """A folder without a camera: a car in every frame, headed anywhere, that holds 60 points."""
     for name in ("points", "labels", "ImageSets"):
-        (root / name).mkdir()
+        (root / name).mkdir(parents=True)
     (root / "dataset.yaml").write_text(
         "classes: {Car: {size: [4, 1.8, 1.6], bottom: -1.7}}\n"
         "layout: openpcdet\npoints: {format: npy}\nview: full\nmetric: distance\n"
@@ -144,7 +182,7 @@ def make_turned(root, write):
         along, across, up = rng.uniform(-0.49, 0.49, (60, 3)).T * [[4], [1.8], [1.6]]
         cos, sin = np.cos(yaw), np.sin(yaw)
         places = [x + along * cos - across * sin, y + along * sin + across * cos, up - 0.9]
-        points = np.stack([*places, np.full(60, 0.5)], axis=1)
+        points = np.stack([*places, rng.uniform(0, 1, 60)], axis=1)
         np.save(root / "points" / f"{i}.npy", points.astype(np.float32))
         (root / "labels" / f"{i}.txt").write_text(write(x, y, -0.9, yaw))
     return root
@@ -156,15 +194,27 @@ def make_turned(root, write):
         (lambda x, y, z, yaw: f"{x} {y} {z} 4 1.8 1.6 {yaw} Car\n", ""),
         (
             lambda x, y, z, yaw: f"{x} {y} {z - 0.8} 4 1.8 1.6 {yaw} Car\n",
-            "moved up by half their height .* is z the centre of the box",
+            "moved up by half their height, .* is z the centre of the box",
         ),
         (
             lambda x, y, z, yaw: f"{x} {y} {z} 4 1.8 1.6 {yaw + np.pi / 2} Car\n",
-            "turned by a quarter hold .* is the heading 0 along x",
+            "turned by a quarter.* is the heading 0 along x,.* length and width swapped",
+        ),
+        (
+            lambda x, y, z, yaw: f"{y} {x} {z} 4 1.8 1.6 {np.pi / 2 - yaw} Car\n",
+            "if at y, x instead of x, y, .* is x ahead and y to the left",
+        ),
+        (
+            lambda x, y, z, yaw: f"{x} {-y} {z} 4 1.8 1.6 {-yaw} Car\n",
+            "if on the other side .* does y grow to the left",
+        ),
+        (
+            lambda x, y, z, yaw: f"{x + 5} {y - 5} {z} 4 1.8 1.6 {yaw} Car\n",
+            "of the nearer 40 boxes hold a point .* are they of these frames",
         ),
         (
             lambda x, y, z, yaw: f"{x} {y} {z} 4 1.8 1.6 {-yaw} Car\n",
-            "headed the other way round .* does it grow towards y",
+            "headed the other way round, .* does it grow towards y",
         ),
     ],
 )
@@ -213,8 +263,9 @@ def test_a_set_without_a_figure_is_refused_before_a_run(tmp_path, capsys):
     told = []
     with pytest.raises(DataError, match="counts at any level and lies in range, so"):
         check(root, told.append)
-    assert len(told) == 3
-    assert all("`data image-boxes` computes" in one for one in told)
+    assert len(told) == 4
+    assert all("`data image-boxes` computes" in one for one in told[:3])
+    assert told[3].startswith("no class has 41 valid validation objects")
     words = ["run", "--data", str(root), "--methods", "none", "--dry-run"]
     place = ["--results", str(tmp_path / "r"), "--cache", str(tmp_path / "c")]
     assert main([*words, *place]) == BAD_INPUT
@@ -288,7 +339,49 @@ def test_how_many_objects_a_grid_holds_is_told(kitti_root):
     found = survey(kitti_root, sample=10)
     everything = found.held_by(Grid((-200, -200, -3, 200, 200, 1)))
     count = int(found.objects["class"].isin(["Car", "Pedestrian", "Cyclist"]).sum())
-    assert everything.endswith(f"holds {count} of {count} objects looked at")
+    assert f"holds {count} of {count} objects looked at (" in everything
     near = found.held_by(Grid((0, -12.8, -3, 25.6, 12.8, 1)))
     assert near.startswith("x 0 to 25.6 m, y -12.8 to 12.8 m: holds ")
     assert 0 < int(near.split("holds ")[1].split()[0]) < count
+    behind = list(not_held(found, Grid((-25.6, -12.8, -3, 0, 12.8, 1))))
+    assert behind[0].startswith("Car: none of the ")
+    assert "lies in the x -25.6 to 0 m" in behind[0]
+    assert list(not_held(found, Grid((-200, -200, -3, 200, 200, 1)))) == []
+
+
+def test_points_and_sizes_in_other_units_are_told(tmp_path):
+    right = make_turned(tmp_path / "mm", lambda x, y, z, yaw: f"{x} {y} {z} 4 1.8 1.6 {yaw} Car\n")
+    for file in (right / "points").iterdir():
+        np.save(file, np.load(file) * [1000, 1000, 1000, 1])
+    found = survey(right)
+    assert re.match(r"the median scan reaches \S+ m \(not 2 to 500\)", warnings(found)[0])
+    assert fatal(found).endswith("holds a point, so there is nothing to detect")
+    wrong = make_turned(
+        tmp_path / "cm", lambda x, y, z, yaw: f"{x} {y} {z} 400 180 160 {yaw} Car\n"
+    )
+    assert fatal(survey(wrong)).endswith("is 400 m, not 0.05 to 100 m: write sizes in metres")
+
+
+def test_names_that_no_label_has_are_told(tmp_path):
+    root = make_turned(tmp_path, lambda x, y, z, yaw: f"{x} {y} {z} 4 1.8 1.6 {yaw} Car\n")
+    with (root / "dataset.yaml").open("a") as file:
+        file.write("ignore: [Deer]\n")
+    (told,) = warnings(survey(root))
+    assert told == "no label is called as dataset.yaml says in ignore: Deer"
+
+
+def test_files_that_the_system_does_not_let_be_read_are_named(tmp_path):
+    root = make(tmp_path)
+    label = root / "training" / "label_2" / "000003.txt"
+    label.unlink()
+    label.mkdir()
+    scan = root / "training" / "velodyne" / "000004.bin"
+    scan.unlink()
+    scan.symlink_to("nowhere")
+    found = survey(root)
+    assert [problem.rpartition("/")[2] for problem in found.problems] == [
+        "000003.txt: Is a directory; put a file there that can be read",
+        "000004.bin: No such file or directory; put a file there that can be read",
+    ]
+    assert len(found.frames) == 6 + FRAMES - 2
+    assert warnings(found) == []
