@@ -183,6 +183,12 @@ def read_labels(path: str | Path, scored: bool = False) -> Labels:
     return _from_table(names, table)
 
 
+def has_sixteenth_field(path: Path) -> bool:
+    """Whether a label has a field more than it should, a score in files that tools export."""
+    lines = read_text(path, LabelError).splitlines()
+    return any(len(line.split()) == len(LABEL_COLUMNS) for line in lines)
+
+
 def write_labels(path: str | Path, labels: Labels) -> None:
     """Write one label file, or one result file if `labels` has scores.
 

@@ -12,7 +12,14 @@ from tabulate import tabulate
 
 from benchmark.data.calibration import read_calibration
 from benchmark.data.errors import DataError, grouped
-from benchmark.data.labels import LABEL_CLASSES, LEAST_HEIGHT, LabelError, Labels, read_labels
+from benchmark.data.labels import (
+    LABEL_CLASSES,
+    LEAST_HEIGHT,
+    LabelError,
+    Labels,
+    has_sixteenth_field,
+    read_labels,
+)
 from benchmark.evaluation import diagnostics, distance_ap, validity
 from benchmark.evaluation.kitti_ap import Result, evaluate
 from benchmark.evaluation.protocol import (
@@ -64,7 +71,7 @@ def evaluate_command(
         DataError: for a folder, a split or a file that is missing or cannot be used.
     """
     frames = list_frames(labels, split)
-    results = _result_files(detections, frames, missing_as_empty)
+    results = _result_files(labels, detections, frames, missing_as_empty)
     gt, det = _read(
         [labels / f"{frame}.txt" for frame in frames], [results[frame] for frame in frames]
     )
@@ -88,7 +95,8 @@ def evaluate_command(
         scans = [_scan(points, frame) for frame in frames]
         found = diagnostics.by_points(gt, det, lambda i: _camera_points(*scans[i]), rules=rules)
         parts.append(_table_by("points in box", diagnostics.POINT_COUNTS, found))
-    parts.append("\n".join([_notes(result), *_left_out(gt, det)]).strip())
+    wide = sum(has_sixteenth_field(labels / f"{frame}.txt") for frame in frames)
+    parts.append("\n".join([_notes(result), *_left_out(gt, det), *_ignored(wide)]).strip())
     if json_file is not None:
         json_file.write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
     if curves is not None:
@@ -143,8 +151,20 @@ def _frames_of(folder: Path) -> set[str]:
     return {path.stem for path in folder.glob("*.txt") if not path.name.startswith(".")}
 
 
+def _refuse_other_files(labels: Path, frames: Sequence[str]) -> None:
+    """Refuse what lies among the labels, has no result file, and is no label file."""
+    for frame in frames:
+        try:
+            read_labels(labels / f"{frame}.txt")
+        except LabelError:
+            raise DataError(
+                f"{labels / frame}.txt: no label file, nor is there a result file of its name; "
+                "move it out of the folder, or list the frames with --split"
+            ) from None
+
+
 def _result_files(
-    detections: Path, frames: Sequence[str], missing_as_empty: bool
+    labels: Path, detections: Path, frames: Sequence[str], missing_as_empty: bool
 ) -> dict[str, Path | None]:
     """The result file of every frame, None if it is missing and that is allowed."""
     if not detections.is_dir():
@@ -157,6 +177,7 @@ def _result_files(
         )
     missing = [frame for frame in frames if frame not in there]
     if missing and not missing_as_empty:
+        _refuse_other_files(labels, missing)
         raise DataError(
             f"{detections / missing[0]}.txt: no result file for this frame{_more(missing)}; write "
             "an empty file where nothing was detected, use --missing-as-empty to treat all of them "
@@ -261,7 +282,9 @@ def _left_out(gt: Sequence[Labels], det: Sequence[Labels]) -> Iterator[str]:
     objects, detections = Labels.concatenate(gt), Labels.concatenate(det)
     for name in SCORED_CLASSES:
         own = objects.select(objects.name == name)
-        if len(own) and (validity.levels(own) == validity.NO_LEVEL).all():
+        if not len(own):
+            yield f"{name}: no object, so there is no mAP over all classes."
+        elif (validity.levels(own) == validity.NO_LEVEL).all():
             why = validity.told(Counter(validity.reasons(own).tolist()))
             yield f"{name}: none of the {len(own)} objects counts: {why}."
     low = int((validity.heights(detections) <= LEAST_HEIGHT[-1]).sum())
@@ -280,6 +303,12 @@ def _left_out(gt: Sequence[Labels], det: Sequence[Labels]) -> Iterator[str]:
     if others:
         listed = ", ".join(f"{name} ({count})" for name, count in others.most_common())
         yield f"detections of classes that are not scored: {listed}."
+
+
+def _ignored(wide: int) -> Iterator[str]:
+    """A field that is not read."""
+    if wide:
+        yield f"labels of {wide} frames have a sixteenth field, a score in some exports: ignored."
 
 
 def _notes(result: Result) -> str:

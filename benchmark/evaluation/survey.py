@@ -18,13 +18,12 @@ from benchmark.data.description import KITTI, Description, find_description
 from benchmark.data.errors import DataError
 from benchmark.data.genuine import is_genuine
 from benchmark.data.image_boxes import clipped_boxes
-from benchmark.data.labels import LABEL_COLUMNS, MOST_TRUNCATION, Labels
+from benchmark.data.labels import MOST_TRUNCATION, Labels, has_sixteenth_field
 from benchmark.data.opening import open_described
 from benchmark.data.scans import read_all_points
 from benchmark.evaluation import validity
 from benchmark.evaluation.protocol import in_table_order
 from benchmark.evaluation.readings import READINGS, count_points
-from benchmark.files import read_text
 from detectors import Grid
 
 SPLITS = ("train", "val")
@@ -197,6 +196,7 @@ def _tasks(dataset: Dataset, sample: int | None) -> Iterator[Task]:
 def _look(dataset: Dataset, ids: Sequence[str]) -> _Found:
     """Read some frames."""
     found = _Found()
+    kittis = dataset.description.layout == "kitti"
     for frame_id in ids:
         try:
             frame = dataset.frame(frame_id)
@@ -221,7 +221,7 @@ def _look(dataset: Dataset, ids: Sequence[str]) -> _Found:
                 "scan": is_genuine(scan.parent.name, frame_id, digest),
                 "label": is_genuine("label_2", frame_id, held.label),
                 "calibration": is_genuine("calib", frame_id, held.calibration),
-                "wide": _has_sixteen_fields(dataset, frame_id),
+                "wide": kittis and has_sixteenth_field(dataset.label(frame_id)),
             }
         )
         found.objects += _objects(frame, dataset)
@@ -266,14 +266,6 @@ def _overlaps_in_image(objects: Labels, frame: Frame) -> np.ndarray:
     fine = (areas[1] > 0) & (objects.truncation <= MOST_TRUNCATION[-1])
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(fine, shared / (areas[0] + areas[1] - shared), np.nan)
-
-
-def _has_sixteen_fields(dataset: Dataset, frame_id: str) -> bool:
-    """Whether a label of KITTI's layout has a field more than it should."""
-    if dataset.description.layout != "kitti":
-        return False
-    lines = read_text(dataset.label(frame_id), DataError).splitlines()
-    return any(len(line.split()) == len(LABEL_COLUMNS) for line in lines)
 
 
 def _within(box: np.ndarray, described: Description) -> bool:

@@ -165,6 +165,8 @@ def _read_value(
         return _read_tuple(arguments, value, path, problems, bounds)
     if get_origin(hint) is Mapping:
         return _read_mapping(arguments[1], value, path, problems, bounds)
+    if hint is int and type(value) is float and value.is_integer():
+        value = int(value)  # 1e3 is one to YAML
     if hint is str:
         fine, wanted = isinstance(value, str), "text"
     elif hint is int:

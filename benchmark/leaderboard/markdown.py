@@ -38,7 +38,7 @@ LEGEND = f"""\
 Gain: mean paired difference from `none` over seeds with its 95 % interval, from the variance of
 paired differences pooled over a student's methods, so that gains over equally many seeds have
 equally wide intervals (docs/protocol.md); "distinguishable" means that the interval excludes 0.
-Rank: place by 3D mAP (by centre distance: mAP) among the student's methods and, in brackets, the
+Rank: place by 3D mAP (or mAP by centre distance) among the student's methods and, in brackets, the
 places that remain possible when all pairs are compared with Holm's correction: from 1 + the number
 of methods distinguishably better to the number of methods less those distinguishably worse.
 "2 of 3" seeds: the others are missing or ended early, and the row has no rank. † marks

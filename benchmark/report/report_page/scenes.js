@@ -31,7 +31,7 @@ function drawScenes() {
     el(
       "p",
       { class: "note" },
-      "x ahead is up, in metres; rings every 10 m. Weights of the first seed. Points are thinned; objects include those that KITTI’s difficulties leave out.",
+      "x ahead is up, in metres; rings every 10 m. Weights of the first seed. Points are thinned; objects include those that count at no difficulty.",
     ),
   );
 }
