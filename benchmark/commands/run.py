@@ -18,6 +18,7 @@ from benchmark.commands.common import (
     add_command,
     add_device,
     at_least,
+    minutes,
     or_auto,
 )
 from benchmark.config import bundled
@@ -67,6 +68,7 @@ def run(options: argparse.Namespace) -> int:
     execute = make_executor(how, workplace)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # batch systems end runs this way
     print(describe_work(matrix, workplace, options.retry, options.shard), flush=True)
+    print(how.told(workplace), flush=True)
     cells = all_cells(matrix, workplace, options.shard)
     try:
         found = run_matrix(matrix, workplace, execute, options.retry, options.shard)
@@ -231,14 +233,14 @@ def _add_execution(command: argparse.ArgumentParser) -> None:
     add("--address", help="of a running Ray cluster; default: start one on this machine")
     add(
         "--patience",
-        type=float,
+        type=minutes,
         default=15.0,
         metavar="MINUTES",
         help="kill a process that makes no progress for this long (default %(default)s)",
     )
     add(
         "--checkpoint-every",
-        type=float,
+        type=minutes,
         default=5.0,
         metavar="MINUTES",
         help="time between checkpoints (default %(default)s)",

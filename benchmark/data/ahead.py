@@ -1,25 +1,34 @@
-"""Things made ahead of their use by worker processes, in order, whatever happens to a worker."""
+"""Things made ahead of their use by worker processes, in order, whatever happens to a worker.
+
+Each worker has a pipe of its own, whose other end nobody else holds: one that is killed in the
+middle of a thing is noticed at once and replaced, and disturbs no other. (Workers that share a
+queue, as those of PyTorch's DataLoader and of process pools do, leave all waiting for the rest.)
+"""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, TypeVar
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+
+from kd_methods.core.errors import describe
 
 Made = TypeVar("Made")
 
 DEATHS = 3
 """Deaths of workers in one pass that end it."""
-AHEAD = 2
-"""Things that each worker has ready."""
 LOOK = 0.5
 """Seconds between a worker's looks for its parent."""
+FORK = multiprocessing.get_context("fork")
 
 
 def make_ahead(make: Callable[[int], Made], first: int, end: int, workers: int) -> Iterator[Made]:
@@ -36,76 +45,106 @@ def make_ahead(make: Callable[[int], Made], first: int, end: int, workers: int) 
     if not workers:
         yield from map(make, range(first, end))
         return
-    for deaths in range(1, DEATHS + 1):
-        try:
-            for made in _iterate(_load(make, first, end, workers)):
-                if isinstance(made, Exception):
-                    raise made
-                yield made
-                first += 1
-            return
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error) or deaths == DEATHS:
-                raise
-
-
-def _iterate(loader: DataLoader[Any]) -> Iterator[Any]:
-    """What is loaded. A worker that dies raises an error where the next thing is asked for.
-
-    PyTorch's handler of dead children would raise it wherever this process happens to be: in the
-    step of a cell, which would be blamed.
-    """
-    handler = signal.getsignal(signal.SIGCHLD)
+    count = min(workers, end - first)
+    crew = [_Worker(make, range(first + i, end, count)) for i in range(count)]
+    deaths = 0
     try:
-        return iter(loader)
+        for index in range(first, end):
+            place = (index - first) % count
+            while True:
+                try:
+                    made = crew[place].take()
+                    break
+                except (EOFError, OSError):  # it died, perhaps in the middle
+                    deaths += 1
+                    crew[place].end()
+                if deaths == DEATHS:
+                    raise RuntimeError(
+                        f"processes that read frames ahead died {DEATHS} times; fewer --workers "
+                        "take less memory"
+                    )
+                crew[place] = _Worker(make, range(index, end, count))
+            if isinstance(made, Exception):
+                raise made
+            yield made
     finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGCHLD, handler)
+        for worker in crew:
+            worker.end()
 
 
-def _load(make: Callable[[int], Any], first: int, end: int, workers: int) -> DataLoader[Any]:
-    """Plain objects travel by pipe: tensors would take shared memory, of which containers have
-    little. The generator of its own leaves PyTorch's global one, which cells use, as it is."""
-    return DataLoader(
-        _Things(make),
-        batch_size=None,
-        sampler=range(first, end),
-        num_workers=workers,
-        prefetch_factor=AHEAD,
-        collate_fn=_unchanged,
-        worker_init_fn=_begin,
-        generator=torch.Generator(),
-        multiprocessing_context="fork",
-    )
+class _Worker:
+    """A process that makes things, a few ahead of what is taken.
 
-
-class _Things(Dataset[Any]):
-    """What is made, or the error that was raised: PyTorch would change its text."""
-
-    def __init__(self, make: Callable[[int], Any]) -> None:
-        self._make = make
-
-    def __getitem__(self, index: int) -> Any:
-        try:
-            return self._make(index)
-        except Exception as error:
-            return error
-
-
-def _unchanged(made: Any) -> Any:
-    return made
-
-
-def _begin(worker: int) -> None:
-    """A worker ends when it is told to, whatever its parent does with signals, and with its parent.
-
-    PyTorch's own watch over the parent does not suffice: a worker whose pipe is full waits for ever
-    for a parent that was killed, and whoever waits for that parent waits too, as the worker has
-    inherited the pipe whose closing would tell.
+    Plain objects travel by pipe: tensors would take shared memory, of which containers have little.
     """
+
+    def __init__(self, make: Callable[[int], Any], indices: Sequence[int]) -> None:
+        self._receiver, sender = FORK.Pipe(duplex=False)
+        ours = self._receiver, os.getpid()
+        self._process = FORK.Process(target=_work, args=(make, indices, sender, *ours), daemon=True)
+        self._process.start()
+        sender.close()
+
+    def take(self) -> Any:
+        """The next thing, or the error that was raised in its place.
+
+        Raises:
+            EOFError, OSError: the process died.
+        """
+        return self._receiver.recv()
+
+    def end(self) -> None:
+        """End the process, whatever it does."""
+        self._receiver.close()
+        self._process.kill()
+        self._process.join()
+
+
+def _work(
+    make: Callable[[int], Any],
+    indices: Sequence[int],
+    sender: Connection,
+    receiver: Connection,
+    parent: int,
+) -> None:
+    """A worker: it makes a thing while another is ready and a third one on its way.
+
+    It ends when it is told to, whatever its parent does with signals, and with its parent, also
+    where its pipe is full.
+    """
+    receiver.close()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    ready: queue.Queue[Any] = queue.Queue(1)
+    sending = threading.Thread(target=_send, args=(ready, sender))
+    sending.start()
+    for index in indices:
+        ready.put(_packed(make, index))
+    ready.put(None)
+    sending.join()
+
+
+def _packed(make: Callable[[int], Any], index: int) -> Any:
+    """What is made, or the error that was raised, as it travels."""
+    try:
+        made = make(index)
+    except Exception as error:
+        made = error
+    try:
+        return ForkingPickler.dumps(made)
+    except Exception as error:
+        return ForkingPickler.dumps(RuntimeError(f"cannot be sent: {describe(error)}"))
+
+
+def _send(ready: queue.Queue[Any], sender: Connection) -> None:
+    """Send all that is ready, until there is no more or nobody to receive it."""
+    while (packed := ready.get()) is not None:
+        try:
+            sender.send_bytes(packed)
+        except OSError:
+            os._exit(1)
 
 
 def _end_with(parent: int) -> None:

@@ -41,6 +41,16 @@ class Execution:
             return [device]
         return capacity.slots(device, self.jobs, self.per_gpu, wanted_threads())
 
+    def told(self, workplace: Workplace) -> str:
+        """What runs beside what, in words."""
+        if self.executor == "ray":
+            return f"jobs on a Ray cluster, workers ahead of each: {workplace.workers}"
+        count, device = len(self.slots(workplace.device)), workplace.device
+        return (
+            f"{count} at a time on {device} ({capacity.usable_cores()} cores), threads of each: "
+            f"{wanted_threads()}, workers ahead of each: {workplace.workers}"
+        )
+
     def readers(self, device: torch.device) -> int:
         """Processes that read frames ahead of each other one."""
         if self.workers is not None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
 import torch
+from filelock import FileLock
 
 from benchmark.config.matrix import Cell
 from benchmark.costs.measure import MEASURED_FRAMES, Deployed, latencies
@@ -42,8 +43,13 @@ def time_in_turns(cells: Sequence[Cell], workplace: Workplace) -> None:
         TimingError: says why; the records keep the latencies that they have.
     """
     done = [cell for cell in cells if workplace.record(cell)["status"] == "done"]
-    if not any(_to_be_timed(workplace.record(cell), workplace) for cell in done):
-        return
+    with FileLock(workplace.folder.lock("timing")):  # another run would disturb it
+        if any(_to_be_timed(workplace.record(cell), workplace) for cell in done):
+            _time(done, workplace)
+
+
+def _time(done: Sequence[Cell], workplace: Workplace) -> None:
+    """Time the networks of cells that are done."""
     best_first = sorted(done, key=lambda cell: cell.method != NONE)
     networks = list({cell.student: cell for cell in reversed(best_first)}.values())
     print(f"timing {len(networks)} networks in turns", flush=True)

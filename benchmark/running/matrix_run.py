@@ -161,11 +161,17 @@ def publish_teacher(teacher: Cell, workplace: Workplace) -> None:
 
 def _finish(jobs: Sequence[Job], execute: Executor) -> None:
     """Run jobs until every cell has a record, waiting for those that other runners have."""
+    waiting = False
     while left := [job for job in jobs if job.unfinished()]:
-        before = sum(len(job.unfinished()) for job in left)
-        execute(left)
-        if sum(len(job.unfinished()) for job in left) == before:
-            time.sleep(POLL)
+        if any(Journal(job.workplace.results).free(job.unfinished()) for job in left):
+            execute(left)
+            waiting = False
+            continue
+        if not waiting:
+            cells = sum(len(job.unfinished()) for job in left)
+            print(f"waiting for {cells} cells that another run trains", flush=True)
+        waiting = True
+        time.sleep(POLL)
 
 
 def _enter(job: Job) -> None:

@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -52,6 +53,8 @@ DEATHS = 2
 SHARED_DEATHS = 3
 """Deaths outside any cell's step that end the cohort."""
 ASKED = "the run was asked to stop; run the same command to resume"
+STOPPING = 120.0
+"""Seconds after which a process that was asked to stop, and does nothing, is ended."""
 LOOK = 0.5
 """Seconds between checks of a cohort's process."""
 WIDTH = 80
@@ -144,9 +147,7 @@ def _run_once(job: Job, stop: Callable[[], bool]) -> Death | None:
         hung = _watch(process, marker, job.workplace.patience, stop)
         name = marker.read_text()[21:].strip()
     except BaseException:
-        while not wait([process.sentinel], timeout=LOOK):
-            process.terminate()  # it writes a checkpoint; a signal that came too early was ignored
-        _reap(process)
+        _stop(process, marker, min(job.workplace.patience, STOPPING))
         raise
     finally:
         marker.unlink(missing_ok=True)
@@ -164,12 +165,30 @@ def clear_markers(folder: ResultsFolder) -> None:
             marker.unlink(missing_ok=True)
 
 
+def _stop(process: Any, marker: Path, patience: float) -> None:
+    """Let a process leave a checkpoint; end it where it gets no further."""
+
+    def terminate() -> None:
+        process.terminate()  # again and again: a signal that came too early was ignored
+
+    _wait(process, marker, patience, terminate)
+
+
 def _watch(process: Any, marker: Path, patience: float, stop: Callable[[], bool]) -> bool:
     """Wait for a process; True if it hung and was killed."""
-    seen, since = b"", time.monotonic()
-    while not wait([process.sentinel], timeout=LOOK):
+
+    def look() -> None:
         if stop():
             raise Interrupted(ASKED)
+
+    return _wait(process, marker, patience, look)
+
+
+def _wait(process: Any, marker: Path, patience: float, look: Callable[[], None]) -> bool:
+    """Wait for a process, looking after it; True if it did nothing for too long and was killed."""
+    seen, since = b"", time.monotonic()
+    while not wait([process.sentinel], timeout=LOOK):
+        look()
         now = marker.read_bytes()
         if now != seen:
             seen, since = now, time.monotonic()
@@ -204,6 +223,8 @@ def _outcome(code: int | None, receiver: Connection, name: str) -> Death | None:
 def _work(job: Job, marker: Path, sender: Connection) -> None:
     """The cohort's process."""
     stop = _StopOnSignal()
+    patience = min(job.workplace.patience, STOPPING)
+    threading.Thread(target=_end_after_parent, args=(patience,), daemon=True).start()
     quiet_libraries()
     keep_freed_memory()
     job.log.parent.mkdir(parents=True, exist_ok=True)
@@ -216,12 +237,22 @@ def _work(job: Job, marker: Path, sender: Connection) -> None:
                 run_here(job, Marker(marker), stop)
             sender.send(("done", ""))
         except Interrupted:
-            sender.send(("interrupted", ""))
+            with suppress(BrokenPipeError):  # the parent was killed
+                sender.send(("interrupted", ""))
             sys.exit(INTERRUPTED)
         except (Exception, SystemExit) as error:
             foreseen = isinstance(error, PointKDError)
             sender.send(("failed", str(error) if foreseen else describe(error)))
             raise SystemExit(1) from error
+
+
+def _end_after_parent(patience: float) -> None:
+    """End this process where it gets no further once its parent is gone: it holds its cells."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    time.sleep(patience)
+    os._exit(INTERRUPTED)
 
 
 def run_here(

@@ -103,11 +103,13 @@ class RayExecutor:
     def _start(self, job: Job) -> Any:
         """Submit a job."""
         kind, needed = self._needed(job.threads)
+        every = {kind: needed, "CPU": float(job.threads + self._workers)}
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        if not any(node.get(kind, 0) >= needed for node in nodes):
+        if not any(all(node.get(k, 0) >= n for k, n in every.items()) for node in nodes):
+            wanted = " and ".join(f"{count:g} {name}" for name, count in every.items())
             raise CohortError(
-                f"{job.title} needs {needed:g} {kind}, and none of the cluster's {len(nodes)} "
-                "nodes has as many; set OMP_NUM_THREADS or --device, or add a node"
+                f"{job.title} needs {wanted}, and none of the cluster's {len(nodes)} nodes has as "
+                "many; set OMP_NUM_THREADS, --workers or --device, or add a node"
             )
         task = self._ray.remote(_run).options(
             name=job.title,

@@ -66,7 +66,7 @@ class View:
 
     def _left(self, epochs: int) -> str:
         """The time that is left at the pace so far."""
-        if epochs <= self._first:
+        if not self._first < epochs < self._epochs:
             return ""
         pace = (time.monotonic() - self._begun) / (epochs - self._first)
         return f", about {pace * (self._epochs - epochs) / 60:.0f} min left"

@@ -37,13 +37,27 @@ def test_a_worker_that_dies_is_replaced():
     assert found == [square(i) for i in range(40)]
 
 
+def test_workers_that_die_in_the_middle_of_a_thing_are_replaced():
+    """What they send is larger than a pipe, so they are sending whenever they are killed."""
+    others = psutil.Process().children()
+    made = make_ahead(large, 0, 40, 2)
+    found = [int(next(made)[0]) for _ in range(5)]
+    for place in (0, 1):
+        time.sleep(0.3)
+        workers = [child for child in psutil.Process().children() if child not in others]
+        workers[place].kill()
+        found.append(int(next(made)[0]))
+    found += [int(one[0]) for one in made]
+    assert found == list(range(40))
+
+
 def test_a_worker_that_dies_disturbs_nothing_else():
     others = psutil.Process().children()
     made = make_ahead(square, 0, 40, 1)
     assert next(made) == square(0)
     (worker,) = (child for child in psutil.Process().children() if child not in others)
     worker.kill()
-    for _ in range(100):  # a step of a cell, which PyTorch's handler would have interrupted
+    for _ in range(100):  # a step of a cell, which a handler of dead children would interrupt
         time.sleep(0.01)
     assert list(made) == [square(i) for i in range(1, 40)]
 
@@ -53,7 +67,7 @@ def die(index):
 
 
 def test_workers_that_die_again_and_again_end_it():
-    with pytest.raises(RuntimeError, match="DataLoader worker"):
+    with pytest.raises(RuntimeError, match="died 3 times; fewer --workers"):
         list(make_ahead(die, 0, 3, 1))
 
 
@@ -103,6 +117,11 @@ def test_workers_are_told_apart_from_failures_of_what_is_made(tmp_path, workers)
         list(make_ahead(fail, 0, 3, workers))
     assert calls.read_text().split().count("0") == 1
     assert ahead.DEATHS > 1
+
+
+def test_what_cannot_be_sent_is_told():
+    with pytest.raises(RuntimeError, match="cannot be sent: .*local"):
+        list(make_ahead(lambda index: lambda: index, 0, 3, 1))
 
 
 def large(index):

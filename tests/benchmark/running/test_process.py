@@ -155,6 +155,40 @@ def test_processes_that_die_or_hang_cost_one_cell_each(
     assert results(workplace) == results(other)
 
 
+def hangs(workplace, cell):
+    """Whether a process has begun the step of a cell."""
+    markers = workplace.folder.marker("*")
+    return any(cell.identity() in file.read_text() for file in markers.parent.glob(markers.name))
+
+
+def test_a_process_that_hangs_is_ended_soon_after_it_is_asked_to_stop(
+    harmed, workplace, monkeypatch
+):
+    job = harmed(["hanging"])
+    job = replace(job, workplace=replace(job.workplace, patience=600.0))
+    monkeypatch.setattr(process, "STOPPING", 2.0)
+    with pytest.raises(Interrupted):
+        supervise(job, lambda: hangs(workplace, job.cells[0]))
+    assert not Journal(workplace.results).locked(job.cells[0].identity())
+
+
+def test_a_process_that_hangs_ends_soon_after_its_parent(harmed, workplace):
+    job = harmed(["hanging"])
+    runner = CONTEXT.Process(target=supervise, args=(job,))
+    runner.start()
+    deadline = time.monotonic() + 60
+    while not hangs(workplace, job.cells[0]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    runner.kill()
+    runner.join()
+    journal = Journal(workplace.results)
+    assert journal.locked(job.cells[0].identity())
+    while journal.locked(job.cells[0].identity()):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
 def test_a_process_that_is_asked_to_stop_leaves_a_checkpoint(harmed, workplace):
     job = harmed(["none", "slow"])
     start = CONTEXT.Process.start
