@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 try:
-    from benchmark.commands import cost, data, doctor, evaluate, methods, results, run
+    from benchmark.commands import cost, data, doctor, evaluate, methods, results, run, tune
     from benchmark.commands.common import BAD_INPUT, DONE, INTERRUPTED
     from benchmark.device import quiet_libraries
     from kd_methods import PointKDError
@@ -55,7 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"pointkd-bench {_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (run, results, methods, evaluate, cost, data, doctor):
+    for group in (run, tune, results, methods, evaluate, cost, data, doctor):
         group.add(commands)
     return parser
 

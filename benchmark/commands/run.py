@@ -26,6 +26,7 @@ from benchmark.config.controls import CONTROLS
 
 if TYPE_CHECKING:
     from benchmark.config.matrix import Cell
+    from benchmark.config.request import Request
     from benchmark.records.record import Record
     from benchmark.running.executors import Execution
     from benchmark.running.workplace import Workplace
@@ -45,8 +46,8 @@ def add(commands: Any) -> None:
             "--plugin my_kd.py --methods none,my_kd --retry failed",
         ],
     )
-    _add_fields(command)
-    _add_execution(command)
+    add_fields(command)
+    add_execution(command)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -115,7 +116,6 @@ def _prepare(options: argparse.Namespace, how: Execution) -> tuple[Any, Any]:
     from benchmark.device import choose_device
     from benchmark.evaluation.class_suspicions import not_held
     from benchmark.evaluation.suspicions import check, notes
-    from benchmark.running.workplace import Workplace
 
     given = {name: getattr(options, name) for name in FIELDS}
     request = read_request(options.matrix, given)
@@ -131,7 +131,16 @@ def _prepare(options: argparse.Namespace, how: Execution) -> tuple[Any, Any]:
             print(f"grid of {cell.family}, {found.held_by(cell.grid)}", flush=True)
             for told in not_held(found, cell.grid):
                 _warn(f"{cell.family}: {told}")
-    workplace = Workplace(
+    return matrix, make_workplace(options, how, request, root, device)
+
+
+def make_workplace(
+    options: argparse.Namespace, how: Execution, request: Request, root: Path, device: Any
+) -> Workplace:
+    """Where a request's cells train."""
+    from benchmark.running.workplace import Workplace
+
+    return Workplace(
         data=root,
         results=request.results,
         cache=options.cache,
@@ -141,14 +150,13 @@ def _prepare(options: argparse.Namespace, how: Execution) -> tuple[Any, Any]:
         checkpoint_minutes=options.checkpoint_every,
         workers=how.readers(device),
     )
-    return matrix, workplace
 
 
 def _warn(told: str) -> None:
     print(f"warning: {told}", file=sys.stderr)
 
 
-def _add_fields(command: argparse.ArgumentParser) -> None:
+def add_fields(command: argparse.ArgumentParser) -> None:
     """The fields of a matrix file."""
     add = command.add_argument_group("what to run (the fields of a matrix file)").add_argument
     add(
@@ -183,12 +191,14 @@ def _add_fields(command: argparse.ArgumentParser) -> None:
         metavar="FAMILY=FILE",
         help="an mmdet3d checkpoint instead of a trained teacher; may be repeated",
     )
+    told = "train with what `tune` chose, instead of the source's settings"
+    add("--settings", metavar="FILE", help=told)
     controls = ", ".join(CONTROLS)
     add("--controls", help=f"beside the methods, apart from them: {controls}")
     add("--cohort-size", type=int, metavar="N", help="train at most N cells in lockstep")
 
 
-def _add_execution(command: argparse.ArgumentParser) -> None:
+def add_execution(command: argparse.ArgumentParser) -> None:
     """Where and how the cells run; nothing here changes a result."""
     group = command.add_argument_group("where and how to run it")
     add = group.add_argument

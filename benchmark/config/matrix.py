@@ -11,6 +11,7 @@ from typing import Any
 from benchmark.config.controls import CONTROLS
 from benchmark.config.profile import Profile
 from benchmark.config.recipe import Recipe
+from benchmark.config.tuned import Budget, Choice, Tuned
 from benchmark.data.dataset import Contents, generated_by
 from benchmark.data.description import KITTI, Description
 from benchmark.data.genuine import has_genuine_size, is_genuine
@@ -33,6 +34,8 @@ DEFAULTS: dict[str, Any] = {
     "source": "",
     "control": "",
     "beside": "",
+    "rate": 1.0,
+    "tuned": None,
 }
 """Settings of a cell that are left out of its identity at these values."""
 
@@ -76,6 +79,8 @@ class Cell:
         control: what it or its teacher is a control for, of
             :data:`~benchmark.config.controls.CONTROLS`; empty for the cells proper.
         beside: of a control, the identity of the teacher of the cells that it stands beside.
+        rate: factor of the recipe's learning rate.
+        tuned: what its settings were chosen by; None for the source's or the user's.
     """
 
     data: Data
@@ -90,6 +95,8 @@ class Cell:
     source: str = ""
     control: str = ""
     beside: str = ""
+    rate: float = 1.0
+    tuned: Budget | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -149,6 +156,8 @@ class Cell:
             "source": self.source,
             "control": self.control,
             "beside": self.beside,
+            "rate": self.rate,
+            "tuned": self.tuned.settings() if self.tuned else None,
         }
         return {name: v for name, v in everything.items() if v != DEFAULTS.get(name)}
 
@@ -186,6 +195,8 @@ class Matrix:
         checkpoints: teachers made elsewhere, by family.
         cohort_size: most cells of a cohort; 0 sets no limit.
         controls: names of controls beside the students alone and the methods.
+        tuned: settings to train with instead of the source's.
+        trials: what is tried, by student, instead of the methods.
     """
 
     data: Data
@@ -198,6 +209,8 @@ class Matrix:
     checkpoints: Mapping[str, Path] = field(default_factory=dict)
     cohort_size: int = 0
     controls: Sequence[str] = ()
+    tuned: Tuned | None = None
+    trials: Mapping[str, Sequence[Choice]] = field(default_factory=dict)
 
     def teacher(self, family: str) -> Cell:
         """The teacher's cell of a family; its seed is always 0."""
@@ -266,17 +279,27 @@ class Matrix:
                 self.data,
                 self.profile,
                 student,
-                method,
+                choice.method,
                 seed,
                 self.precision,
                 teacher=teacher,
-                weighting="source" if method == NONE else self.weighting,
-                source="" if method == NONE else source_hash(method),
+                weighting="source" if choice.method == NONE else self.weighting,
+                source="" if choice.method == NONE else source_hash(choice.method),
+                rate=choice.rate,
+                tuned=self.tuned.budget if self.tuned else None,
             )
             for student in self.students
             if student.partition("@")[0] == family
-            for method in self.methods
+            for choice in self._choices(student)
         ]
+
+    def _choices(self, student: str) -> Sequence[Choice]:
+        """What a student is trained with."""
+        if self.trials:
+            return self.trials[student]
+        if self.tuned:
+            return [self.tuned.choices[student][method] for method in self.methods]
+        return [Choice(method) for method in self.methods]
 
 
 def describe_data(source: Path, synthetic: bool) -> Data:

@@ -21,6 +21,7 @@ from benchmark.config import bundled
 from benchmark.config.controls import CONTROLS
 from benchmark.config.matrix import WEIGHTINGS, Matrix, describe_data
 from benchmark.config.profile import Profile, ProfileError, load_profile
+from benchmark.config.tuned import Tuned, TuningError, read_tuned
 from benchmark.data import synthetic
 from benchmark.data.description import find_description
 from benchmark.data.errors import DataError
@@ -57,6 +58,7 @@ class Request:
         teachers: checkpoints made elsewhere, by family.
         plugins: files that register methods.
         controls: names of rows that are no method but say what a gain is worth.
+        settings: that ``tune`` chose, instead of the source's.
         cohort_size: most cells that train in lockstep; 0 sets no limit.
         results: folder for records and tables.
     """
@@ -71,6 +73,7 @@ class Request:
     teachers: Mapping[str, Path] = field(default_factory=dict)
     plugins: Sequence[Path] = ()
     controls: Sequence[str] = ()
+    settings: Tuned | None = None
     cohort_size: int = 0
     results: Path = Path("results/run")
 
@@ -103,11 +106,13 @@ def read_request(matrix: str | None, options: Mapping[str, Any]) -> Request:
             values[name] = FIELDS[name](given[name], _option(name), problems)
         elif name in fields:
             value = fields[name]
-            if name in ("plugins", "teachers"):
+            if name in ("plugins", "teachers", "settings"):
                 value = _from_folder(value, folder)
             values[name] = FIELDS[name](value, name, problems)
     epochs = values.pop("epochs", None)
     values["profile"] = _profile(values.get("profile", "smoke"), epochs, problems)
+    if values.get("settings"):
+        problems += _follow_settings(values)
     if "methods" not in values:
         values["methods"] = every_method()
     if any(": plugin " in problem for problem in problems):  # its methods are not to blame
@@ -115,6 +120,20 @@ def read_request(matrix: str | None, options: Mapping[str, Any]) -> Request:
     if problems:
         raise RequestError(f"{origin}: " + "; ".join(problems))
     return Request(**values)
+
+
+def _follow_settings(values: dict[str, Any]) -> list[str]:
+    """Take students and methods from tuned settings where none are given; what they lack."""
+    tuned: Tuned = values["settings"]
+    students = values.setdefault("students", list(tuned.choices))
+    every = dict.fromkeys(
+        method for student in students for method in tuned.choices.get(student, ())
+    )
+    methods = values.setdefault("methods", list(every))
+    problems = tuned.lacking(students, methods)
+    if values.get("weighting", WEIGHTINGS[0]) != WEIGHTINGS[0]:
+        problems.append("weighting: balanced weights and tuned settings exclude each other")
+    return [f"settings: {problem}" for problem in problems]
 
 
 def _option(name: str) -> str:
@@ -185,6 +204,8 @@ def _folder(value: Any, path: str, problems: list[str]) -> str:
 
 def _whole(least: int) -> Reader:
     def read(value: Any, path: str, problems: list[str]) -> Any:
+        if type(value) is float and value.is_integer():
+            value = int(value)  # 1e3 is one to YAML
         if type(value) is not int or value < least:
             problems.append(f"{path} is {value!r}; it must be a whole number of at least {least}")
         return value
@@ -258,6 +279,14 @@ def _controls(value: Any, path: str, problems: list[str]) -> list[str]:
         if name not in CONTROLS
     ]
     return list(dict.fromkeys(name for _, name in names))
+
+
+def _settings(value: Any, path: str, problems: list[str]) -> Tuned | None:
+    try:
+        return read_tuned(Path(_text(value, path, problems)))
+    except TuningError as error:
+        problems.append(f"{path}: {error}")
+        return None
 
 
 def _method_problems(written: str) -> Iterator[str]:
@@ -349,6 +378,7 @@ def resolve(request: Request, cache: Path, device: torch.device) -> tuple[Matrix
         request.teachers,
         request.cohort_size,
         request.controls,
+        request.settings,
     )
     return matrix, root
 
@@ -365,6 +395,7 @@ FIELDS: dict[str, Reader] = {
     "weighting": choice(*WEIGHTINGS),
     "teachers": _teachers,
     "controls": _controls,
+    "settings": _settings,
     "cohort_size": _whole(0),
     "results": lambda value, path, problems: Path(_text(value, path, problems)),
 }

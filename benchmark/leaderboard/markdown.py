@@ -128,6 +128,12 @@ def caption(table: Table) -> str:
         text += (
             f" {shared} validation frames are training frames too: figures tell what was memorised."
         )
+    if table.tuned:
+        text += (
+            f" Settings were chosen by {table.tuned['trials']} trials of each method over "
+            f"{table.tuned['seeds']} seeds on a quarter of the training frames, the learning rate "
+            f"of `none` likewise (file {table.tuned['hash']})."
+        )
     if len(table.machines) > 1:
         text += (
             f" Latency and memory are those on {table.timed_on}; training times are not comparable "

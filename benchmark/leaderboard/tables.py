@@ -35,7 +35,7 @@ Figures = dict[str, dict[int, float]]
 
 PER_CELL = (
     "student", "method", "seed", "hyperparameters", "weighting", "source", "teacher", "checkpoint",
-    "control", "beside",
+    "control", "beside", "rate", "tuned",
 )  # fmt: skip
 """Settings in which the cells of a table may differ; the teacher is compared by its identity."""
 
@@ -56,6 +56,7 @@ class Table:
         pairs: differences of every two methods of a student, by the metric of verdicts.
         cells: one per student, method and seed, the missing ones too.
         controls: one per student, method and control, see :mod:`.controls`.
+        tuned: what the settings of its cells were chosen by, None for the source's.
     """
 
     example: Record
@@ -69,6 +70,7 @@ class Table:
     pairs: Sequence[dict[str, Any]]
     cells: Sequence[dict[str, Any]]
     controls: Sequence[dict[str, Any]]
+    tuned: Mapping[str, Any] | None = None
 
     @property
     def family(self) -> str:
@@ -81,12 +83,13 @@ class Table:
         return (
             f"{self.family} on {example['dataset']['name']}, "
             f"profile {example['profile']['name']}, {example['precision']}"
+            f"{', tuned' if self.tuned else ''}"
         )
 
 
 def make_tables(records: Iterable[Record]) -> list[Table]:
     """One table for each set of records that may be compared: same family, teacher, data set,
-    profile, precision and tool versions."""
+    profile, precision and tool versions; tuned settings apart from the source's."""
     groups: dict[bytes, list[Record]] = defaultdict(list)
     teachers: dict[str, Record] = {}
     for record in records:
@@ -94,7 +97,24 @@ def make_tables(records: Iterable[Record]) -> list[Table]:
             teachers[record["cell"]] = record
         if not (is_teacher(record) and controls.is_control(record)):
             groups[_comparable(record)].append(record)
-    return [_table(group, teachers) for _, group in sorted(groups.items())]
+    return [
+        _table(part, teachers) for _, group in sorted(groups.items()) for part in _by_tuning(group)
+    ]
+
+
+def _by_tuning(group: Sequence[Record]) -> Iterator[list[Record]]:
+    """Records by what their settings were chosen by, each part with the teacher."""
+    parts: dict[str, list[Record]] = defaultdict(list)
+    for record in group:
+        if not is_teacher(record):
+            parts[(_tuned(record) or {}).get("hash", "")].append(record)
+    shared = [record for record in group if is_teacher(record)]
+    for _, part in sorted(parts.items()) or [("", [])]:
+        yield shared + part
+
+
+def _tuned(record: Record) -> Mapping[str, Any] | None:
+    return record["settings"].get("tuned")
 
 
 def _comparable(record: Record) -> bytes:
@@ -168,6 +188,7 @@ def _table(together: Sequence[Record], teachers: Mapping[str, Record]) -> Table:
                 scoring,
             )
         ),
+        next(filter(None, map(_tuned, records)), None),
     )
 
 
@@ -207,11 +228,15 @@ def _by_row(records: Sequence[Record]) -> Rows:
 
 
 def _label(record: Record) -> str:
-    """The method, with its weighting where that is not the source's."""
+    """The method, with its weighting or learning rate where that is not the source's."""
     if "@" not in record["student"]:
         return TEACHER
     balanced = record["weighting"] != "source"
-    return record["method"] + (f" ({record['weighting']})" if balanced else "")
+    told = f" ({record['weighting']})" if balanced else ""
+    rate = record["settings"].get("rate", 1.0)
+    if rate != 1 and not _tuned(record):  # a trial of it
+        told += f" (learning rate x{rate:g})"
+    return record["method"] + told
 
 
 def _by_hyperparameters(records: Sequence[Record]) -> Iterator[tuple[str, list[Record]]]:

@@ -64,12 +64,14 @@ def reproduction(record: Record, checkpoint: str = "") -> tuple[str, list[str]]:
     profile, epochs, needs = _profile(record)
     teacher, control = is_teacher(record), record["settings"].get("control", "")
     family = record["student"].partition("@")[0]
+    tuned, rate = record["settings"].get("tuned"), record["settings"].get("rate", 1.0)
     options = {
         "data": "synthetic" if data["synthetic"] else f"FOLDER/{data['name']}",
         "profile": profile,
         "epochs": epochs,
         "students": record["student"] if "@" in record["student"] else f"{family}@4",
-        "methods": record["method"],
+        "methods": None if tuned else record["method"],
+        "settings": "FILE" if tuned else None,
         "seeds": record["seed"],
         "precision": record["precision"],
         "weighting": record["weighting"],
@@ -86,6 +88,10 @@ def reproduction(record: Record, checkpoint: str = "") -> tuple[str, list[str]]:
     if checkpoint:
         words += ["--teacher", f"{family}=FILE"]
         needs.append(f"a FILE whose SHA-256 begins with {checkpoint}")
+    if tuned:
+        needs.append(f"a FILE of `tune` whose SHA-256 begins with {tuned['hash']}")
+    elif rate != 1:
+        needs.append(f"`tune`, which tries the learning rate times {rate:g}")
     if not data["synthetic"]:
         needs.append(f"a FOLDER of data with fingerprint {data['fingerprint']}")
     command = shlex.join(["python", "run_bench.py", "run", *words])

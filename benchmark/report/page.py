@@ -129,6 +129,7 @@ def _section(folder: Path, table: Table, found: Mapping[str, Record]) -> dict[st
         "profile": example["profile"],
         "wiring": example["profile"]["name"] == "smoke",
         "precision": example["precision"],
+        "tuned": table.tuned,
         "machines": table.machines,
         "commits": table.commits,
         "versions": example["provenance"]["versions"],

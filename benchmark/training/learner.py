@@ -211,7 +211,7 @@ class Learner:
             return
         groups = [self.model, *([self.method] if self.method is not None else [])]
         recipe, updates = self.setup.recipe, self.setup.epochs * self.setup.frames.updates
-        self.optimizer = make_optimizer(groups, recipe)
+        self.optimizer = make_optimizer(groups, recipe, self.cell.rate)
         self.schedule = OneCycleSchedule(self.optimizer, recipe.one_cycle, updates)
         self.scaler = _scaler(self.setup.device, self.setup.precision == "fp16")
 

@@ -12,11 +12,17 @@ from torch import nn
 from benchmark.config.recipe import OneCycle, Recipe
 
 
-def make_optimizer(modules: Iterable[nn.Module], recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW with a parameter group for each module, at the initial learning rate."""
+def make_optimizer(
+    modules: Iterable[nn.Module], recipe: Recipe, factor: float = 1.0
+) -> torch.optim.Optimizer:
+    """AdamW with a parameter group for each module, at the initial learning rate.
+
+    Args:
+        factor: of the recipe's learning rate.
+    """
     groups = [{"params": list(module.parameters())} for module in modules]
     settings: dict[str, Any] = {
-        "lr": recipe.learning_rate,
+        "lr": factor * recipe.learning_rate,
         "betas": recipe.betas,
         "weight_decay": recipe.weight_decay,
     }

@@ -233,6 +233,10 @@ class KDMethod(nn.Module):
     """Hyper-parameters that were added when there were records already, each with the value at
     which the method is as it was without: at it they stay out of a cell's identity."""
 
+    space: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    """Hyper-parameters that ``tune`` varies, each with the least and the largest value, evenly on a
+    logarithmic scale; by default the weight, from a tenth to ten times its value."""
+
     weight: float = 1.0
 
     def __init__(self, student: str, **settings: Any) -> None:

@@ -30,7 +30,7 @@ function drawSections() {
           },
         },
         s.family,
-        el("small", null, `${s.data.name}, ${s.profile.name}, ${s.precision}`),
+        el("small", null, `${s.data.name}, ${s.profile.name}, ${s.precision}${s.tuned ? ", tuned" : ""}`),
       ),
     ),
   );
@@ -66,6 +66,7 @@ function drawSummary() {
       ["Grid", s.profile.reduced ? "reduced; objects outside it are ignored" : "full"],
       ["Metric", s.metric],
       ["Precision", s.precision],
+      ...(s.tuned ? [["Settings", `tuned: ${s.tuned.trials} trials of each method over ${s.tuned.seeds} seeds (file ${s.tuned.hash})`]] : []),
       ["Machine", s.machines.join("; ")],
       ["Code", s.commits.length > 1 ? `${s.commits.length} commits: ${s.commits.join(", ")}` : `commit ${s.commits[0]}`],
       ["Versions", `mmdet3d ${s.versions.mmdet3d}, torch ${s.versions.torch}`],
