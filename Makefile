@@ -5,7 +5,7 @@ RESULTS ?= results/bench
 STAMP := .venv/.installed
 TOOLS := .venv/.tools
 
-.PHONY: setup tools bench bench-all test lint perf clean
+.PHONY: setup tools bench bench-all test conformance lint perf clean
 
 setup: $(STAMP)
 
@@ -37,6 +37,10 @@ bench-all: setup
 test: tools
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/perf -n auto --dist loadfile \
 		--no-loadscope-reorder
+
+# Every method on one student of every family; `make test` has one family.
+conformance: setup
+	OMP_NUM_THREADS=1 $(BIN)/python run_bench.py check-method all
 
 lint: tools
 	$(BIN)/ruff format --check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import pdb
 import traceback
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,9 @@ def add(commands: Any) -> None:
         "check-method",
         check_method,
         "does a method keep to the interface?",
-        ["my_kd.py", "fitnet:weight=3 --students second@4", "my_kd.py --pdb"],
+        ["my_kd.py", "fitnet:weight=3 --students second@4", "my_kd.py --pdb", "all"],
     )
-    check.add_argument("method", metavar="NAME|FILE")
+    check.add_argument("method", metavar="NAME|FILE|all")
     check.add_argument("--students", help="default: one of each family")
     check.add_argument("--pdb", action="store_true", help="stop where the method raises an error")
     new = add_command(
@@ -81,20 +82,24 @@ def check_method(options: argparse.Namespace) -> int:
     """Run the conformance checks on a method and print a line for each."""
     from benchmark.conformance import run_checks
     from benchmark.training.setup import unnoticed
-    from kd_methods import create, load_plugin
+    from kd_methods import create, load_plugin, method_names, written_forms
 
     path = Path(options.method)
     names = load_plugin(path) if path.suffix == ".py" else [options.method]
+    if options.method == "all":
+        names = [form for name in method_names() for form in written_forms(name)]
     students = options.students.split(",") if options.students else None
     on_failure = _debug if options.pdb else unnoticed
-    failed = 0
+    counts: Counter[str] = Counter()
     for name in names:
         create(name, "pointpillars@4")
         for outcome in run_checks(name, students, on_failure):
             line = f"{outcome.status:9}{name} {outcome.student} {outcome.check}"
             print(f"{line}: {outcome.remark}" if outcome.remark else line, flush=True)
-            failed += outcome.status == "failed"
-    return CELLS_FAILED if failed else DONE
+            counts[outcome.status] += 1
+    if len(names) > 1:
+        print(f"{len(names)} methods: {', '.join(f'{n} {how}' for how, n in counts.items())}")
+    return CELLS_FAILED if counts["failed"] else DONE
 
 
 def _debug(error: BaseException) -> None:

@@ -472,7 +472,7 @@ CHECKS: dict[str, Checked] = {
 
 
 def _profile() -> Profile:
-    """The smoke profile on a region of about 15 m."""
+    """The smoke profile on a region of about 10 m."""
     smoke = load_profile("smoke", epochs=1)
     recipes = {name: _nearby(recipe) for name, recipe in smoke.recipes.items()}
     return replace(smoke, recipes=recipes)
@@ -481,7 +481,7 @@ def _profile() -> Profile:
 def _nearby(recipe: Recipe) -> Recipe:
     """Two frames a step, without objects of others."""
     assert recipe.grid is not None
-    region = (0.0, -7.68, -3.0, 15.36, 7.68, 1.0)
+    region = (0.0, -5.12, -3.0, 10.24, 5.12, 1.0)
     return replace(
         recipe,
         batch_size=2,
