@@ -102,7 +102,7 @@ def verify_data(options: argparse.Namespace) -> int:
     print(as_text(found))
     if options.json:
         options.json.write_text(json.dumps(as_json(found), indent=2) + "\n", encoding="utf-8")
-    reason = fatal(found)
+    reason = "" if found.problems else fatal(found)
     told = "not usable" if found.problems or reason else "usable"
     count = len(warnings(found))
     counted = f"{count} warning{'' if count == 1 else 's'}"

@@ -228,6 +228,8 @@ def generated_by(root: Path) -> int:
 
 def read_list(lists: Path, split: str) -> list[str]:
     path = lists / f"{split}.txt"
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: no file; write one frame per line into one")
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in lists.glob("*.txt"))) or "none"
         raise DataError(

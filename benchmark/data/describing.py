@@ -15,6 +15,7 @@ from tabulate import tabulate
 from benchmark.data.calibration import camera_to_lidar_boxes
 from benchmark.data.dataset import Dataset
 from benchmark.data.description import (
+    FARTHEST,
     FORMATS,
     KITTI,
     RESERVED,
@@ -23,9 +24,10 @@ from benchmark.data.description import (
     ScanFormat,
     is_class_name,
 )
-from benchmark.data.errors import DataError, grouped
+from benchmark.data.errors import DataError, grouped, lines_of
 from benchmark.data.labels import LABEL_CLASSES
 from benchmark.data.opening import open_described
+from benchmark.data.openpcdet import is_openpcdet
 from benchmark.data.scans import guess_format
 from benchmark.files.settings import parse_yaml
 
@@ -168,8 +170,8 @@ def _look(root: Path) -> Found:
     for i in chosen:
         try:
             rows.append(_objects(dataset, dataset.ids[i]))
-        except DataError as error:
-            problems += str(error).splitlines()
+        except (DataError, OSError) as error:
+            problems += lines_of(error)
     if problems:
         raise DataError("\n".join(grouped(problems)))
     names, boxes = (np.concatenate(part) for part in zip(*rows, strict=True))
@@ -180,7 +182,7 @@ def _layout(root: Path) -> tuple[str, str, list[str]]:
     """Layout, view, and the folders that may hold scans."""
     if (root / "training" / "label_2").is_dir():
         return "kitti", "camera", ["training/velodyne_reduced", "training/velodyne"]
-    if (root / "points").is_dir() and (root / "labels").is_dir():
+    if is_openpcdet(root):
         return "openpcdet", "full", ["points"]
     there = ", ".join(sorted(path.name for path in root.iterdir())) or "nothing"
     raise DataError(
@@ -251,6 +253,11 @@ def _range(boxes: np.ndarray) -> tuple[float, float, float, float, float, float]
     top = np.quantile(boxes[:, 2] + boxes[:, 5], 1 - out) + MARGIN
     x0, y0, z0 = (float(np.floor(end / STEP) * STEP) for end in (*low, bottom))
     x1, y1, z1 = (float(np.ceil(end / STEP) * STEP) for end in (*high, top))
+    if max(map(abs, (x0, y0, z0, x1, y1, z1))) > FARTHEST:
+        raise DataError(
+            f"objects lie at x {x0:g} to {x1:g}, y {y0:g} to {y1:g}, z {z0:g} to {z1:g}, beyond "
+            f"{FARTHEST:g} m; write their locations in the LiDAR's frame, in metres"
+        )
     ends = (x0 if x0 < 0 else 0.0, y0, z0, x1, y1, z1)
     a, b, c, d, e, f = (round(end, 1) for end in ends)
     return a, b, c, d, e, f

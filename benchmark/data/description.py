@@ -31,6 +31,8 @@ OVERLAPS = {"Car": 0.7, "Pedestrian": 0.5, "Cyclist": 0.5}
 """KITTI's, and those of classes like them."""
 
 
+HEIGHTS = 0.5, 60.0
+"""Metres between which the height of what detectors see lies."""
 FARTHEST = 500.0
 """Metres; a laser scan is hardly larger."""
 
@@ -157,6 +159,9 @@ class Description:
                 "range must be x, y, z minimum, then x, y, z maximum, metres, up to "
                 f"{FARTHEST:g} from the sensor"
             )
+        least, most = HEIGHTS
+        if ends and not least <= ends[2][1] - ends[2][0] <= most:
+            raise ValueError(f"range must be {least:g} to {most:g} m high")
         taken: dict[str, str] = {}
         for name, each in self.classes.items():
             for word in {name, *each.names} | set(each.neighbours):
@@ -225,8 +230,11 @@ def find_description(source: Path) -> tuple[Path, Description]:
         DataError: lists all that is wrong with the description.
     """
     if source.is_dir():
+        _refuse_misnamed(source)
         path = source / FILE
-        return source, read_description(path) if path.is_file() else KITTI
+        if not (path.exists() or path.is_symlink()):
+            return source, KITTI
+        source = path
     if source.is_file() and source.suffix not in (".yaml", ".yml"):
         raise DataError(f"{source}: not a folder, nor the description of one (.yaml)")
     if source.suffix not in (".yaml", ".yml"):
@@ -241,6 +249,13 @@ def find_description(source: Path) -> tuple[Path, Description]:
     if not root.is_dir():
         raise DataError(f"{source}: folder {found.folder} does not exist")
     return root, found
+
+
+def _refuse_misnamed(root: Path) -> None:
+    """Refuse a description under a name by which nobody looks for it."""
+    others = [p for p in (root / "dataset.yml", root / "dataset.YAML") if p.is_file()]
+    if others and not (root / FILE).exists():
+        raise DataError(f"{others[0]}: not read under this name; call it {FILE}")
 
 
 def read_description(path: Path) -> Description:

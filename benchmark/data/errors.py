@@ -16,6 +16,13 @@ class DataError(PointKDError):
     """A data folder or file that cannot be used: names the file (and line) and what to do."""
 
 
+def lines_of(error: Exception) -> list[str]:
+    """Lines that say what is wrong with files, also where the system does not let them be read."""
+    if isinstance(error, OSError):
+        return [f"{error.filename}: {error.strerror}; put a file there that can be read"]
+    return str(error).splitlines()
+
+
 def grouped(problems: Iterable[str]) -> list[str]:
     """Problems with those alike put together: the first few of each kind, and how many more."""
     kinds: dict[str, list[str]] = {}

@@ -108,7 +108,13 @@ class KittiDataset(Dataset):
             image = self._path("image_2", frame_id, suffix)
             if image.exists():
                 return _size_of_image(image)
-        size = self._listed_sizes.get(frame_id) or _size_of_camera(calibration)
+        listed = self._listed_sizes.get(frame_id)
+        if listed and not _sees(calibration, listed):
+            raise DataError(
+                f"{self.root / 'image_sizes.csv'}: {frame_id} is {listed[0]} wide and {listed[1]} "
+                "high, but the centre of its camera, in P2, is not inside; write frame,width,height"
+            )
+        size = listed or _size_of_camera(calibration)
         if size is None:
             image = self._path("image_2", frame_id, IMAGES[0])
             raise DataError(
@@ -181,10 +187,11 @@ def _size_of_image(path: Path) -> tuple[int, int]:
 
 
 def _read_sizes(path: Path) -> dict[str, tuple[int, int]]:
-    """Frame id to width and height; a line per frame below the header."""
+    """Frame id to width and height; a line per frame, below a header if there is one."""
     sizes: dict[str, tuple[int, int]] = {}
     lines = read_text(path, DataError).splitlines()
-    for number, line in enumerate(lines[1:], start=2):
+    header = bool(lines) and not any(char.isdigit() for char in lines[0])
+    for number, line in enumerate(lines[header:], start=1 + header):
         match = re.fullmatch(r"\s*([\w.-]+)\s*,\s*([1-9]\d*)\s*,\s*([1-9]\d*)\s*", line)
         if match is None:
             raise DataError(f"{path}:{number}: '{line}' must be 'frame,width,height'")
@@ -192,6 +199,11 @@ def _read_sizes(path: Path) -> dict[str, tuple[int, int]]:
         if sizes.setdefault(match[1], size) != size:
             raise DataError(f"{path}:{number}: {match[1]} is there already, of another size")
     return sizes
+
+
+def _sees(calibration: Calibration, size: tuple[int, int]) -> bool:
+    """Whether an image holds the centre of its camera."""
+    return bool((calibration.p2[:2, 2] > 0).all() and (calibration.p2[:2, 2] < size).all())
 
 
 def _size_of_camera(calibration: Calibration) -> tuple[int, int] | None:

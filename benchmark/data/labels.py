@@ -234,7 +234,7 @@ def _without_score(row: list[str]) -> list[str]:
 
 def _is_name(word: str) -> bool:
     """Whether a word can be the name of a class, and not a number of another format."""
-    return word[0].isalpha() and "," not in word
+    return word[0].isalpha() and "," not in word and ";" not in word
 
 
 def _raise_errors(path: Path, lines: Sequence[str], scored: bool) -> NoReturn:
@@ -277,9 +277,15 @@ def is_number(field: str) -> bool:
     return True
 
 
+def separator(row: Sequence[str], width: int) -> str:
+    """What separates fields instead of blanks; empty where nothing else does."""
+    marks = {",": "commas", ";": "semicolons"}
+    return next((told for m, told in marks.items() if m in row[0] and len(row) < width), "")
+
+
 def heading_problem(row: Sequence[str]) -> str | None:
     """What to do about a line of words: one that names the columns."""
-    if len(row) > 7 and not any(map(is_number, row)):
+    if len(row) > 7 and not any(is_number(field.replace(",", ".")) for field in row):
         return "looks like the names of columns; remove the line"
     return None
 
@@ -315,8 +321,8 @@ def _problem(row: list[str], scored: bool) -> str | None:
     wanted = f"write {width} fields: {' '.join(LABEL_COLUMNS[:width])}"
     if problem := heading_problem(row):
         return problem
-    if "," in row[0]:
-        return f"fields are separated by commas; separate them by blanks and {wanted}"
+    if mark := separator(row, width):
+        return f"fields are separated by {mark}; separate them by blanks and {wanted}"
     if row[0].isdigit() and len(row) > 2 and _is_name(row[2]):
         return (
             "looks like KITTI's tracking benchmark, with frame and track before the class; write "

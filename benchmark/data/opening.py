@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmark.data.dataset import Dataset
-from benchmark.data.description import Description, find_description
+from benchmark.data.description import FILE, Description, find_description
+from benchmark.data.errors import DataError
 from benchmark.data.kitti import KittiDataset
-from benchmark.data.openpcdet import OpenPCDetDataset
+from benchmark.data.openpcdet import OpenPCDetDataset, is_openpcdet
 
 LAYOUTS: dict[str, type[Dataset]] = {"kitti": KittiDataset, "openpcdet": OpenPCDetDataset}
 
@@ -28,4 +29,9 @@ def open_dataset(source: Path | str, split: str) -> Dataset:
 
 def open_described(root: Path, split: str, description: Description) -> Dataset:
     """The same where a folder's description is at hand."""
+    if description.layout == "kitti" and not (root / "training").exists() and is_openpcdet(root):
+        raise DataError(
+            f"{root}: points and labels as in OpenPCDet's custom layout; `run_bench.py data "
+            f"describe {root}` writes the {FILE} that says so"
+        )
     return LAYOUTS[description.layout](root, split, description)

@@ -25,8 +25,10 @@ from benchmark.data.labels import (
     Labels,
     blank_problem,
     heading_problem,
+    is_number,
     locate_kinds,
     number_problem,
+    separator,
 )
 from benchmark.files import read_text
 
@@ -37,6 +39,11 @@ UPRIGHT = Calibration(
     tr_velo_to_cam=np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0]]),
 )
 """A camera frame with the LiDAR's origin, for what is computed in one."""
+
+
+def is_openpcdet(root: Path) -> bool:
+    """Whether a folder looks like one in this layout."""
+    return (root / "points").is_dir() and (root / "labels").is_dir()
 
 
 class OpenPCDetDataset(Dataset):
@@ -94,10 +101,10 @@ def _problem(row: list[str]) -> str | None:
         return None
     if problem := heading_problem(row) or blank_problem(row[7:]):
         return problem
-    if row[0][0].isalpha():
+    if row[0][0].isalpha() and not is_number(row[0]):
         return f"begins with a class, as KITTI's labels do; {wanted}, or 'layout: kitti'"
-    if "," in row[0]:
-        return f"fields are separated by commas; separate them by blanks and {wanted}"
+    if mark := separator(row, len(COLUMNS)):
+        return f"fields are separated by {mark}; separate them by blanks and {wanted}"
     if len(row) != len(COLUMNS):
         return f"{len(row)} fields; {wanted}"
     for column, field in zip(COLUMNS[:7], row, strict=False):

@@ -6,6 +6,7 @@ Users' files hold other things; what they look like is told with the remedy.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,8 @@ ROUNDING = 1e-3
 """By how much a reflectance may leave 0..1; it is clipped."""
 LIKELY = 0.99
 """Share of points that a layout must make sense for."""
+LEAST_FINITE = 0.2
+"""Share of points that are finite; organised clouds have others where nothing came back."""
 MOST_FIELDS = 32
 """Numbers of a point."""
 FLAT = 0.5
@@ -148,6 +151,8 @@ def _array(path: Path) -> np.ndarray:
     rows, columns = table.shape
     if columns > MOST_FIELDS > rows > 2:
         raise DataError(f"{path}: an array {table.shape}, a column for each point; transpose it")
+    if columns < 3:
+        raise DataError(f"{path}: an array {table.shape}; write x, y, z and reflectance of a point")
     return table
 
 
@@ -185,15 +190,22 @@ def guess_format(paths: Sequence[Path]) -> ScanFormat:
         held = ScanFormat(kind, np.dtype(layout.dtype).name, layout.fields)
     else:
         held = ScanFormat(kind)
-    highest = max(float(read_all_points(path, held)[:, 3].max(initial=0)) for path in paths)
-    steps = next((steps for steps in STEPS if highest <= steps + ROUNDING), highest)
-    return replace(held, reflectance=float(steps))
+    every = np.concatenate([read_all_points(path, held)[:, 3] for path in paths])
+    return replace(held, reflectance=_full_scale(every[np.isfinite(every)].max(initial=0)))
+
+
+def _full_scale(highest: float) -> float:
+    """The highest value of a sensor's reflectance, by the highest of some: 1, 255 or more bits."""
+    if highest <= 1 + ROUNDING:
+        return 1.0
+    return float(2 ** max(8, math.ceil(math.log2(highest + 1))) - 1)
 
 
 def _guess_layout(files: Sequence[bytes]) -> Layout | None:
     """The first layout that the first file looks like; or, where reflectance is neither within 1
     nor in whole steps, that all files look like."""
     every = [USUAL, *LAYOUTS]
+    files = [data for data in files if data] or [b""]
     certain = next(_possible(files[0], every), None)
     if certain is not None:
         return certain
@@ -257,6 +269,10 @@ def _possible(
         if not data or len(data) % size:
             continue
         table = np.frombuffer(data, layout.dtype).reshape(-1, layout.fields)
+        finite = np.isfinite(table[:, :4]).all(axis=1)
+        if finite.mean() < LEAST_FINITE:
+            continue
+        table = table[finite]
         with np.errstate(invalid="ignore", over="ignore"):
             seen = (np.abs(table[:, :3]) < FARTHEST).all(axis=1)
             if layout.fields > 3:

@@ -139,10 +139,16 @@ def scoring(found: Survey) -> Scoring:
 
 
 def _misplaced(found: Survey, name: str, objects: pd.DataFrame) -> Iterator[str]:
-    """Boxes that are not where the points are."""
+    """Boxes that are not where the points are, in all frames or in one of the splits."""
     kitti = found.description.layout == "kitti"
-    if found.empty <= MOST_EMPTY and (told := readings.suspicion(objects, kitti)):
+    if found.empty > MOST_EMPTY:
+        return
+    if told := readings.suspicion(objects, kitti):
         yield f"{name}: {told}"
+        return
+    for split in SPLITS:
+        if told := readings.suspicion(objects[objects["split"] == split], kitti):
+            yield f"{name}: in the {split} frames, {told}"
 
 
 def _odd_size(found: Survey, name: str, objects: pd.DataFrame) -> Iterator[str]:
@@ -175,8 +181,8 @@ def _usual_sizes(described: Description, name: str) -> Iterator[tuple[str, Seque
 
 def _odd_bottom(found: Survey, name: str, objects: pd.DataFrame) -> Iterator[str]:
     """Anchors that are far above or below the objects."""
-    if found.description == KITTI or not len(objects):
-        return
+    if found.description.classes[name] == KITTI.classes.get(name) or not len(objects):
+        return  # KITTI's anchors are where mmdet3d has them
     median, said = float(objects["bottom"].median()), found.description.classes[name].bottom
     if abs(median - said) > MOST_LIFTED:
         yield (

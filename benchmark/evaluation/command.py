@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 from tabulate import tabulate
 
 from benchmark.data.calibration import read_calibration
-from benchmark.data.errors import DataError, grouped
+from benchmark.data.dataset import SUFFIX
+from benchmark.data.errors import DataError, grouped, lines_of
 from benchmark.data.labels import (
     LABEL_CLASSES,
     LEAST_HEIGHT,
@@ -132,6 +134,9 @@ def list_frames(labels: Path, split: Path | None) -> list[str]:
     if not split.is_file():
         raise DataError(f"{split}: no such file; give a file with one frame per line")
     frames = read_text(split, DataError).split()
+    for frame in frames:
+        if suffix := re.search(SUFFIX + "$", frame):
+            raise DataError(f"{split}: '{frame}' names a file; write ids without {suffix[0]}")
     if not frames:
         raise DataError(f"{split}: no frames; list one frame per line")
     repeated = [frame for frame, count in Counter(frames).items() if count > 1]
@@ -201,8 +206,8 @@ def _read(
             return Labels.empty(scored)
         try:
             return read_labels(path, scored)
-        except LabelError as error:
-            errors.extend(str(error).splitlines())
+        except (LabelError, OSError) as error:
+            errors.extend(lines_of(error))
             return Labels.empty(scored)
 
     gt = [read(path, scored=False) for path in label_files]

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from benchmark.data.calibration import observation_angle, wrap_angle
 from benchmark.data.dataset import Dataset, Frame, MissingFilesError
 from benchmark.data.description import KITTI, Description, find_description
-from benchmark.data.errors import DataError
+from benchmark.data.errors import DataError, lines_of
 from benchmark.data.genuine import is_genuine
 from benchmark.data.image_boxes import clipped_boxes
 from benchmark.data.labels import MOST_TRUNCATION, Labels, has_sixteenth_field
@@ -23,7 +24,7 @@ from benchmark.data.opening import open_described
 from benchmark.data.scans import read_all_points
 from benchmark.evaluation import validity
 from benchmark.evaluation.protocol import in_table_order
-from benchmark.evaluation.readings import READINGS, count_points
+from benchmark.evaluation.readings import AROUND, READINGS, count_points
 from detectors import Grid
 
 SPLITS = ("train", "val")
@@ -45,11 +46,13 @@ class Survey:
         root: the folder.
         description: what it means.
         frames: one row per frame: split, id, points read, dropped as they are not finite, and kept
-            in the camera's view, largest coordinate (m), lowest and highest reflectance, digest of
-            the scan; whether scan, label and calibration are KITTI's own.
+            in the camera's view, at 0, 0, 0, largest coordinate (m), lowest and highest
+            reflectance, digest of the scan; whether scan, label and calibration are KITTI's own;
+            whether labels have a sixteenth field, objects that are there twice.
         objects: one row per object without DontCare: split, class, level (0 to 2, 3 for none),
             reason, distance, yaw, truncation, overlap of its 2D box and the projected 3D box,
-            points inside, and if the box is read otherwise, height, width, length (m).
+            how far alpha is off (rad), points inside, and if the box is read otherwise, height,
+            width, length (m).
         share: of the validation frames that were read: all, or a sample.
         problems: what cannot be read, one line each.
         notes: what is taken for granted, such as a split that the folder does not have.
@@ -124,7 +127,7 @@ def survey(root: Path, sample: int | None = None, jobs: int = 1, quiet: bool = T
         folder, described = find_description(root)
         datasets = list(_open(folder, described, problems))
     except (DataError, OSError) as error:
-        problems += _told(error)
+        problems += lines_of(error)
     tasks = [task for dataset in datasets for task in _tasks(dataset, sample)]
     found = _Found()
     work = (joblib.delayed(_look)(*task) for task in tasks)
@@ -155,14 +158,7 @@ def _open(folder: Path, described: Description, problems: list[str]) -> Iterator
         except MissingFilesError as error:
             problems += error.problems
         except (DataError, OSError) as error:
-            problems += _told(error)
-
-
-def _told(error: Exception) -> list[str]:
-    """Lines that say what is wrong with files, also where the system does not let them be read."""
-    if isinstance(error, OSError):
-        return [f"{error.filename}: {error.strerror}; put a file there that can be read"]
-    return str(error).splitlines()
+            problems += lines_of(error)
 
 
 Task = tuple[Dataset, list[str]]
@@ -177,11 +173,12 @@ def _share(datasets: Sequence[Dataset], tasks: Sequence[Task]) -> float:
 
 FRAME_COLUMNS = [
     "split", "id", "read", "dropped", "kept", "reach", "dullest", "brightest", "digest", *FOLDERS,
-    "wide",
+    "wide", "zeros", "repeated",
 ]  # fmt: skip
 OBJECT_COLUMNS = [
     "split", "class", "level", "reason", "distance", "x", "y", "bottom", "yaw", "truncation",
-    "in image", "outside", "points", *READINGS, *SIDES,
+    "in image", "alpha off", "outside", "points", *READINGS,
+    "points" + AROUND, *(name + AROUND for name in READINGS), *SIDES,
 ]  # fmt: skip
 
 
@@ -204,7 +201,7 @@ def _look(dataset: Dataset, ids: Sequence[str]) -> _Found:
             digest = hashlib.sha256(scan.read_bytes()).digest()
             every = read_all_points(scan, dataset.description.points)
         except (DataError, OSError) as error:
-            found.problems += _told(error)
+            found.problems += lines_of(error)
             continue
         finite = np.isfinite(every).all(axis=1)
         found.frames.append(
@@ -214,6 +211,8 @@ def _look(dataset: Dataset, ids: Sequence[str]) -> _Found:
                 "read": len(finite),
                 "dropped": int((~finite).sum()),
                 "kept": len(frame.points),
+                "zeros": int((every[:, :3] == 0).all(axis=1).sum()),
+                "repeated": _repeated(frame),
                 "reach": float(np.abs(every[finite, :3]).max(initial=0)),
                 "dullest": float(frame.points[:, 3].min(initial=1)),
                 "brightest": float(frame.points[:, 3].max(initial=0)),
@@ -233,7 +232,7 @@ def _objects(frame: Frame, dataset: Dataset) -> Iterator[dict[str, Any]]:
     objects = frame.labels.select(frame.labels.name != "DontCare")
     levels, reasons = validity.levels(objects), validity.reasons(objects)
     counts = count_points(frame.points, frame.boxes)
-    overlaps = _overlaps_in_image(objects, frame)
+    overlaps, turned = _overlaps_in_image(objects, frame), _alpha_off(objects, frame)
     for i, box in enumerate(frame.boxes):
         yield {
             "split": dataset.split,
@@ -247,10 +246,25 @@ def _objects(frame: Frame, dataset: Dataset) -> Iterator[dict[str, Any]]:
             "yaw": float(box[6]),
             "truncation": float(objects.truncation[i]),
             "in image": overlaps[i],
+            "alpha off": turned[i],
             "outside": not _within(box, dataset.description),
             **{name: int(count[i]) for name, count in counts.items()},
             **dict(zip(SIDES, objects.dimensions[i].tolist(), strict=True)),
         }
+
+
+def _repeated(frame: Frame) -> int:
+    """Objects of the same class and box as another one before them."""
+    rows = zip(frame.names.tolist(), map(tuple, frame.boxes.tolist()), strict=True)
+    return len(frame.boxes) - len(set(rows))
+
+
+def _alpha_off(objects: Labels, frame: Frame) -> np.ndarray:
+    """(n,) radians between alpha and the observation angle; NaN where there is no image."""
+    if frame.image_size is None:
+        return np.full(len(objects), np.nan)
+    seen = observation_angle(objects.location, objects.rotation_y)
+    return np.abs(wrap_angle(objects.alpha - seen))
 
 
 def _overlaps_in_image(objects: Labels, frame: Frame) -> np.ndarray:
@@ -263,7 +277,8 @@ def _overlaps_in_image(objects: Labels, frame: Frame) -> np.ndarray:
     high = np.minimum(projected[:, 2:], objects.bbox[:, 2:])
     shared = (high - low).clip(0).prod(axis=1)
     areas = [(box[:, 2:] - box[:, :2]).clip(0).prod(axis=1) for box in (projected, objects.bbox)]
-    fine = (areas[1] > 0) & (objects.truncation <= MOST_TRUNCATION[-1])
+    given = (objects.bbox != objects.bbox[:, :1]).any(axis=1)  # not 0 0 0 0, nor -1 -1 -1 -1
+    fine = given & (objects.truncation <= MOST_TRUNCATION[-1])
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(fine, shared / (areas[0] + areas[1] - shared), np.nan)
 

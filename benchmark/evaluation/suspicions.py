@@ -36,6 +36,10 @@ LEAST_REACH = 2.0
 """Metres that a scan reaches at least; it reaches FARTHEST at most."""
 LEAST_OVERLAP = 0.5
 """Median intersection over union of 2D boxes and projected 3D boxes, at least."""
+MOST_ZEROS = 0.01
+"""Share of points at the origin."""
+MOST_TURNED = 0.3
+"""Median difference of alpha and what follows from location and rotation, radians."""
 ENOUGH_BOXES = 10
 """Objects from which what they have in common is told."""
 DIM = 0.05
@@ -54,7 +58,8 @@ def warnings(found: Survey) -> list[str]:
     if found.problems:
         return []
     looks = (
-        _edited, _scale, _empty, _dark, _shared, _cut, _unknown, _unused, by_class, _in_image, _none
+        _edited, _scale, _empty, _padded, _dark, _shared, _twice, _cut, _turned, _unknown, _unused,
+        _in_image, by_class, _none,
     )  # fmt: skip
     return [told for look in looks for told in look(found)]
 
@@ -66,6 +71,8 @@ def fatal(found: Survey) -> str:
     valid = own[own["level"] < validity.NO_LEVEL]
     if found.empty > MOST_EMPTY_AT_ALL:
         return f"{found.root}: most frames end up without a point, so there is nothing to detect"
+    if len(found.frames) and not len(found.objects):
+        return f"{found.root}: the labels of {len(found.frames)} frames hold no object"
     if told := out_of_scale(found):
         return f"{found.root}: {told}"
     if len(wanted) >= ENOUGH_BOXES and not wanted["points"].any():
@@ -126,6 +133,35 @@ def _scale(found: Survey) -> Iterator[str]:
         yield (
             f"the median scan reaches {reach:.3g} m (not {LEAST_REACH:g} to {FARTHEST:g}): are "
             "points in metres?"
+        )
+
+
+def _padded(found: Survey) -> Iterator[str]:
+    """Points at the very origin."""
+    zeros, every = int(found.frames["zeros"].sum()), int(found.frames["read"].sum())
+    if zeros > MOST_ZEROS * every:
+        yield (
+            f"{zeros} of {every} points (more than {MOST_ZEROS:.0%}) are at 0, 0, 0: are scans "
+            "padded? Leave such points out"
+        )
+
+
+def _twice(found: Survey) -> Iterator[str]:
+    """Objects that are there twice."""
+    if count := int(found.frames["repeated"].sum()):
+        yield (
+            f"{count} of {len(found.objects)} objects are there twice in their frame: a detection "
+            "matches one of them, the other counts as missed"
+        )
+
+
+def _turned(found: Survey) -> Iterator[str]:
+    """Observation angles that are none."""
+    off = found.objects["alpha off"].dropna()
+    if len(off) >= ENOUGH_BOXES and off.median() > MOST_TURNED:
+        yield (
+            f"the median alpha is {off.median():.2f} rad (over {MOST_TURNED:g}) from rotation_y "
+            "less the direction of the object: AOS will tell nothing, no other figure reads it"
         )
 
 

@@ -90,6 +90,12 @@ def test_what_cannot_be_described_is_told(tmp_path, around):
         path.write_text("".join(" ".join(row) + "\n" for row in sizes))
     with pytest.raises(DataError, match="write the sizes in the labels in metres"):
         describe(root)
+    for path, text in zip(paths, good, strict=True):
+        rows = [line.split() for line in text.splitlines()]
+        far = [[f"{float(row[0]) + 4e5}", *row[1:]] for row in rows]
+        path.write_text("".join(" ".join(row) + "\n" for row in far))
+    with pytest.raises(DataError, match="beyond 500 m; write their locations in the LiDAR's frame"):
+        describe(root)
     for content, told in (
         (b"", "not a NumPy array of numbers"),
         (b"1.0 2.0 3.0\n", "not a NumPy array of numbers"),
@@ -101,6 +107,21 @@ def test_what_cannot_be_described_is_told(tmp_path, around):
             path.write_bytes(content)
         with pytest.raises(DataError, match=told):
             describe(root)
+
+
+def test_points_that_are_not_finite_hide_no_format(tmp_path, around):
+    root = copied(around, tmp_path)
+    described, _ = describe(root)
+    for path in (root / "points").iterdir():
+        organised = np.full((2 * len(np.load(path)), 4), np.nan, np.float32)
+        organised[::2] = np.load(path)
+        np.save(path, organised)
+    assert describe(root)[0].points == described.points
+    for path in (root / "points").iterdir():
+        np.load(path).tofile(path.with_suffix(".bin"))
+        path.unlink()
+    sorted((root / "points").iterdir())[0].write_bytes(b"")
+    assert (describe(root)[0].points.format, describe(root)[0].points.fields) == ("bin", 4)
 
 
 def as_npy(table):
