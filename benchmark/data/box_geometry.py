@@ -56,20 +56,27 @@ def count_inside(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def count_above(points: np.ndarray, boxes: np.ndarray, ground: float) -> np.ndarray:
-    """(n,) points inside each box by itself, above its lowest `ground` metres or quarter."""
+def count_above(
+    points: np.ndarray, boxes: np.ndarray, ground: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) points inside each box by itself, above its lowest `ground` metres or quarter, and (n,)
+    those inside a box twice as long and wide."""
     boxes = boxes.astype(np.float64)
-    counts = np.zeros(len(boxes), np.int64)
+    inside, around = np.zeros(len(boxes), np.int64), np.zeros(len(boxes), np.int64)
     for j in range(len(boxes)):
         x, y, z, length, width, height, yaw = boxes[j]
-        cos, sin = math.cos(yaw), math.sin(yaw)
+        cos, sin, reach = math.cos(yaw), math.sin(yaw), math.hypot(length, width)
         bottom = min(ground, 0.25 * height)
         for i in range(len(points)):
-            dx, dy, above = points[i, 0] - x, points[i, 1] - y, points[i, 2] - z
-            along, across = cos * dx + sin * dy, cos * dy - sin * dx
-            if 2 * abs(along) < length and 2 * abs(across) < width and bottom < above < height:
-                counts[j] += 1
-    return counts
+            dx, dy = points[i, 0] - x, points[i, 1] - y
+            if abs(dx) >= reach or abs(dy) >= reach or not bottom < points[i, 2] - z < height:
+                continue
+            along, across = abs(cos * dx + sin * dy), abs(cos * dy - sin * dx)
+            if along < length and across < width:
+                around[j] += 1
+                if 2 * along < length and 2 * across < width:
+                    inside[j] += 1
+    return inside, around
 
 
 @njit(cache=True, nogil=True)

@@ -118,10 +118,11 @@ def count_points(points: np.ndarray, boxes: np.ndarray) -> dict[str, np.ndarray]
     for name, reading in READINGS.items():
         counted[name] = boxes.copy()
         reading.change(counted[name])
-    for name, read in list(counted.items()):
-        counted[name + AROUND] = _wider(read)
     near = points[first_box(points, np.concatenate(list(map(_around, counted.values())))) >= 0]
-    return {name: count_above(near, read, GROUND) for name, read in counted.items()}
+    found: dict[str, np.ndarray] = {}
+    for name, read in counted.items():
+        found[name], found[name + AROUND] = count_above(near, read, GROUND)
+    return found
 
 
 def suspicion(objects: pd.DataFrame, kitti: bool) -> str:
@@ -184,18 +185,11 @@ def _better(objects: pd.DataFrame, held: float) -> tuple[str, int, int] | None:
     return best
 
 
-def _wider(boxes: np.ndarray) -> np.ndarray:
-    """Boxes twice as long and wide."""
-    wider = boxes.copy()
-    wider[:, 3:5] *= 2
-    return wider
-
-
 def _around(boxes: np.ndarray) -> np.ndarray:
-    """Boxes (n, 7) along the axes that hold each of the boxes, and a little more."""
+    """Boxes (n, 7) along the axes that hold each of the boxes twice as long and wide, and more."""
     wider = boxes.copy()
     wider[:, 2] -= SLACK
-    wider[:, 3:5] = np.hypot(boxes[:, 3], boxes[:, 4])[:, None] + SLACK
+    wider[:, 3:5] = 2 * np.hypot(boxes[:, 3], boxes[:, 4])[:, None] + SLACK
     wider[:, 5] += 2 * SLACK
     wider[:, 6] = 0
     return wider

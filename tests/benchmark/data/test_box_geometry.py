@@ -5,7 +5,7 @@ import pytest
 from shapely.affinity import rotate, translate
 from shapely.geometry import box as rectangle
 
-from benchmark.data.box_geometry import collisions, first_box, free_moves
+from benchmark.data.box_geometry import collisions, count_above, first_box, free_moves
 
 
 def make_boxes(rng, count, spread=12.0):
@@ -103,3 +103,21 @@ def test_free_moves_against_mmdet3d(seed, spread, monkeypatch):
 def test_a_box_without_room_stays():
     wall = np.array([[0, 0, 0, 2, 2, 1, 0], [0, 0, 0, 40, 40, 1, 0]], np.float32)
     assert free_moves(wall, np.zeros((2, 5, 4))).tolist() == [-1, -1]
+
+
+def test_points_above_the_ground_are_counted_by_each_box_alone():
+    rng = np.random.default_rng(5)
+    points = rng.uniform([-6, -6, -2], [6, 6, 2], (4000, 3)).astype(np.float32)
+    boxes = np.column_stack(
+        [rng.uniform(-2, 2, (6, 3)), rng.uniform(0.5, 4, (6, 3)), rng.uniform(-4, 4, 6)]
+    )
+    inside, around = count_above(points, boxes, 0.3)
+    for box, own, near in zip(boxes, inside, around, strict=True):
+        x, y, z, length, width, height, yaw = box
+        turn = np.array([[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]])
+        along, across = np.abs((points[:, :2] - [x, y]) @ turn).T
+        up = points[:, 2] - z
+        above = (up > min(0.3, height / 4)) & (up < height)
+        assert own == (above & (along < length / 2) & (across < width / 2)).sum()
+        assert near == (above & (along < length) & (across < width)).sum()
+    assert inside.sum() > 100
