@@ -169,6 +169,7 @@ def _filled(objects: pd.DataFrame, name: str) -> float:
 def _better(objects: pd.DataFrame, held: float) -> tuple[str, int, int] | None:
     """The reading that the points suit best, what boxes hold as read and so; None if that is how
     they are read."""
+    sound = held >= LEAST_HELD and _filled(objects, "points") >= LEAST_FILLED
     slanted = np.abs(np.sin(2 * objects["yaw"])) > SLANTED
     best, most = None, MISREAD
     for name, reading in READINGS.items():
@@ -177,6 +178,8 @@ def _better(objects: pd.DataFrame, held: float) -> tuple[str, int, int] | None:
         if len(rows) < ENOUGH_BOXES or other < ENOUGH_POINTS:
             continue
         if (rows[name] > 0).mean() < LEAST_HELD or (reading.in_place and held < LEAST_HELD):
+            continue
+        if reading.elsewhere and sound:  # they hold what stands on the other side
             continue
         if not reading.elsewhere and _filled(rows, name) < WELL_FILLED:  # they lie beside objects
             continue

@@ -398,6 +398,15 @@ def test_boxes_that_are_misread_in_one_split_are_told(tmp_path):
     assert "if turned by a quarter" in told
 
 
+def test_a_hedge_on_the_other_side_is_no_suspicion(tmp_path):
+    root = make_turned(tmp_path, lambda x, y, z, yaw: f"{x} {y} {z} 4 1.8 1.6 {yaw} Car\n")
+    for file in (root / "points").iterdir():
+        points = np.load(file)
+        hedge = np.repeat(points * [1, -1, 1, 1], 3, axis=0)
+        np.save(file, np.concatenate([points, hedge]).astype(np.float32))
+    assert warnings(survey(root)) == []
+
+
 def test_points_that_pad_scans_are_told(tmp_path):
     root = make_turned(tmp_path, lambda x, y, z, yaw: f"{x} {y} {z} 4 1.8 1.6 {yaw} Car\n")
     for file in (root / "points").iterdir():
