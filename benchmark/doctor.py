@@ -260,6 +260,7 @@ def _data(root: Path) -> Iterator[Finding]:
     try:
         found = check(root, warnings.append)
     except DataError as error:
+        yield from (Finding("warning", "data", told, remedy) for told in warnings)
         yield Finding("problem", "data", str(error), remedy)
         return
     for told in warnings:

@@ -38,6 +38,8 @@ def add(commands: Any) -> None:
     boxes = add_command(kinds, "image-boxes", fill_boxes, told, examples)
     boxes.add_argument("data", type=Path, metavar="DIR")
     boxes.add_argument("folder", type=Path, metavar="LABELS", help="folder to write them into")
+    told = "also where labels have 2D boxes"
+    boxes.add_argument("--all", dest="every", action="store_true", help=told)
     told = "collect the objects that training pastes"
     examples = ["/data/kitti", "/data/mine", "/data/kitti --cache /scratch/pointkd"]
     prepare = add_command(kinds, "prepare", prepare_data, told, examples)
@@ -116,7 +118,7 @@ def fill_boxes(options: argparse.Namespace) -> int:
     """Write labels with 2D boxes around the projected 3D boxes, where they have none."""
     from benchmark.data.image_boxes import write_image_boxes
 
-    frames, filled = write_image_boxes(options.data, options.folder)
+    frames, filled = write_image_boxes(options.data, options.folder, options.every)
     print(f"wrote {frames} label files to {options.folder}; {filled} objects got a 2D box")
     return DONE
 

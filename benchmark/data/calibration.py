@@ -217,6 +217,6 @@ def _parse_row(place: str, name: str, words: list[str]) -> np.ndarray:
     rotation = matrix[:, :3]
     if name != "P2" and not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-2):
         raise DataError(
-            f"{place}: {name} is not a rotation matrix; download the calibration files again"
+            f"{place}: {name} is not a rotation matrix; calibrate again, or add KITTI's file again"
         )
     return matrix

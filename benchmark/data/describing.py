@@ -16,6 +16,7 @@ from benchmark.data.calibration import camera_to_lidar_boxes
 from benchmark.data.dataset import Dataset
 from benchmark.data.description import (
     FARTHEST,
+    FILE,
     FORMATS,
     KITTI,
     RESERVED,
@@ -82,7 +83,8 @@ def describe(root: Path) -> tuple[Description, str]:
     if not kept:
         raise DataError(
             f"{root}: no class has {FEW} objects in {LOOKED} training frames or fewer; there are "
-            f"{', '.join(f'{name} ({n})' for name, n in counts.items() if name) or 'none'}"
+            f"{', '.join(f'{name} ({n})' for name, n in counts.items() if name) or 'none'}; label "
+            f"more, or write {FILE} by hand for a set that is to be tried only"
         )
     described = Description(
         classes={

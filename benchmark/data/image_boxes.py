@@ -13,17 +13,20 @@ from benchmark.data.labels import Labels, write_labels
 from benchmark.data.opening import open_dataset
 
 
-def with_image_boxes(labels: Labels, calibration: Calibration, size: tuple[int, int]) -> Labels:
+def with_image_boxes(
+    labels: Labels, calibration: Calibration, size: tuple[int, int], every: bool = False
+) -> Labels:
     """The labels, with the box around the projected corners where an object has no box of a height.
 
     Args:
         size: width and height of the image in pixels, to which boxes are clipped.
+        every: whether objects that have a box get another one.
 
     Objects that the camera does not see, and DontCare, keep what they have.
     """
     boxes = clipped_boxes(labels, calibration, size)
     seen = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    bare = (labels.bbox[:, 3] <= labels.bbox[:, 1]) & (labels.name != "DontCare")
+    bare = (every | (labels.bbox[:, 3] <= labels.bbox[:, 1])) & (labels.name != "DontCare")
     return replace(labels, bbox=np.where((bare & seen)[:, None], boxes, labels.bbox))
 
 
@@ -34,7 +37,7 @@ def clipped_boxes(labels: Labels, calibration: Calibration, size: tuple[int, int
     return np.clip(image_boxes(corners, calibration), 0, limits)
 
 
-def write_image_boxes(root: Path, folder: Path) -> tuple[int, int]:
+def write_image_boxes(root: Path, folder: Path, every: bool = False) -> tuple[int, int]:
     """Write the labels of both splits with 2D boxes into another folder.
 
     Returns:
@@ -54,7 +57,7 @@ def write_image_boxes(root: Path, folder: Path) -> tuple[int, int]:
         labels, calibration, size = dataset.annotation(frame_id)
         if size is None:
             raise DataError(f"{root}: view is full, so there is no image that boxes could be in")
-        found = with_image_boxes(labels, calibration, size)
+        found = with_image_boxes(labels, calibration, size, every)
         filled += int((found.bbox != labels.bbox).any(axis=1).sum())
         write_labels(folder / f"{frame_id}.txt", found)
     return len(frames), filled

@@ -31,7 +31,7 @@ from benchmark.data.standard_split import standard_split
 from benchmark.files import read_text
 
 _DEPTHS = (0.001, 100.0)  # metres; the depths of camera 2's frustum in mmdet3d and OpenPCDet
-IMAGES = ("png", "jpg", "jpeg")
+IMAGES = ("png", "jpg", "jpeg", "PNG", "JPG", "JPEG")
 """Suffixes of the images whose sizes are read."""
 
 

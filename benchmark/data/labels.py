@@ -348,5 +348,5 @@ def _problem(row: list[str], scored: bool) -> str | None:
         if column == "occlusion" and float(field) % 1:
             return f"occlusion {field} is not a whole number; write 0, 1, 2, 3 or -1"
         if column == "rotation_y" and not scored and abs(float(field)) > TURNS:
-            return f"rotation_y is {field}; write radians"
+            return f"rotation_y is over two turns ({TURNS:.1f}); write radians"
     return None

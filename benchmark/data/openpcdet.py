@@ -111,9 +111,9 @@ def _problem(row: list[str]) -> str | None:
         if problem := number_problem(column, field):
             return problem
         if column == "heading" and abs(float(field)) > TURNS:
-            return f"heading is {field}; write radians"
+            return f"heading is over two turns ({TURNS:.1f}); write radians"
         if column in ("dx", "dy", "dz") and float(field) <= 0:
             return f"{column} is {field}; write metres above 0, or leave the object out"
     if not row[7][0].isalpha():
-        return f"class {row[7]!r} is not a name; {wanted}"
+        return f"class {row[7]!r} is not a name; write a word that begins with a letter"
     return None

@@ -21,7 +21,7 @@ from benchmark.data.point_loops import first_unusable
 KITTIS = ScanFormat()
 BYTES = 16
 """Of a point there: four little-endian float32."""
-INTENSITIES = ("intensity", "reflectance", "reflectivity")
+INTENSITIES = ("intensity", "reflectance", "reflectivity", "i")
 """Names that PCD files have for it."""
 STEPS = (1, 255, 65535)
 """Usual highest values of reflectance."""
@@ -163,12 +163,20 @@ def _pcd(path: Path, held: ScanFormat) -> np.ndarray:
         raise DataError(f"{path}: reading PCD files takes pypcd4; pip install pypcd4") from None
     try:
         cloud = PointCloud.from_path(path)
+    except OSError:
+        raise
     except Exception as error:  # whatever the library raises for a broken file
-        raise DataError(f"{path}: not a PCD file ({error}); write it again") from None
-    wanted = ["x", "y", "z", *(name for name in INTENSITIES if name in cloud.fields)]
+        told = str(error).partition("\n")[0]
+        raise DataError(f"{path}: not a PCD file ({told}); write it again") from None
+    wanted = ["x", "y", "z", *(name for name in cloud.fields if name.lower() in INTENSITIES)]
     if lacking := {"x", "y", "z"} - set(cloud.fields):
         raise DataError(f"{path}: no field {', '.join(sorted(lacking))}; write x, y and z")
-    return cloud.numpy(wanted[:4])
+    table = cloud.numpy(wanted[:4])
+    if len(table) != cloud.metadata.points:
+        raise DataError(
+            f"{path}: {len(table)} of {cloud.metadata.points} points; it is truncated: add it again"
+        )
+    return table
 
 
 def guess_format(paths: Sequence[Path]) -> ScanFormat:

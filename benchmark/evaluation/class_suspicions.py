@@ -30,7 +30,7 @@ WITHOUT = (
     f"those that there are in {FILE}"
 )
 """What comes of a class with too few objects."""
-BOXES = "; `data image-boxes` computes 2D boxes from the 3D boxes"
+BOXES = "; `data image-boxes` computes 2D boxes from the 3D boxes, with --all every one"
 """The remedy where most objects have no height in the image."""
 LEAST_SIDE, MOST_SIDE = 0.05, 100.0
 """Metres between which the longest side of a class's median box lies."""
@@ -110,7 +110,7 @@ def _out_of_range(found: Survey, name: str, objects: pd.DataFrame) -> Iterator[s
     """Objects that detectors cannot see."""
     outside = int(objects["outside"].sum())
     if found.empty <= MOST_EMPTY and outside > MOST_OUTSIDE * len(objects):
-        remedy = "write a range into" if found.description == KITTI else "see range in"
+        remedy = "see range in" if found.description.range else "write a range into"
         yield (
             f"{name}: {outside} of {len(objects)} objects lie out of range (more than "
             f"{MOST_OUTSIDE:.0%}); {remedy} {FILE}"
@@ -152,19 +152,31 @@ def _misplaced(found: Survey, name: str, objects: pd.DataFrame) -> Iterator[str]
 
 
 def _odd_size(found: Survey, name: str, objects: pd.DataFrame) -> Iterator[str]:
-    """Sides that are swapped, or in another unit."""
+    """Sides that are swapped, or in another unit, in one of the splits or in both."""
+    told = {
+        split: list(_odd_sizes(found, name, objects[objects["split"] == split])) for split in SPLITS
+    }
+    if all(told.values()) or len(set(objects["split"])) < len(SPLITS):
+        yield from (f"{name}: {one}" for one in _odd_sizes(found, name, objects))
+    else:
+        for split in SPLITS:
+            yield from (f"{name}: in the {split} frames, {one}" for one in told[split])
+
+
+def _odd_sizes(found: Survey, name: str, objects: pd.DataFrame) -> Iterator[str]:
+    """The same of some objects."""
     if not len(objects):
         return
     high, wide, long = (float(objects[side].median()) for side in SIDES)
     told = f"{high:.2f} m high, {wide:.2f} m wide, {long:.2f} m long"
     for whose, usual in _usual_sizes(found.description, name):
         if long < wide * SLENDER and usual[2] >= usual[1] * SLENDER:
-            yield f"{name}: the median object is wider than long: are length and width swapped?"
+            yield "the median object is wider than long: are length and width swapped?"
             return
         ratios = np.array([high, wide, long]) / usual
         if (ratios > MOST_OFF).any() or (ratios < 1 / MOST_OFF).any():
             yield (
-                f"{name}: the median object is {told}; {whose} is "
+                f"the median object is {told}; {whose} is "
                 f"{', '.join(f'{size:g}' for size in usual)} (more than a factor of {MOST_OFF:g} "
                 "apart): are the sizes in the right order, in metres?"
             )

@@ -307,7 +307,8 @@ def _left_out(gt: Sequence[Labels], det: Sequence[Labels]) -> Iterator[str]:
     others = Counter(detections.name[~np.isin(detections.name, LABEL_CLASSES)].tolist())
     if others:
         listed = ", ".join(f"{name} ({count})" for name, count in others.most_common())
-        yield f"detections of classes that are not scored: {listed}."
+        scores = "`--metric distance` scores any"
+        yield f"detections of classes that are not scored: {listed}; {scores}."
 
 
 def _ignored(wide: int) -> Iterator[str]:

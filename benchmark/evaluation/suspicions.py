@@ -174,7 +174,7 @@ def _in_image(found: Survey) -> Iterator[str]:
         yield (
             f"the median overlap of 2D boxes and projected 3D boxes is {overlaps.median():.2f} "
             f"(under {LEAST_OVERLAP:g}): are 2D boxes left, top, right, bottom in pixels of camera "
-            "2, and is P2 its projection?"
+            "2, and is P2 its projection? `data image-boxes --all` computes them anew"
         )
 
 
@@ -273,7 +273,7 @@ def _expected(found: Survey) -> set[str]:
     """Names of labels that surprise nobody."""
     described = found.description
     own = {*described.classes, *described.neighbours, *described.ignore}
-    return own | set(LABEL_CLASSES) if described == KITTI else own
+    return own | set(LABEL_CLASSES) if described.classes == KITTI.classes else own
 
 
 def _alike(name: str, classes: Sequence[str]) -> str:

@@ -91,8 +91,11 @@ def _short(text: str, folder: Path, fine: bool) -> str:
     told = [
         line
         for line in lines
-        if line.startswith(("warning", "error", "Traceback", "*"))
-        or any(word in line for word in ("counts:", "are lower than", "not scored:"))
+        if line.startswith(("note", "warning", "error", "Traceback", "*"))
+        or any(
+            word in line
+            for word in ("counts:", "are lower than", "not scored:", "ignored.", "no object")
+        )
         or (not fine and ": " in line)
     ]
     shown = [line if len(line) <= WIDTH else line[:WIDTH] + " ..." for line in told[:SHOWN]]

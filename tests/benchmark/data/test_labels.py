@@ -74,7 +74,11 @@ def test_windows_line_ends(file):
         (CAR + " nan", True, "score is nan"),
         (CAR.replace("58.49", "58,49"), False, "z '58,49' is not a number; write 58.49 with a"),
         (CAR.replace("Car", "Big Car"), False, "class 'Big Car' has a blank; write Big_Car"),
-        (CAR.rsplit(" ", 1)[0] + " 90", False, "rotation_y is 90; write radians"),
+        (
+            CAR.rsplit(" ", 1)[0] + " 90",
+            False,
+            "rotation_y is over two turns (12.6); write radians",
+        ),
         (" ".join(LABEL_COLUMNS[:15]), False, "looks like the names of columns; remove the line"),
     ],
 )

@@ -83,7 +83,7 @@ def test_the_description_is_found_in_the_folder(folder):
         ("1 2 3 4 5 6 x Car\n", "heading 'x' is not a number"),
         ("1 2 nan 4 5 6 0 Car\n", "z is nan"),
         ("1 2 3 4 0 6 0 Car\n", "dy is 0; write metres above 0"),
-        ("1 2 3 4 5 6 90 Car\n", "heading is 90; write radians"),
+        ("1 2 3 4 5 6 90 Car\n", r"heading is over two turns \(12.6\); write radians"),
         ("1,0 2,0 3,0 4,0 5,0 6,0 0,0 Car\n", "x '1,0' is not a number; write 1.0 with a point"),
         ("1;2;3;4;5;6;0;Car\n", "separated by semicolons"),
         ("nan 2 3 4 5 6 0 Car\n", "x is nan"),

@@ -392,10 +392,16 @@ def test_boxes_that_are_misread_in_one_split_are_told(tmp_path):
     root = make_turned(tmp_path, lambda x, y, z, yaw: f"{x} {y} {z} 4 1.8 1.6 {yaw} Car\n")
     for i in range(20):
         path = root / "labels" / f"{i}.txt"
-        path.write_text(path.read_text().replace(" 4 1.8 1.6 ", " 1.8 4 1.6 "))
+        *rest, yaw, name = path.read_text().split()
+        path.write_text(" ".join([*rest, str(float(yaw) + np.pi / 2), name]))
     (told,) = warnings(survey(root))
     assert told.startswith("Car: in the train frames, the nearer 10 boxes hold ")
     assert "if turned by a quarter" in told
+    for i in range(20):
+        path = root / "labels" / f"{i}.txt"
+        path.write_text(path.read_text().replace(" 4 1.8 1.6 ", " 1.8 4 1.6 "))
+    (told,) = warnings(survey(root))
+    assert told.startswith("Car: in the train frames, the median object is wider than long")
 
 
 def test_a_hedge_on_the_other_side_is_no_suspicion(tmp_path):
