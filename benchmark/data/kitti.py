@@ -109,7 +109,7 @@ class KittiDataset(Dataset):
             if image.exists():
                 return _size_of_image(image)
         listed = self._listed_sizes.get(frame_id)
-        if listed and not _sees(calibration, listed):
+        if listed and _sees(calibration, listed[::-1]) and not _sees(calibration, listed):
             raise DataError(
                 f"{self.root / 'image_sizes.csv'}: {frame_id} is {listed[0]} wide and {listed[1]} "
                 "high, but the centre of its camera, in P2, is not inside; write frame,width,height"

@@ -58,8 +58,8 @@ def warnings(found: Survey) -> list[str]:
     if found.problems:
         return []
     looks = (
-        _edited, _scale, _empty, _padded, _dark, _shared, _twice, _cut, _turned, _unknown, _unused,
-        _in_image, by_class, _none,
+        _edited, _scale, _empty, _padded, _dark, _shared, _twice, _cut, _unknown, _unused,
+        _in_image, by_class, _turned, _none,
     )  # fmt: skip
     return [told for look in looks for told in look(found)]
 
@@ -158,6 +158,8 @@ def _twice(found: Survey) -> Iterator[str]:
 def _turned(found: Survey) -> Iterator[str]:
     """Observation angles that are none."""
     off = found.objects["alpha off"].dropna()
+    if astray(found):
+        return
     if len(off) >= ENOUGH_BOXES and off.median() > MOST_TURNED:
         yield (
             f"the median alpha is {off.median():.2f} rad (over {MOST_TURNED:g}) from rotation_y "
