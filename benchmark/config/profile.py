@@ -60,8 +60,16 @@ class Profile:
         """The grid of a family, laid over what a data set covers, with its classes.
 
         A profile's own grid keeps its size: it is laid around the sensor, as far as the data reach.
+
+        Raises:
+            ProfileError: a grid of the profile lacks what the family reads.
         """
         own = self.recipe(family.name).grid
+        if own and family.default_grid().voxel_size and not own.voxel_size:
+            raise ProfileError(
+                f"profile {self.name}: the grid of {family.name} has no voxel_size; write it in "
+                f"families.{family.name}.grid, x, y, z in metres"
+            )
         return _lay(family, own, data) if own else whole_grid(family, data)
 
     def reduced(self, family: Family) -> bool:

@@ -167,6 +167,14 @@ def test_what_is_no_profile_is_refused(load, text):
         load(text)
 
 
+def test_a_grid_lacks_nothing_that_its_family_reads(load):
+    grid = {"point_cloud_range": [0, -12.8, -3, 25.6, 12.8, 1]}
+    profile = load({**GOOD, "defaults": {**RECIPE, "grid": grid}})
+    with pytest.raises(ProfileError, match="pointpillars has no voxel_size; write it in families"):
+        profile.grid(get_family("pointpillars"))
+    assert profile.grid(get_family("pointrcnn")).voxel_size == ()
+
+
 def test_unknown_profiles_are_refused(tmp_path):
     with pytest.raises(ProfileError, match="did you mean 'smoke'"):
         load_profile("smokee")
