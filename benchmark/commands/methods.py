@@ -6,6 +6,7 @@ import argparse
 import pdb
 import traceback
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ def add(commands: Any) -> None:
     told = "a file that registers methods; may be repeated"
     add = methods.add_argument
     add("--plugin", type=Path, action="append", default=[], metavar="FILE", help=told)
+    told = "family by family: which fit, where their values come from, what a step costs (a minute)"
+    add("--fits", action="store_true", help=told)
     told = "detectors and their students"
     add_command(kinds, "detectors", list_detectors, told, [""])
     check = add_command(
@@ -51,6 +54,8 @@ def list_methods(options: argparse.Namespace) -> int:
 
     from kd_methods.core.catalogue import describe_file, describe_installed
 
+    if options.fits:
+        return _list_fits(options.plugin)
     described = describe_installed()
     for plugin in options.plugin:
         described += describe_file(plugin)
@@ -65,6 +70,29 @@ def list_methods(options: argparse.Namespace) -> int:
         for method in described
     ]
     print(tabulate(rows, headers="keys"))
+    return DONE
+
+
+def _list_fits(plugins: Sequence[Path]) -> int:
+    """Print which methods suit which family."""
+    from tabulate import tabulate
+
+    from benchmark.conformance.checks import default_students, suitability
+    from kd_methods import load_plugin, method_names, written_forms
+
+    for plugin in plugins:
+        load_plugin(plugin)
+    students = default_students()
+    rows = [
+        {"method": form} | {student: suitability(student, form) for student in students}
+        for name in method_names()
+        for form in written_forms(name)
+    ]
+    print(tabulate(rows, headers="keys"))
+    print(
+        "\n+N %: time of a step above the student's own, on a small grid of this processor. "
+        "source: values of a published LiDAR recipe; extrapolated: of another detector or of images"
+    )
     return DONE
 
 

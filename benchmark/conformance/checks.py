@@ -219,6 +219,16 @@ def default_students() -> list[str]:
     return [f"{name}@{listed.ratios[0]}" for name, listed in FAMILIES.items()]
 
 
+def suitability(student: str, method: str) -> str:
+    """Whether a method fits a student, what it adds to its step, and where its values come from."""
+    bench = workbench(student)
+    if _unsuited(bench, method):
+        return "does not fit"
+    made = create(method, student)
+    source = "extrapolated" if made.extrapolated() else "source"
+    return f"{_added(bench, method):+.0%}, {source}"
+
+
 def _outcome(bench: Workbench, method: str, name: str) -> Outcome:
     """Run one check; whatever it raises is the method's failure."""
     try:
@@ -443,12 +453,17 @@ def learns(bench: Workbench, method: str) -> str:
 
 def costs(bench: Workbench, method: str) -> str:
     """Time of the method's share of a step relative to the student's own; never fails."""
-    seconds = {name: _step_seconds(bench, name) for name in (NONE, method)}
-    extra = seconds[method] / seconds[NONE] - 1
+    extra = _added(bench, method)
     told = f"{extra:+.0%} of the student's step on this small grid"
     if extra >= CHEAP:
         raise CheckWarning(f"{told}, above {CHEAP:.0%}")
     return told
+
+
+def _added(bench: Workbench, method: str) -> float:
+    """Time of a step above that of the student alone, as a share of it."""
+    seconds = {name: _step_seconds(bench, name) for name in (NONE, method)}
+    return seconds[method] / seconds[NONE] - 1
 
 
 CHECKS: dict[str, Checked] = {

@@ -250,9 +250,17 @@ def test_a_method_that_suits_no_family_is_skipped_with_its_reason():
         def build(self, teacher, student):
             raise MethodError("suits_nothing: it asks for 1000 channels")
 
+    assert checks.suitability(STUDENT, "suits_nothing") == "does not fit"
     outcomes = list(run_checks("suits_nothing", [STUDENT]))
     assert {outcome.status for outcome in outcomes} == {"skipped"}
     assert "1000 channels" in outcomes[0].remark
+
+
+def test_a_method_that_suits_is_told_with_its_cost_and_source(monkeypatch):
+    seconds = iter([1.0, 1.25, 2.0, 1.9])
+    monkeypatch.setattr(checks, "_step_seconds", lambda bench, method: next(seconds))
+    assert checks.suitability(STUDENT, "fitnet") == "+25%, source"
+    assert checks.suitability(STUDENT, "logit_kd") == "-5%, extrapolated"
 
 
 def test_an_error_is_told_once_with_its_place_and_the_rest_is_not_run():
