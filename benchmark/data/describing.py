@@ -38,6 +38,8 @@ HELD = 0.99
 """Share of the objects that the range holds."""
 STEP = 0.8
 """Metres that the range's ends are multiples of."""
+MOST_SPAN = 60.0
+"""Metres between the lowest and the highest of most objects."""
 MARGIN = 0.5
 """Metres that the range is higher than its objects."""
 SIZES = 0.05, 100.0
@@ -164,7 +166,10 @@ def _quoted(word: str) -> str:
 
 def _look(root: Path) -> Found:
     layout, view, folders = _layout(root)
-    points = guess_format(_scans(root, folders))
+    try:
+        points = guess_format(_scans(root, folders))
+    except OSError as error:
+        raise DataError("\n".join(lines_of(error))) from None
     provisional = replace(KITTI, layout=layout, points=points, view=view)
     dataset = open_described(root, "train", provisional)
     chosen = np.unique(np.linspace(0, len(dataset) - 1, min(LOOKED, len(dataset))).astype(int))
@@ -241,7 +246,7 @@ def _describe_class(
         )
     return DescribedClass(
         (long, wide, high),
-        round(float(boxes[:, 2].mean()), 2),
+        round(float(np.median(boxes[:, 2])), 2),
         names=tuple(word for word in words if word != name),
         neighbours=KITTI.classes[name].neighbours if usual and name in KITTI.classes else (),
     )
@@ -260,6 +265,12 @@ def _range(boxes: np.ndarray) -> tuple[float, float, float, float, float, float]
             f"objects lie at x {x0:g} to {x1:g}, y {y0:g} to {y1:g}, z {z0:g} to {z1:g}, beyond "
             f"{FARTHEST:g} m; write their locations in the LiDAR's frame, in metres"
         )
+    if z1 - z0 > MOST_SPAN:
+        raise DataError(
+            f"objects lie at heights from {z0:g} to {z1:g} m; write z up from the sensor, or "
+            f"{FILE} by hand for one that flies"
+        )
+    x1, y1 = max(x1, x0 + STEP), max(y1, y0 + STEP)  # where all lie on a line
     ends = (x0 if x0 < 0 else 0.0, y0, z0, x1, y1, z1)
     a, b, c, d, e, f = (round(end, 1) for end in ends)
     return a, b, c, d, e, f

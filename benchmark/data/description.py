@@ -31,7 +31,7 @@ OVERLAPS = {"Car": 0.7, "Pedestrian": 0.5, "Cyclist": 0.5}
 """KITTI's, and those of classes like them."""
 
 
-HEIGHTS = 0.5, 60.0
+HEIGHTS = 0.5, 200.0
 """Metres between which the height of what detectors see lies."""
 FARTHEST = 500.0
 """Metres; a laser scan is hardly larger."""
@@ -57,7 +57,7 @@ class DescribedClass:
 
     Attributes:
         size: mean length, width and height, metres: of anchors, and what point heads start from.
-        bottom: mean height of objects' bottom in the LiDAR's frame, metres.
+        bottom: median height of objects' bottom in the LiDAR's frame, metres.
         overlap: intersection over union of boxes that KITTI's rules ask for; by default that of the
             KITTI class that is most alike.
         names: what labels call it; by default its own name.
@@ -264,8 +264,10 @@ def read_description(path: Path) -> Description:
     Raises:
         DataError: lists all that is wrong with it.
     """
+    if path.is_dir():
+        raise DataError(f"{path}: a folder; write the description as a file")
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise DataError(f"{path}: {'a link to nothing' if path.is_symlink() else 'no such file'}")
     problems: Problems = []
     found = None
     try:

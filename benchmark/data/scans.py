@@ -23,8 +23,8 @@ BYTES = 16
 """Of a point there: four little-endian float32."""
 INTENSITIES = ("intensity", "reflectance", "reflectivity", "i")
 """Names that PCD files have for it."""
-STEPS = (1, 255, 65535)
-"""Usual highest values of reflectance."""
+MOST_STEPS = 65535
+"""Highest value of a reflectance."""
 ROUNDING = 1e-3
 """By how much a reflectance may leave 0..1; it is clipped."""
 LIKELY = 0.99
@@ -245,8 +245,11 @@ def _for_reflectance(path: Path, held: ScanFormat, low: float, high: float) -> s
 
 
 def _scale(high: float) -> str:
-    told = "divide it by {0}, or write 'points: {{reflectance: {0}}}' into " + FILE
-    return next((told.format(steps) for steps in STEPS[1:] if high <= steps), "")
+    """What to do where the highest value is a whole number of bits' or less."""
+    steps = f"{_full_scale(high):g}"
+    if float(steps) > MOST_STEPS:
+        return ""
+    return f"divide it by {steps}, or write 'points: {{reflectance: {steps}}}' into {FILE}"
 
 
 def _advice(data: bytes) -> str:
@@ -284,7 +287,7 @@ def _possible(
         with np.errstate(invalid="ignore", over="ignore"):
             seen = (np.abs(table[:, :3]) < FARTHEST).all(axis=1)
             if layout.fields > 3:
-                seen &= (table[:, 3] >= 0) & (table[:, 3] <= STEPS[-1])
+                seen &= (table[:, 3] >= 0) & (table[:, 3] <= MOST_STEPS)
                 seen &= (not in_steps) | (table[:, 3] <= 1) | (table[:, 3] % 1 == 0)
         if seen.mean() >= LIKELY:
             x, y, z = table[seen, :3].std(axis=0)

@@ -15,6 +15,8 @@ from detectors import Grid
 
 MOST_OFF = 1.6
 """Factor by which a class's median size may differ from what is expected."""
+ENOUGH_OF_SPLIT = 20
+"""Objects of a split from which they are judged by themselves."""
 MOST_EMPTY = 0.5
 """Share of frames without a point, above which it says nothing that boxes hold none."""
 MOST_OUTSIDE = 0.2
@@ -127,7 +129,7 @@ def _too_few(found: Survey, name: str, objects: pd.DataFrame) -> Iterator[str]:
     counts = {reason: int((objects["reason"] == reason).sum()) for reason in validity.LIMITS}
     why = validity.told(counts)
     yield (
-        f"{name}: {valid} of {len(objects)} validation objects count at any level"
+        f"{name}: {valid} of {len(objects)} validation objects{found.sampled} count at any level"
         f"{f' ({why})' if why else ''}; below {enough} no detector can reach 100: {WITHOUT}"
         f"{BOXES if 2 * counts['low'] > len(objects) else ''}"
     )
@@ -147,7 +149,8 @@ def _misplaced(found: Survey, name: str, objects: pd.DataFrame) -> Iterator[str]
         yield f"{name}: {told}"
         return
     for split in SPLITS:
-        if told := readings.suspicion(objects[objects["split"] == split], kitti):
+        own = objects[objects["split"] == split]
+        if len(own) >= ENOUGH_OF_SPLIT and (told := readings.suspicion(own, kitti)):
             yield f"{name}: in the {split} frames, {told}"
 
 
@@ -156,7 +159,8 @@ def _odd_size(found: Survey, name: str, objects: pd.DataFrame) -> Iterator[str]:
     told = {
         split: list(_odd_sizes(found, name, objects[objects["split"] == split])) for split in SPLITS
     }
-    if all(told.values()) or len(set(objects["split"])) < len(SPLITS):
+    few = objects["split"].value_counts().reindex(SPLITS, fill_value=0).min() < ENOUGH_OF_SPLIT
+    if all(told.values()) or few:
         yield from (f"{name}: {one}" for one in _odd_sizes(found, name, objects))
     else:
         for split in SPLITS:

@@ -24,7 +24,7 @@ from benchmark.data.opening import open_described
 from benchmark.data.scans import read_all_points
 from benchmark.evaluation import validity
 from benchmark.evaluation.protocol import in_table_order
-from benchmark.evaluation.readings import AROUND, READINGS, count_points
+from benchmark.evaluation.readings import AROUND, BESIDE, READINGS, count_points
 from detectors import Grid
 
 SPLITS = ("train", "val")
@@ -34,6 +34,8 @@ SIDES = ("height", "width", "length")
 BATCH = 32
 """Frames that a worker reads at a time."""
 
+SAME_CENTRE = 0.1
+"""Metres within which two objects of a class are one."""
 RANGE = (0.0, -40.0, -3.0, 70.4, 40.0, 1.0)
 """That of mmdet3d's SECOND and PointRCNN on KITTI, metres."""
 
@@ -73,6 +75,11 @@ class Survey:
             return "none of the files is KITTI's own"
         told = ", ".join(f"{counts[kind]} {kind}s" for kind in FOLDERS)
         return f"KITTI's own to the bit, of {len(self.frames)} frames: {told}"
+
+    @property
+    def sampled(self) -> str:
+        """Said of counts, where only some frames were read."""
+        return "" if self.share == 1 else " (in the frames looked at)"
 
     @property
     def empty(self) -> float:
@@ -178,7 +185,7 @@ FRAME_COLUMNS = [
 OBJECT_COLUMNS = [
     "split", "class", "level", "reason", "distance", "x", "y", "bottom", "yaw", "truncation",
     "in image", "alpha off", "outside", "points", *READINGS,
-    "points" + AROUND, *(name + AROUND for name in READINGS), *SIDES,
+    "points" + AROUND, *(name + AROUND for name in READINGS), BESIDE, *SIDES,
 ]  # fmt: skip
 
 
@@ -248,15 +255,16 @@ def _objects(frame: Frame, dataset: Dataset) -> Iterator[dict[str, Any]]:
             "in image": overlaps[i],
             "alpha off": turned[i],
             "outside": not _within(box, dataset.description),
-            **{name: int(count[i]) for name, count in counts.items()},
+            **{name: count[i] for name, count in counts.items()},
             **dict(zip(SIDES, objects.dimensions[i].tolist(), strict=True)),
         }
 
 
 def _repeated(frame: Frame) -> int:
-    """Objects of the same class and box as another one before them."""
-    rows = zip(frame.names.tolist(), map(tuple, frame.boxes.tolist()), strict=True)
-    return len(frame.boxes) - len(set(rows))
+    """Objects of the same class and nearly the same centre as another one before them."""
+    apart = np.linalg.norm(frame.boxes[:, None, :3] - frame.boxes[None, :, :3], axis=-1)
+    same = (apart < SAME_CENTRE) & (frame.names[:, None] == frame.names[None, :])
+    return int(np.tril(same, -1).any(axis=1).sum())
 
 
 def _alpha_off(objects: Labels, frame: Frame) -> np.ndarray:

@@ -262,7 +262,7 @@ def _unknown(found: Survey) -> Iterator[str]:
     others = {name: n for name, n in counts.items() if name not in _expected(found)}
     if others:
         listed = ", ".join(f"{name} ({n})" for name, n in others.items())
-        yield f"classes that are neither trained nor scored: {listed}"
+        yield f"classes that are neither trained nor scored{found.sampled}: {listed}"
     for name in others:
         if alike := _alike(name, found.classes):
             yield (
@@ -278,9 +278,16 @@ def _expected(found: Survey) -> set[str]:
     return own | set(LABEL_CLASSES) if described.classes == KITTI.classes else own
 
 
+def _ends_in(name: str, word: str) -> bool:
+    """Whether the last word of a name is another, as in PassengerCar or parked_car."""
+    rest, last = name[: -len(word)], name[-len(word) :]
+    apart = not rest or not rest[-1].isalpha() or last[:1].isupper()
+    return last.lower() == word and apart
+
+
 def _alike(name: str, classes: Sequence[str]) -> str:
     known = {scored.lower(): scored for scored in classes}
     word = name.lower()
-    inside = [scored for low, scored in known.items() if word.endswith(low)]
+    inside = [scored for low, scored in known.items() if _ends_in(name, low)]
     close = [known[low] for low in get_close_matches(word, known, 1, 0.75)]
     return next(iter(inside + close), "")

@@ -96,6 +96,19 @@ def test_what_cannot_be_described_is_told(tmp_path, around):
         path.write_text("".join(" ".join(row) + "\n" for row in far))
     with pytest.raises(DataError, match="beyond 500 m; write their locations in the LiDAR's frame"):
         describe(root)
+    for path, text in zip(paths, good, strict=True):
+        rows = [line.split() for line in text.splitlines()]
+        ahead = [[row[1], row[2], row[0], *row[3:]] for row in rows]  # as in a camera's frame
+        high = [[*row[:2], str(3 * float(row[2]) - 20), *row[3:]] for row in ahead]
+        path.write_text("".join(" ".join(row) + "\n" for row in high))
+    with pytest.raises(DataError, match="write z up from the sensor"):
+        describe(root)
+    for path, text in zip(paths, good, strict=True):
+        rows = [line.split() for line in text.splitlines()]
+        path.write_text("".join(" ".join([row[0], "4.0", *row[2:]]) + "\n" for row in rows))
+    x0, y0, _, x1, y1, _ = describe(root)[0].range
+    assert y0 <= 4.0 <= y1
+    assert y1 > y0
     for content, told in (
         (b"", "not a NumPy array of numbers"),
         (b"1.0 2.0 3.0\n", "not a NumPy array of numbers"),

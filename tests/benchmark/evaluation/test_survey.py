@@ -121,6 +121,7 @@ def swapped(one):
             "PassengerCar looks like Car",
         ),
         ({"write": lambda *one: line("Pedestrain", *one[1:])}, "Pedestrain looks like Pedestrian"),
+        ({"write": lambda *one: line(f"parked_{one[0].lower()}", *one[1:])}, "parked_car looks"),
         ({"write": lambda *one: line(*one) if one[0] == "Car" else ""}, "Cyclist: no object"),
         (
             {"write": lambda *one: line(*one, box="0 0 0 0")},
@@ -402,6 +403,36 @@ def test_boxes_that_are_misread_in_one_split_are_told(tmp_path):
         path.write_text(path.read_text().replace(" 4 1.8 1.6 ", " 1.8 4 1.6 "))
     (told,) = warnings(survey(root))
     assert told.startswith("Car: in the train frames, the median object is wider than long")
+
+
+def test_few_objects_raise_no_suspicion(tmp_path):
+    """Two of three pedestrians behind a wall are no reason to doubt the others, nor the frames."""
+    root = make_turned(tmp_path, lambda x, y, z, yaw: f"{x} {y} {z} 4 1.8 1.6 {yaw} Car\n")
+    path = root / "dataset.yaml"
+    path.write_text(
+        path.read_text().replace("1.7}}", "1.7}, Walker: {size: [0.8, 0.6, 1.7], bottom: -1.7}}")
+    )
+    for i in (3, 5, 30):
+        label = root / "labels" / f"{i}.txt"
+        x, y, z, *_ = label.read_text().split()
+        place = f"{x} {y} {z}" if i == 30 else f"{float(x) + 9} {y} {z}"
+        label.write_text(label.read_text() + f"{place} 0.8 0.6 1.7 0 Walker\n")
+    assert warnings(survey(root)) == []
+
+
+def test_objects_that_the_scanner_does_not_see_are_asked_about(tmp_path):
+    """One car that is seen, and one behind it that is not."""
+
+    def both(x, y, z, yaw):
+        return "".join(f"{x} {y + far} {z} 4 1.8 1.6 {yaw} Car\n" for far in (0, 6))
+
+    (told,) = warnings(survey(make_turned(tmp_path, both)))
+    assert "are objects labelled that the scanner does not see?" in told
+
+
+def test_only_the_last_word_of_a_name_is_compared():
+    assert suspicions._alike("PassengerCar", ["Car"]) == "Car"
+    assert suspicions._alike("Streetcar", ["Car"]) == ""
 
 
 def test_a_hedge_on_the_other_side_is_no_suspicion(tmp_path):
