@@ -77,16 +77,18 @@ def _list_fits(plugins: Sequence[Path]) -> int:
     """Print which methods suit which family."""
     from tabulate import tabulate
 
+    from benchmark.config.request import every_method
     from benchmark.conformance.checks import default_students, suitability
-    from kd_methods import load_plugin, method_names, written_forms
+    from benchmark.records.store import NONE
+    from kd_methods import load_plugin
 
     for plugin in plugins:
         load_plugin(plugin)
     students = default_students()
     rows = [
         {"method": form} | {student: suitability(student, form) for student in students}
-        for name in method_names()
-        for form in written_forms(name)
+        for form in every_method()
+        if form != NONE
     ]
     print(tabulate(rows, headers="keys"))
     print(
@@ -108,14 +110,16 @@ def list_detectors(options: argparse.Namespace) -> int:
 
 def check_method(options: argparse.Namespace) -> int:
     """Run the conformance checks on a method and print a line for each."""
+    from benchmark.config.request import every_method
     from benchmark.conformance import run_checks
+    from benchmark.records.store import NONE
     from benchmark.training.setup import unnoticed
-    from kd_methods import create, load_plugin, method_names, written_forms
+    from kd_methods import create, load_plugin
 
     path = Path(options.method)
     names = load_plugin(path) if path.suffix == ".py" else [options.method]
     if options.method == "all":
-        names = [form for name in method_names() for form in written_forms(name)]
+        names = [form for form in every_method() if form != NONE]
     students = options.students.split(",") if options.students else None
     on_failure = _debug if options.pdb else unnoticed
     counts: Counter[str] = Counter()

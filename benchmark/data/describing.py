@@ -19,6 +19,7 @@ from benchmark.data.description import (
     FILE,
     FORMATS,
     KITTI,
+    LONGEST_SIDE,
     RESERVED,
     DescribedClass,
     Description,
@@ -42,8 +43,6 @@ MOST_SPAN = 60.0
 """Metres between the lowest and the highest of most objects."""
 MARGIN = 0.5
 """Metres that the range is higher than its objects."""
-SIZES = 0.05, 100.0
-"""Metres between which the longest side of a class's mean box lies."""
 LOOKED = 500
 """Label files that are read, spread over the training split."""
 
@@ -238,7 +237,7 @@ def _describe_class(
     name: str, words: Sequence[str], boxes: np.ndarray, usual: bool
 ) -> DescribedClass:
     long, wide, high = (round(float(side), 2) for side in boxes[:, 3:6].mean(axis=0))
-    least, most = SIZES
+    least, most = LONGEST_SIDE
     if not least <= max(long, wide, high) <= most:
         raise DataError(
             f"{name}: the mean object is {long:g} m long, {wide:g} m wide, {high:g} m high, not "

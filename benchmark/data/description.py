@@ -31,6 +31,8 @@ OVERLAPS = {"Car": 0.7, "Pedestrian": 0.5, "Cyclist": 0.5}
 """KITTI's, and those of classes like them."""
 
 
+LONGEST_SIDE = 0.05, 100.0
+"""Metres between which the longest side of a class's box lies."""
 HEIGHTS = 0.5, 200.0
 """Metres between which the height of what detectors see lies."""
 FARTHEST = 500.0
@@ -65,7 +67,7 @@ class DescribedClass:
             nothing, as KITTI's vans for cars.
     """
 
-    size: tuple[float, float, float] = field(metadata={"above": 0, "most": 100})
+    size: tuple[float, float, float] = field(metadata={"above": 0, "most": LONGEST_SIDE[1]})
     bottom: float
     overlap: float | None = field(default=None, metadata={"above": 0, "most": 1})
     names: tuple[str, ...] = field(default=(), metadata={"read": _words})

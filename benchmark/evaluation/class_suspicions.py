@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from benchmark.data.description import FILE, KITTI, Description
+from benchmark.data.description import FILE, KITTI, LONGEST_SIDE, Description
 from benchmark.evaluation import readings, validity
 from benchmark.evaluation.protocol import BY_DISTANCE, BY_OVERLAP, Scoring
 from benchmark.evaluation.survey import SIDES, SPLITS, Survey
@@ -34,8 +34,6 @@ WITHOUT = (
 """What comes of a class with too few objects."""
 BOXES = "; `data image-boxes` computes 2D boxes from the 3D boxes, with --all every one"
 """The remedy where most objects have no height in the image."""
-LEAST_SIDE, MOST_SIDE = 0.05, 100.0
-"""Metres between which the longest side of a class's median box lies."""
 CLASSES_SHOWN = 3
 """Classes of which the same is told in full."""
 
@@ -85,13 +83,14 @@ def not_held(found: Survey, grid: Grid) -> Iterator[str]:
 
 def out_of_scale(found: Survey) -> str:
     """A class whose sizes are no metres; empty if there is none."""
+    least, most = LONGEST_SIDE
     for name in found.classes:
         objects = found.objects[found.objects["class"] == name]
-        longest = float(objects[list(SIDES)].median().max()) if len(objects) else LEAST_SIDE
-        if not LEAST_SIDE <= longest <= MOST_SIDE:
+        longest = float(objects[list(SIDES)].median().max()) if len(objects) else least
+        if not least <= longest <= most:
             return (
-                f"{name}: the median object's longest side is {longest:g} m, not {LEAST_SIDE:g} to "
-                f"{MOST_SIDE:g} m: write sizes in metres"
+                f"{name}: the median object's longest side is {longest:g} m, not {least:g} to "
+                f"{most:g} m: write sizes in metres"
             )
     return ""
 
