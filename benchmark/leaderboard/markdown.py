@@ -202,7 +202,7 @@ def _details(place: int, table: Table, printed: pd.DataFrame) -> list[str]:
     parts += [f"### Differences between methods ({scoring.main} mAP)", *_pairs(table)]
     if table.controls:
         parts += [f"### Controls ({scoring.main} mAP)", CONTROLS]
-        parts += [_layout([_control_row(row) for row in table.controls])]
+        parts += [_layout([control_text(row) for row in table.controls])]
     if len(beside := published.beside(table, printed)):
         parts += ["### Published figures", published.comparability(table)]
         parts += [_layout([_published_row(row) for row in beside.to_dict("records")])]
@@ -282,7 +282,9 @@ def _pair_row(pair: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _control_row(row: Mapping[str, Any]) -> dict[str, str]:
+def control_text(row: Mapping[str, Any]) -> dict[str, str]:
+    """A row of the table of controls, by heading."""
+
     def gain(name: str) -> str:
         mean = row[name]
         if math.isnan(mean):

@@ -24,7 +24,7 @@ from benchmark.evaluation.protocol import BY_OVERLAP, Scoring, classes_of, scori
 from benchmark.files import write_atomically
 from benchmark.leaderboard import Table, external, make_tables
 from benchmark.leaderboard.columns import Column, all_columns, axes, pareto_front
-from benchmark.leaderboard.markdown import LEVELS, external_text, metric
+from benchmark.leaderboard.markdown import LEVELS, control_text, external_text, metric
 from benchmark.leaderboard.tables import TEACHER
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.record import Record
@@ -33,7 +33,7 @@ from benchmark.records.store import NONE
 from benchmark.report import plots
 from benchmark.report.cell import reproduction
 
-SCRIPTS = ("base.js", "table.js", "external.js", "charts.js", "scenes.js", "page.js")
+SCRIPTS = ("base.js", "table.js", "text_tables.js", "charts.js", "scenes.js", "page.js")
 DIGITS = 4
 """Decimals of a loss on the page; the record has all of them."""
 
@@ -53,9 +53,9 @@ def make_content(folder: Path, records: Iterable[Record]) -> Content:
     Returns:
         ``title``; ``axes``, the columns that accuracy is plotted against; ``noisy``, which spreads
         are marked; ``methods``, whose order gives colours; ``captions`` of the plots of costs;
-        ``sections``, one for each leaderboard table, with its rows; ``external``, results of other
-        code; ``cells``, the provenance of each record; ``frames``, the shown frames by data set and
-        name.
+        ``sections``, one for each leaderboard table, with its rows and controls; ``external``,
+        results of other code; ``cells``, the provenance of each record; ``frames``, the shown
+        frames by data set and name.
 
     Raises:
         ViewError: a file of views is malformed.
@@ -136,6 +136,7 @@ def _section(folder: Path, table: Table, found: Mapping[str, Record]) -> dict[st
         "fronts": _fronts(rows, scoring),
         "losses": ["total", *sorted({n for row in rows for n in row["losses"]} - {"total"})],
         "rows": rows,
+        "controls": [control_text(row) for row in table.controls],
     }
 
 

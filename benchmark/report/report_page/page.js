@@ -101,6 +101,7 @@ function choose(index) {
   drawSummary();
   drawTableControls();
   drawTable();
+  drawControls();
   drawComparison();
   drawScenes();
 }
@@ -138,7 +139,7 @@ function drawMeasured() {
     redrawOnResize();
   } else {
     // Nothing was trained here: there are only external results.
-    for (const part of ["summary", "results", "cost", "comparison", "scenes"]) byId(part).hidden = true;
+    for (const part of ["summary", "results", "controls", "cost", "comparison", "scenes"]) byId(part).hidden = true;
   }
 }
 

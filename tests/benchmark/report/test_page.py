@@ -100,6 +100,16 @@ def matrix():
     return found
 
 
+def controlled():
+    """The matrix, and students that trained twice as long, for each seed."""
+    found = matrix()
+    for seed in (0, 1, 2):
+        made = trained("none", seed, 55 + seed, cell=f"twice-{seed}")
+        made["settings"] |= {"control": "none_twice", "beside": "t"}
+        found.append(made)
+    return found
+
+
 def rows(content, section=0):
     return {row["method"]: row for row in content["sections"][section]["rows"]}
 
@@ -186,6 +196,16 @@ def test_views_are_optional_and_a_mean_needs_them_of_every_seed(tmp_path):
 def test_the_page_does_not_depend_on_the_order_of_records(tmp_path):
     found = matrix()
     assert render(make_content(tmp_path, found)) == render(make_content(tmp_path, found[::-1]))
+
+
+def test_controls_stand_apart_from_the_rows(tmp_path):
+    plain, content = (make_content(tmp_path, made) for made in (matrix(), controlled()))
+    (section, other), (without, _) = content["sections"], plain["sections"]
+    assert section["rows"] == without["rows"]
+    assert without["controls"] == other["controls"] == []
+    (row,) = section["controls"]
+    assert (row["method"], row["control"], row["seeds"]) == ("none", "twice the epochs", "3")
+    assert row["gain"].startswith("+5.00 [")
 
 
 def test_external_results_are_there(tmp_path):
@@ -445,6 +465,17 @@ def test_the_command_holds_the_threads_of_a_processor(tmp_path):
     found["provenance"] |= {"machine": "AMD EPYC (96 cores)", "threads": 24}
     (cell,) = make_content(tmp_path, [found])["cells"].values()
     assert cell["command"].startswith("OMP_NUM_THREADS=24 python run_bench.py run ")
+
+
+def test_controls_are_shown_below_the_table_that_they_belong_to(browser, tmp_path):
+    show(browser, write(tmp_path, controlled())[0])
+    assert texts(browser, "#controls tbody td")[:2] == ["twice the epochs", "3"]
+    browser.find_elements("css selector", "#sections button")[1].click()
+    assert not browser.find_element("id", "controls").is_displayed()
+
+
+def test_a_page_without_controls_does_not_mention_them(shown):
+    assert not shown.find_element("id", "controls").is_displayed()
 
 
 def test_external_results_have_a_table_of_their_own_as_text(shown):
