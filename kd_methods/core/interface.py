@@ -8,6 +8,7 @@ C channels, H and W rows (along y) and columns (along x) of a bird's-eye-view ma
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -65,6 +66,11 @@ class Points:
     capped_count: Tensor
 
 
+MOST_LOG = math.log(1000 / 16)
+"""Logarithm of the factor by which mmdet's coders for images let a side exceed its prior. Without
+a bound, a network that has hardly trained gives boxes whose volume is infinite."""
+
+
 @dataclass(frozen=True)
 class HeadOutputs:
     """What the dense head predicts, one row per anchor (or point).
@@ -77,6 +83,8 @@ class HeadOutputs:
         decode: maps deltas (..., A, 7) to boxes (..., A, 7).
         assign: gives the (B, A) class index of the ground truth that each prior is trained for,
             -1 for background and -2 for priors that training ignores.
+        soften: gives the (B, A, K) probabilities that class logits are trained for, where they are
+            not those of ``assign``.
     """
 
     class_logits: Tensor
@@ -85,11 +93,15 @@ class HeadOutputs:
     priors: Tensor
     decode: Callable[[Tensor], Tensor]
     assign: Callable[[], Tensor]
+    soften: Callable[[], Tensor] | None = None
 
     @cached_property
     def boxes(self) -> Tensor:
-        """(B, A, 7) decoded boxes; yaw is known up to half a turn."""
-        return self.decode(self.deltas)
+        """(B, A, 7) decoded boxes, sides at most 62.5 times the prior's; yaw is known up to half a
+        turn."""
+        most = self.deltas.new_full((7,), math.inf)
+        most[3:6] = MOST_LOG
+        return self.decode(self.deltas.clamp(max=most))
 
     @cached_property
     def assigned(self) -> Tensor:
@@ -100,6 +112,15 @@ class HeadOutputs:
     def positive(self) -> Tensor:
         """(B, A) whether a prior is assigned to a ground-truth box."""
         return self.assigned >= 0
+
+    @cached_property
+    def class_targets(self) -> Tensor:
+        """(B, A, K) what class logits are trained for: 1 for the assigned class and 0 for others,
+        or heat that falls off around the centres of objects."""
+        if self.soften is not None:
+            return self.soften()
+        classes = torch.arange(self.class_logits.shape[-1], device=self.assigned.device)
+        return (self.assigned[..., None] == classes).to(self.class_logits)
 
 
 Dense, Boxes = BEVMap, HeadOutputs

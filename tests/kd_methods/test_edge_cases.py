@@ -103,6 +103,32 @@ def test_features_that_are_all_zero(text, kind):
     assert max(gradient.abs().max().item() for gradient in found) < 1e6
 
 
+READ_BOXES = ("bckd", "gid_response", "rdd", "se_ssd", "sparsekd_logit")
+
+
+def hardly_trained(head):
+    """The same head with codes of sides that exceed every number."""
+    deltas = (1000 * head.deltas.detach()).requires_grad_()
+
+    def decode(codes):
+        return torch.cat([codes[..., :3], codes[..., 3:6].exp(), codes[..., 6:]], dim=-1)
+
+    return replace(head, deltas=deltas, decode=decode)
+
+
+@pytest.mark.parametrize("text", READ_BOXES)
+def test_sides_that_are_larger_than_any_number(text):
+    example = scene("maps")
+    heads = [hardly_trained(net.head) for net in (example.teacher, example.student)]
+    for net, head in zip((example.teacher, example.student), heads, strict=True):
+        net.__dict__["head"] = head
+    assert heads[0].decode(heads[0].deltas).isinf().any()
+    method = built(text, example, FAMILY["maps"])
+    losses = method(example.teacher, example.student, example.batch)
+    leaves = [heads[1].class_logits, heads[1].deltas, *method.parameters()]
+    assert_finite(losses, gradients(losses, leaves))
+
+
 @each_case
 def test_same_numbers_from_the_same_generator(text, kind):
     first, _ = losses_and_gradients(text, kind, scene(kind, (40, 30)))
