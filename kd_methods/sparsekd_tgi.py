@@ -17,6 +17,9 @@ from kd_methods.core.registry import register
 EARLY = ("voxel_encoder", "middle_encoder", "backbone", "neck")
 """Parts of an mmdet3d detector in the order of the forward pass; heads follow."""
 
+BRANCHING = ("SeparateHead",)
+"""Types of modules whose children all read what the module is given."""
+
 COORDINATES = 3
 """Channels that PointNet++ layers put before the features they group."""
 
@@ -181,9 +184,9 @@ class _Network:
         for name, norm in norms.items():
             self._owner(name).norms = (norm, ours[name])
         lists = [
-            [self._within(f"{name}.{i}") for i in range(len(module))]
+            [self._within(f"{name}.{branch}") for branch, _ in module.named_children()]
             for name, module in teacher.named_modules()
-            if isinstance(module, nn.ModuleList)
+            if isinstance(module, nn.ModuleList) or type(module).__name__ in BRANCHING
         ]
         self.branches = [branches for branches in lists if all(branches)]
 
@@ -224,11 +227,11 @@ class _Network:
         if stage is not None:
             yield [stage], 0, 0
         known = self._known(layer)
+        siblings = self._siblings(layer)
+        known = [s for s in known if not set(s) & set(siblings)]
         for source in known:
             if _total(source) == layer.inputs:
                 yield source, 0, 0
-        siblings = self._siblings(layer)
-        known = [s for s in known if not set(s) & set(siblings)]
         for source in known:
             extra = count - _total(source).teacher
             if 0 < extra == wanted - _total(source).student:
@@ -252,7 +255,7 @@ class _Network:
         """End of the branch it reads, where lists are read branch by branch; else None."""
         for branches in self.branches:
             heads = [branch[0] for branch in branches]
-            if layer not in heads:
+            if layer not in heads or len(heads) == 1:
                 continue
             for earlier in self.branches:
                 ends = [branch[-1] for branch in earlier]

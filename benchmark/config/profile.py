@@ -44,11 +44,13 @@ class Profile:
     max_frames: Mapping[str, int] = field(default_factory=dict)
 
     def recipe(self, family: str) -> Recipe:
-        """How a family is trained.
+        """How a family is trained: as the profile says, or as the family that it is like.
 
         Raises:
             ProfileError: the profile does not say.
         """
+        if family not in self.recipes and family in FAMILIES:
+            family = FAMILIES[family].like or family
         if family not in self.recipes:
             raise ProfileError(
                 f"profile {self.name} has no recipe for {family}, only for "

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ from detectors.core.grid import CLASSES, DetectorError, Grid
 from detectors.operators.per_batch import Searches, remembering
 from kd_methods.core.interface import Batch, Detections, Outputs, Spec
 
+CONFIGS = Path(__file__).parents[1] / "configs"
+"""mmdet3d configs of ours, of detectors that have none for KITTI there."""
 Hooks = dict[str, nn.Module]
 Model = Any
 """An mmdet3d detector or a part of it: an nn.Module whose children are attributes."""
@@ -59,8 +61,8 @@ class Inputs:
 class Family(ABC):
     """One detector architecture of mmdet3d at any width and grid."""
 
-    name: ClassVar[str]
-    config_file: ClassVar[str]
+    name: str
+    config_file: str
 
     @abstractmethod
     def default_grid(self) -> Grid:
@@ -194,7 +196,10 @@ class Family(ABC):
 
 @cache
 def installed_config(name: str) -> dict[str, Any]:
-    """A config file that comes with mmdet3d, as plain values, to be read only.
+    """A config file that comes with mmdet3d, or any other, as plain values, to be read only.
+
+    Args:
+        name: path of a file; a relative one is below mmdet3d's own configs.
 
     Raises:
         DetectorError: mmdet3d is installed without it.
@@ -251,6 +256,8 @@ def to_float(module: nn.Module, arguments: Any, output: Any) -> Any:
     """Forward hook: losses and box decoding stay in float32 under autocast."""
     if isinstance(output, Tensor):
         return output.float()
+    if isinstance(output, dict):
+        return {name: to_float(module, arguments, item) for name, item in output.items()}
     if isinstance(output, (list, tuple)):
         return type(output)(to_float(module, arguments, item) for item in output)
     return output

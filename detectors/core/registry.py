@@ -16,15 +16,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Listed:
-    """A family's module and the compression ratios of the paper's students."""
+    """What is known of a family without importing it.
+
+    Attributes:
+        module: that holds it.
+        ratios: compression ratios of the paper's students.
+        like: the family whose recipe trains it where a profile has none for it.
+    """
 
     module: str
     ratios: tuple[int, ...]
+    like: str = ""
 
 
 FAMILIES = {
     "pointpillars": Listed("detectors.pointpillars", (4, 16)),
     "second": Listed("detectors.second", (4, 16)),
+    "centerpoint_pillar": Listed("detectors.centerpoint_pillar", (4, 16), "pointpillars"),
+    "centerpoint_voxel": Listed("detectors.centerpoint_voxel", (4, 16), "second"),
     "pointrcnn": Listed("detectors.pointrcnn", (8, 16)),
 }
 """Every family by name."""

@@ -1,50 +1,81 @@
-"""What PointPillars and SECOND share: voxels, a 2D backbone, a fusing neck, an anchor head."""
+"""Detectors of voxels, a 2D backbone, a fusing neck and a dense head, read from their config."""
 
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
-from mmdet3d.models.dense_heads import Anchor3DHead
-from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
-from detectors.core.anchor_targets import anchor_targets
-from detectors.core.family import Family, Hooks, Inputs, Model, per_class, scale_widths, wanted
-from detectors.core.grid import Grid
-from detectors.operators.per_batch import once, remembering
+from detectors.core.family import Family, Hooks, Inputs, Model, scale_widths, wanted
+from detectors.core.grid import DetectorError, Grid
 from detectors.operators.voxels import hard_voxels
-from kd_methods.core.interface import Batch, BEVMap, Detections, HeadOutputs, Layer, Points, Spec
+from detectors.parts import BACKBONES, ENCODERS, HEADS, NECKS
+from detectors.parts.part import SLACK, DenseHead, Encoder
+from kd_methods.core.interface import Batch, BEVMap, Detections, Layer, Spec
 
-SLACK = 1e-6
-"""Of a cell, by which a side may miss a whole number of them."""
+PREFIX = "pts_"
+"""Of the parts' names in detectors that could also read images."""
 
 
 class VoxelNet(Family):
-    """A detector of mmdet3d's VoxelNet class; a family adds what comes before the 2D backbone."""
+    """A detector whose parts :mod:`detectors.parts` knows.
 
-    multiple: int
-    """Number of which the cells along x and y must be a multiple."""
+    Args:
+        name: of the family.
+        config_file: with mmdet3d's config; a path, or the place among those installed with it.
+    """
 
-    @abstractmethod
-    def scale_encoder(self, config: dict[str, Any], ratio: float, grid: Grid) -> int:
-        """Resize the layers before the 2D backbone; the number of channels that they give it."""
+    def __init__(self, name: str, config_file: str) -> None:
+        self.name, self.config_file = name, config_file
 
-    @abstractmethod
-    def encoder(self, model: Model) -> nn.Module:
-        """The module whose output is the family's ``local``."""
+    def base_config(self) -> dict[str, Any]:
+        """The config as one of mmdet3d's VoxelNet, which has the same parts under plain names."""
+        config = super().base_config()
+        if any(key.startswith(PREFIX) for key in config):
+            config = {key.removeprefix(PREFIX): value for key, value in config.items()}
+            config |= {
+                key: config[key].get("pts", config[key])
+                for key in ("train_cfg", "test_cfg")
+                if key in config
+            }
+        return config | {"type": "VoxelNet"}
 
-    @abstractmethod
-    def encoder_channels(self, model: Model) -> int:
-        """Channels of ``local``."""
+    @cached_property
+    def encoder(self) -> Encoder:
+        """What comes before the 2D backbone."""
+        return self._part(ENCODERS, "middle_encoder")
 
-    @abstractmethod
-    def read_local(self, raw: Any, inputs: Inputs, grid: Grid) -> Points:
-        """``local`` from the output of :meth:`encoder`."""
+    @cached_property
+    def dense_head(self) -> DenseHead:
+        """What comes after the neck."""
+        return self._part(HEADS, "bbox_head")
+
+    def _part(self, known: Any, name: str) -> Any:
+        """What is known of a part of the config.
+
+        Raises:
+            DetectorError: there is no such part, or it is of an unknown type.
+        """
+        found = self.base_config().get(name, {}).get("type")
+        if found not in known:
+            raise DetectorError(
+                f"{self.config_file}: model.{name} is of type {found}; known are {', '.join(known)}"
+            )
+        return known[found]
+
+    @cached_property
+    def strides(self) -> tuple[int, int]:
+        """Voxels per cell, along x and y: of the backbone's last map, and of the neck's."""
+        config = self.base_config()
+        for name, known in (("backbone", BACKBONES), ("neck", NECKS)):
+            self._part(dict.fromkeys(known), name)
+        down, up = config["backbone"]["layer_strides"], config["neck"]["upsample_strides"]
+        return self.encoder.stride * math.prod(down), round(self.encoder.stride * down[0] / up[0])
 
     def default_grid(self) -> Grid:
         layer = self.base_config()["data_preprocessor"]["voxel_layer"]
@@ -58,49 +89,38 @@ class VoxelNet(Family):
         """Each side is widened to whole cells, as many as the network can halve."""
         long, wide, deep = (end - start for start, end in zip(low, high, strict=True))
         x, y, z = grid.voxel_size
-        deep, z = self.layers(deep, z)
+        deep, z = self.encoder.layers(deep, z)
         sides = self._whole(long, x), self._whole(wide, y), deep
         x1, y1, z1 = (round(start + side, 6) for start, side in zip(low, sides, strict=True))
         x0, y0, z0 = low
         whole = replace(grid, point_cloud_range=(x0, y0, z0, x1, y1, z1), voxel_size=(x, y, z))
-        whole.check(self.multiple)
+        whole.check(self.strides[0])
         share = math.prod(whole.cells[:2]) / math.prod(grid.cells[:2])
         return replace(whole, max_voxels=tuple(math.ceil(n * share) for n in grid.max_voxels))
 
     def _whole(self, side: float, size: float) -> float:
         """The least side of whole cells that the network can halve."""
-        return math.ceil(side / size / self.multiple - SLACK) * self.multiple * size
-
-    @abstractmethod
-    def layers(self, deep: float, height: float) -> tuple[float, float]:
-        """Height of a region at least this deep that the network can take, and of its voxels.
-
-        Args:
-            height: of voxels elsewhere.
-        """
+        return math.ceil(side / size / self.strides[0] - SLACK) * self.strides[0] * size
 
     def config(self, ratio: float, grid: Grid) -> dict[str, Any]:
-        grid.check(self.multiple)
+        grid.check(self.strides[0])
         config = self.base_config()
         config["data_preprocessor"]["voxel_layer"].update(
             point_cloud_range=list(grid.point_cloud_range),
             voxel_size=list(grid.voxel_size),
             max_voxels=list(grid.max_voxels),
         )
-        entering = self.scale_encoder(config, ratio, grid)
+        entering = self.encoder.resize(config, ratio, grid)
         stages = scale_widths(config["backbone"]["out_channels"], ratio)
         fused = scale_widths(config["neck"]["out_channels"], ratio)
         config["backbone"].update(in_channels=entering, out_channels=stages)
         config["neck"].update(in_channels=stages, out_channels=fused)
-        head = config["bbox_head"]
-        head.update(in_channels=sum(fused), feat_channels=sum(fused))
-        head["num_classes"] = len(grid.classes)
-        head["anchor_generator"].update(_anchors(grid))
-        config["train_cfg"]["assigner"] = per_class(config["train_cfg"]["assigner"], grid)
+        self.dense_head.resize(config, ratio, grid, sum(fused), self.strides[1])
         return config
 
     def buildable(self, config: dict[str, Any]) -> dict[str, Any]:
-        config["bbox_head"]["type"] = AnchorHead.__name__
+        self.encoder.buildable(config)
+        self.dense_head.buildable(config)
         return config
 
     def place(self, model: Model, device: torch.device) -> Model:
@@ -129,15 +149,15 @@ class VoxelNet(Family):
 
     def spec(self, model: Model) -> Spec:
         return Spec(
-            local=Layer(self.encoder_channels(model), dense=False),
+            local=Layer(self.encoder.channels(model), dense=False),
             stages=[_dense_layer([norm]) for norm in _norms(model.backbone.blocks)],
             neck=_dense_layer(_norms(model.neck.deblocks)),
-            classes=model.bbox_head.num_classes,
+            classes=self.dense_head.classes(model.bbox_head),
         )
 
     def taps(self, model: Model, needs: set[str]) -> Hooks:
         modules = {
-            "local": self.encoder(model),
+            "local": self.encoder.local(model),
             "stages": model.backbone,
             "neck": model.neck,
             "head": model.bbox_head,
@@ -154,7 +174,7 @@ class VoxelNet(Family):
     def read(self, model: Model, inputs: Inputs, raw: dict[str, Any], grid: Grid) -> dict[str, Any]:
         read: dict[str, Any] = {}
         if "local" in raw:
-            read["local"] = self.read_local(raw["local"], inputs, grid)
+            read["local"] = self.encoder.read(raw["local"], inputs, grid)
         if "stages" in raw:
             read["stages"] = [
                 _map(values, grid, raw.get(f"stages.{i}.pre_relu"))
@@ -165,51 +185,11 @@ class VoxelNet(Family):
             pre_relu = torch.cat(parts, dim=1) if parts else None
             read["neck"] = _map(raw["neck"][0], grid, pre_relu)
         if "head" in raw:
-            read["head"] = _boxes(model.bbox_head, raw["head"], inputs)
+            read["head"] = self.dense_head.read(model.bbox_head, raw["head"], inputs)
         return read
 
-    @torch.no_grad()
     def detections(self, model: Model, inputs: Inputs, raw: dict[str, Any]) -> list[Detections]:
-        detached = [[level.detach() for level in maps] for maps in raw["head"]]
-        metas = [sample.metainfo for sample in inputs.samples()]
-        found = model.bbox_head.predict_by_feat(*detached, batch_input_metas=metas)
-        return [Detections(f.bboxes_3d.tensor, f.scores_3d, f.labels_3d) for f in found]
-
-
-def count_points(inputs: Inputs, cells: Tensor, size: tuple[float, ...], grid: Grid) -> Tensor:
-    """(N,) points of the cloud, uncapped, in each of some cells.
-
-    Args:
-        cells: (N, 4) frame, z, y, x index of cells of ``size`` (x, y, z, metres) in the grid.
-    """
-    return inputs.searches.once(
-        ("points in cells", size), (cells,), lambda: _count_points(inputs, cells, size, grid)
-    )
-
-
-def _count_points(inputs: Inputs, cells: Tensor, size: tuple[float, ...], grid: Grid) -> Tensor:
-    from mmcv.ops import Voxelization
-
-    locate = Voxelization(size, grid.point_cloud_range, max_num_points=-1)
-    nx, ny, nz = locate.grid_size.tolist()
-    shape = (len(inputs.batch.points), nz, ny, nx)
-    totals = torch.zeros(shape, dtype=torch.long, device=cells.device)
-    for total, points in zip(totals, inputs.batch.points, strict=True):
-        found = locate(points).long()
-        z, y, x = found[found[:, 0] >= 0].T
-        total.index_put_((z, y, x), torch.ones_like(z), accumulate=True)
-    return totals[tuple(cells.T)]
-
-
-@MODELS.register_module()
-class AnchorHead(Anchor3DHead):
-    """mmdet3d's head. Its targets depend on anchors and objects alone, so they are computed once
-    for all networks that see a batch."""
-
-    def anchor_target_3d(self, anchors: Any, truth: Any, *unused: Any, **settings: Any) -> Any:
-        objects = [tensor for one in truth for tensor in (one.bboxes_3d.tensor, one.labels_3d)]
-        (among,) = anchors[0]
-        return once("anchor targets", (among, *objects), lambda: anchor_targets(self, among, truth))
+        return self.dense_head.detections(model.bbox_head, raw["head"], inputs)
 
 
 def _never_empty(points: Tensor, grid: Grid) -> Tensor:
@@ -225,50 +205,6 @@ def _never_empty(points: Tensor, grid: Grid) -> Tensor:
 
 def _corners(grid: Grid) -> tuple[Sequence[float], Sequence[float]]:
     return grid.point_cloud_range[:3], grid.point_cloud_range[3:]
-
-
-def _anchors(grid: Grid) -> dict[str, Any]:
-    """Where the anchors of each class lie, and their sizes."""
-    x0, y0, x1, y1 = grid.extent
-    bottoms = [each.bottom for each in grid.classes]
-    return {
-        "ranges": [[x0, y0, bottom, x1, y1, bottom] for bottom in bottoms],
-        "sizes": [list(each.size) for each in grid.classes],
-    }
-
-
-def _boxes(head: Model, raw: tuple[list[Tensor], ...], inputs: Inputs) -> HeadOutputs:
-    """What an Anchor3DHead predicted, with one row per anchor.
-
-    Args:
-        raw: the head's output: class scores, box codes and direction scores, one map each.
-    """
-    scores, codes, directions = (maps[0] for maps in raw)
-    priors = head.prior_generator.grid_anchors([scores.shape[-2:]], device=scores.device)
-    anchors = priors[0].reshape(-1, head.box_code_size)
-
-    def assign() -> Tensor:
-        samples = inputs.samples()
-        with remembering(inputs.searches):
-            labels, weights = head.anchor_target_3d(
-                [[priors[0]] for _ in samples],
-                [sample.gt_instances_3d for sample in samples],
-                [sample.metainfo for sample in samples],
-                num_classes=head.num_classes,
-                label_channels=head.cls_out_channels,
-                sampling=head.sampling,
-            )[:2]
-        label = labels[0].masked_fill(labels[0] >= head.num_classes, -1)
-        return label.masked_fill(weights[0] == 0, -2)
-
-    return HeadOutputs(
-        class_logits=_rows(scores, head.num_classes),
-        deltas=_rows(codes, head.box_code_size),
-        direction_logits=_rows(directions, 2),
-        priors=anchors.expand(len(scores), -1, -1),
-        decode=lambda deltas: head.bbox_coder.decode(anchors.expand_as(deltas), deltas),
-        assign=assign,
-    )
 
 
 def _map(values: Tensor, grid: Grid, pre_relu: Tensor | None = None) -> BEVMap:
@@ -288,8 +224,3 @@ def _dense_layer(norms: list[nn.BatchNorm2d]) -> Layer:
     weight = torch.cat([norm.weight.detach() for norm in norms])
     bias = torch.cat([norm.bias.detach() for norm in norms])
     return Layer(len(weight), dense=True, batch_norm=(weight, bias))
-
-
-def _rows(maps: Tensor, size: int) -> Tensor:
-    """(B, A * size, H, W) to (B, H * W * A, size), anchors in the generator's order."""
-    return maps.permute(0, 2, 3, 1).reshape(len(maps), -1, size).float()

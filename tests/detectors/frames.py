@@ -9,6 +9,8 @@ RANGE = (0, -5.12, -3, 10.24, 5.12, 1)
 GRIDS = {
     "pointpillars": Grid(RANGE, (0.32, 0.32, 4), (300, 400)),
     "second": Grid(RANGE, (0.16, 0.16, 0.1), (1200, 1400)),
+    "centerpoint_pillar": Grid(RANGE, (0.32, 0.32, 4), (300, 400)),
+    "centerpoint_voxel": Grid(RANGE, (0.16, 0.16, 0.1), (1200, 1400)),
     "pointrcnn": Grid(RANGE, num_points=1024, sample_range=8.0, proposals=40, roi_points=64),
 }
 """A small grid for each family."""

@@ -7,7 +7,7 @@ from mmdet3d.models.voxel_encoders import PillarFeatureNet
 
 from detectors import CLASSES, DetectorError, Grid, get_family, parse_student, student_name
 from detectors.core.family import scaled
-from detectors.pointpillars import PillarEncoder
+from detectors.parts.pillars import PillarEncoder
 from kd_methods import Batch
 from kd_methods.core.interface import MissingOutputError
 

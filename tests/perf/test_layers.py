@@ -13,7 +13,7 @@ from timing import least_seconds, one_thread
 import detectors.operators  # noqa: F401  gives mmdet3d its operators
 
 # isort: split
-from detectors.pointpillars import PillarLayer
+from detectors.parts.pillars import PillarLayer
 
 # isort: split
 from mmdet3d.models.voxel_encoders.utils import PFNLayer

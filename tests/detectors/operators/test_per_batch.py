@@ -8,9 +8,9 @@ import torch
 from frames import GRIDS, batch
 
 from detectors import get_family
-from detectors.core import voxelnet
 from detectors.operators import cpu_searches
 from detectors.operators.per_batch import Searches, once, remembering
+from detectors.parts import anchors
 
 
 def test_equal_tensors_are_searched_once_and_others_anew():
@@ -91,7 +91,7 @@ def test_targets_are_made_once_for_equal_objects(name, monkeypatch):
     with family.capture(model, {"head"}, grid) as take:
         family.losses(model, inputs)
     alone = learn(family, grid, replace(inputs, searches=Searches()))
-    monkeypatch.setattr(voxelnet, "anchor_targets", refuse)
+    monkeypatch.setattr(anchors, "anchor_targets", refuse)
     assert all(map(torch.equal, alone, learn(family, grid, inputs)))
     assert take(inputs).head.positive.any()
     moved = replace(inputs.batch, boxes=[boxes + 0.1 for boxes in inputs.batch.boxes])

@@ -11,7 +11,7 @@ from mmdet3d.structures import LiDARInstance3DBoxes
 from mmengine.structures import InstanceData
 
 from detectors import get_family
-from detectors.core.anchor_targets import anchor_targets
+from detectors.parts.anchor_targets import anchor_targets
 
 FAMILIES = ["pointpillars", "second"]
 SIZES = torch.tensor([[0.8, 0.6, 1.73], [1.76, 0.6, 1.73], [3.9, 1.6, 1.56]])

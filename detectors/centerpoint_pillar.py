@@ -1,0 +1,7 @@
+"""CenterPoint's first stage (Yin et al., CVPR 2021) on PointPillars' network, so that the head is
+what differs. mmdet3d has configs of it for nuScenes only."""
+
+from detectors.core.family import CONFIGS
+from detectors.core.voxelnet import VoxelNet
+
+FAMILY = VoxelNet("centerpoint_pillar", str(CONFIGS / "centerpoint_pillar.py"))
