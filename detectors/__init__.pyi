@@ -1,3 +1,4 @@
+from .core.added import load_detectors as load_detectors, register_family as register_family
 from .core.family import Family as Family, Inputs as Inputs
 from .core.grid import (
     CLASSES as CLASSES,

@@ -64,6 +64,27 @@ def add_device(command: argparse._ActionsContainer) -> None:
     command.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1")
 
 
+def add_detectors(command: argparse._ActionsContainer) -> None:
+    """``--detector NAME=FILE``."""
+    told = "an mmdet3d config, or a Python file that registers a detector; may be repeated"
+    command.add_argument(
+        "--detector", dest="detectors", action="append", metavar="NAME=FILE", help=told
+    )
+
+
+def load_given(options: argparse.Namespace) -> None:
+    """Load what :func:`add_detectors` was given.
+
+    Raises:
+        DetectorError: a file cannot be loaded.
+    """
+    if options.detectors:
+        from detectors import load_detectors
+
+        pairs = (given.partition("=") for given in options.detectors)
+        load_detectors({name: Path(file) for name, _, file in pairs})
+
+
 def add_scored_frames(command: argparse.ArgumentParser) -> None:
     """Which frames are scored, and what a missing result file means."""
     add = command.add_argument

@@ -13,8 +13,10 @@ from benchmark.commands.common import (
     add_budget,
     add_cache,
     add_command,
+    add_detectors,
     add_device,
     at_least,
+    load_given,
     read_budget,
 )
 
@@ -43,6 +45,7 @@ def add(commands: Any) -> None:
     add("--no-latency", action="store_true", help="skip the timing")
     add("--json", type=Path, metavar="FILE", help="also write all figures to this file")
     add_budget(command)
+    add_detectors(command)
     add_device(command)
     add_cache(command)
 
@@ -57,6 +60,7 @@ def show_cost(options: argparse.Namespace) -> int:
     budget = read_budget(options)
     if options.no_latency and LATENCY in budget.limits:
         raise RequestError("--max-latency needs what --no-latency leaves out; give one of them")
+    load_given(options)
     costs = measure_students(
         options.students,
         options.data,

@@ -10,7 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands.common import CELLS_FAILED, DONE, add_command
+from benchmark.commands.common import (
+    CELLS_FAILED,
+    DONE,
+    add_command,
+    add_detectors,
+    load_given,
+)
 
 
 def add(commands: Any) -> None:
@@ -25,6 +31,7 @@ def add(commands: Any) -> None:
     add("--plugin", type=Path, action="append", default=[], metavar="FILE", help=told)
     told = "family by family: which fit, where their values come from, what a step costs (a minute)"
     add("--fits", action="store_true", help=told)
+    add_detectors(methods)
     told = "detectors and their students"
     add_command(kinds, "detectors", list_detectors, told, [""])
     check = add_command(
@@ -37,6 +44,7 @@ def add(commands: Any) -> None:
     check.add_argument("method", metavar="NAME|FILE|all")
     check.add_argument("--students", help="default: one of each family")
     check.add_argument("--pdb", action="store_true", help="stop where the method raises an error")
+    add_detectors(check)
     new = add_command(
         commands,
         "new-method",
@@ -54,6 +62,7 @@ def list_methods(options: argparse.Namespace) -> int:
 
     from kd_methods.core.catalogue import describe_file, describe_installed
 
+    load_given(options)
     if options.fits:
         return _list_fits(options.plugin)
     described = describe_installed()
@@ -116,6 +125,7 @@ def check_method(options: argparse.Namespace) -> int:
     from benchmark.training.setup import unnoticed
     from kd_methods import create, load_plugin
 
+    load_given(options)
     path = Path(options.method)
     names = load_plugin(path) if path.suffix == ".py" else [options.method]
     if options.method == "all":

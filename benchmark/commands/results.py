@@ -12,9 +12,11 @@ from benchmark.commands.common import (
     add_budget,
     add_cache,
     add_command,
+    add_detectors,
     add_device,
     add_results,
     add_scored_frames,
+    load_given,
     read_budget,
 )
 
@@ -107,6 +109,7 @@ def export_model(options: argparse.Namespace) -> int:
     from detectors import read_grid
     from detectors.core.checkpoints import usage
 
+    load_given(options)
     record = export_cell(options.results, options.cell, options.folder)
     print(
         f"wrote {title(record)}, "
@@ -122,6 +125,7 @@ def score_network(options: argparse.Namespace) -> int:
     from benchmark.device import choose_device
     from benchmark.evaluation.checkpoint import find_network, score_network
 
+    load_given(options)
     network = find_network(options.checkpoint, options.results, options.student)
     device = choose_device(options.device)
     print(score_network(network, options.data, options.cache, device, options.export))
@@ -155,6 +159,7 @@ def _add_networks(commands: Any) -> None:
     command.add_argument("cell", metavar="CELL", help=told)
     command.add_argument("folder", type=Path, metavar="DIR", help="for model.pth and config.py")
     add_results(command)
+    add_detectors(command)
     told = "evaluate a trained network"
     examples = [
         f"78d6f {here} --data synthetic",
@@ -169,6 +174,7 @@ def _add_networks(commands: Any) -> None:
     add_results(command, required=False, help="results folder of the cell")
     add("--student", help="network of a .pth file made elsewhere, e.g. second@4")
     add("--export", type=Path, metavar="DIR", help="write a KITTI result file per frame there")
+    add_detectors(command)
     add_device(command)
     add_cache(command)
 

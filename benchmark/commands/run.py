@@ -16,6 +16,7 @@ from benchmark.commands.common import (
     INTERRUPTED,
     add_cache,
     add_command,
+    add_detectors,
     add_device,
     at_least,
     minutes,
@@ -146,6 +147,7 @@ def make_workplace(
         cache=options.cache,
         device=device,
         plugins=tuple(request.plugins),
+        detectors=request.detectors,
         patience=60 * options.patience,
         checkpoint_minutes=options.checkpoint_every,
         workers=how.readers(device),
@@ -184,6 +186,7 @@ def add_fields(command: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a file that registers methods; may be repeated",
     )
+    add_detectors(command)
     add(
         "--teacher",
         dest="teachers",

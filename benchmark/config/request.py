@@ -29,7 +29,7 @@ from benchmark.device import choose_precision
 from benchmark.files import read_text
 from benchmark.files.settings import Reader, choice, parse_yaml
 from benchmark.records.store import NONE
-from detectors import DetectorError, parse_student, student_name
+from detectors import DetectorError, load_detectors, parse_student, student_name
 from detectors.core.registry import FAMILIES
 from kd_methods import MethodError, create, load_plugin, method_names, written_forms
 from kd_methods.core.errors import PointKDError, describe, suggestion
@@ -57,6 +57,7 @@ class Request:
         weighting: ``source`` or ``balanced``.
         teachers: checkpoints made elsewhere, by family.
         plugins: files that register methods.
+        detectors: files of detectors that are none of ours, by name.
         controls: names of rows that are no method but say what a gain is worth.
         settings: that ``tune`` chose, instead of the source's.
         cohort_size: most cells that train in lockstep; 0 sets no limit.
@@ -72,6 +73,7 @@ class Request:
     weighting: str = WEIGHTINGS[0]
     teachers: Mapping[str, Path] = field(default_factory=dict)
     plugins: Sequence[Path] = ()
+    detectors: Mapping[str, Path] = field(default_factory=dict)
     controls: Sequence[str] = ()
     settings: Tuned | None = None
     cohort_size: int = 0
@@ -81,7 +83,7 @@ class Request:
 def read_request(matrix: str | None, options: Mapping[str, Any]) -> Request:
     """A request from a matrix file and options; either may be missing.
 
-    Plugins are loaded, as methods may come from them.
+    Plugins and detectors are loaded, as methods and students may come from them.
 
     Args:
         matrix: path of a YAML file, or the name of a matrix that comes with the benchmark.
@@ -101,12 +103,12 @@ def read_request(matrix: str | None, options: Mapping[str, Any]) -> Request:
         if name not in FIELDS
     ]
     values: dict[str, Any] = {}
-    for name in FIELDS:  # plugins come first: methods may be theirs
+    for name in FIELDS:  # plugins and detectors come first
         if name in given:
             values[name] = FIELDS[name](given[name], _option(name), problems)
         elif name in fields:
             value = fields[name]
-            if name in ("plugins", "teachers", "settings"):
+            if name in ("plugins", "detectors", "teachers", "settings"):
                 value = _from_folder(value, folder)
             values[name] = FIELDS[name](value, name, problems)
     epochs = values.pop("epochs", None)
@@ -138,7 +140,7 @@ def _follow_settings(values: dict[str, Any]) -> list[str]:
 
 def _option(name: str) -> str:
     """The option of a field; repeatable ones are in the singular."""
-    singular = {"plugins": "plugin", "teachers": "teacher"}
+    singular = {"plugins": "plugin", "detectors": "detector", "teachers": "teacher"}
     return "--" + singular.get(name, name).replace("_", "-")
 
 
@@ -336,23 +338,38 @@ def _plugins(value: Any, path: str, problems: list[str]) -> list[Path]:
     return plugins
 
 
-def _teachers(value: Any, path: str, problems: list[str]) -> dict[str, Path]:
-    """Checkpoints by family from pairs, or from FAMILY=FILE as options give them."""
+def _files(value: Any, path: str, problems: list[str]) -> dict[str, Path]:
+    """Files by name from pairs, or from NAME=FILE as options give them."""
     if isinstance(value, list):
         pairs = dict(str(item).partition("=")[::2] for item in value)
     elif isinstance(value, dict):
-        pairs = value
+        pairs = {str(name): file for name, file in value.items()}
     else:
-        problems.append(f"{path} is {value!r}; it must be 'family: file' pairs")
+        problems.append(f"{path} is {value!r}; it must be 'name: file' pairs")
         return {}
-    for family in pairs:
+    return {n: one for n, f in pairs.items() for one in _paths([f], f"{path}.{n}", problems)}
+
+
+def _detectors(value: Any, path: str, problems: list[str]) -> dict[str, Path]:
+    files = _files(value, path, problems)
+    try:
+        load_detectors({name: file for name, file in files.items() if file.is_file()})
+    except DetectorError as error:
+        problems.append(f"{path}: {error}")
+    return files
+
+
+def _teachers(value: Any, path: str, problems: list[str]) -> dict[str, Path]:
+    """Checkpoints by family."""
+    files = _files(value, path, problems)
+    for family in files:
         if family not in FAMILIES:
-            near = suggestion(str(family), FAMILIES)
+            near = suggestion(family, FAMILIES)
             problems.append(
                 f"{path}: unknown detector {family!r}{near}; write FAMILY=FILE with one of "
                 f"{', '.join(FAMILIES)}"
             )
-    return {f: _paths([p], f"{path}.{f}", problems)[0] for f, p in pairs.items()}
+    return files
 
 
 def every_method() -> list[str]:
@@ -385,6 +402,7 @@ def resolve(request: Request, cache: Path, device: torch.device) -> tuple[Matrix
 
 FIELDS: dict[str, Reader] = {
     "plugins": _plugins,
+    "detectors": _detectors,
     "data": _folder,
     "profile": _text,
     "epochs": _whole(1),

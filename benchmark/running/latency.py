@@ -21,7 +21,6 @@ from benchmark.running.process import keep_freed_memory
 from benchmark.running.server import CONTEXT
 from benchmark.running.setups import make_setup, make_validation
 from benchmark.running.workplace import Workplace, wanted_threads
-from kd_methods import load_plugin
 from kd_methods.core.errors import PointKDError, describe
 
 
@@ -81,8 +80,7 @@ def _work(networks: Sequence[Cell], workplace: Workplace, sender: Connection) ->
     """Send the latency of each network by its student's name, or why there is none."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
     quiet_libraries()
-    for plugin in workplace.plugins:
-        load_plugin(plugin)
+    workplace.load_others()
     keep_freed_memory()
     torch.set_num_threads(wanted_threads())
     try:

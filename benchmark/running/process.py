@@ -42,7 +42,6 @@ from benchmark.running.server import CONTEXT
 from benchmark.running.teachers import adopt
 from benchmark.running.workplace import Job
 from benchmark.training.setup import unasked, unmarked
-from kd_methods import load_plugin
 from kd_methods.core.errors import PointKDError, describe
 from kd_methods.core.registry import source_hash
 
@@ -231,8 +230,7 @@ def _work(job: Job, marker: Path, sender: Connection) -> None:
     with job.log.open("a") as log:
         faulthandler.enable(log)
         try:
-            for plugin in job.workplace.plugins:
-                load_plugin(plugin)
+            job.workplace.load_others()
             with telling_of_full_disk(job.workplace.results):
                 run_here(job, Marker(marker), stop)
             sender.send(("done", ""))

@@ -21,7 +21,6 @@ from benchmark.running.process import CohortError, supervise
 from benchmark.running.sharing import share_out
 from benchmark.running.view import PERIOD, View
 from benchmark.running.workplace import Job, Workplace, wanted_threads
-from kd_methods import load_plugin
 
 REACH = 10.0
 """Seconds for a cluster to answer."""
@@ -149,20 +148,12 @@ def _reach(address: str) -> None:
 def _absolute(job: Job) -> Job:
     """The job as seen from any folder, on whichever device of its kind a node gives it."""
     place = job.workplace
-    seen = replace(
-        place,
-        data=place.data.resolve(),
-        results=place.results.resolve(),
-        cache=place.cache.resolve(),
-        device=torch.device(place.device.type),
-        plugins=tuple(plugin.resolve() for plugin in place.plugins),
-    )
+    seen = replace(place.absolute(), device=torch.device(place.device.type))
     checkpoint = job.checkpoint.resolve() if job.checkpoint else None
     return replace(job, workplace=seen, checkpoint=checkpoint)
 
 
 def _run(job: Job) -> None:
     """The task."""
-    for plugin in job.workplace.plugins:
-        load_plugin(plugin)
+    job.workplace.load_others()
     supervise(job)

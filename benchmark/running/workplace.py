@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from benchmark.records import store
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.record import Record, cohort_title
 from benchmark.records.store import NONE
+from detectors import load_detectors
+from kd_methods import load_plugin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,7 @@ class Workplace:
         cache: keeps teachers and model costs for other results folders.
         device: that trains and evaluates.
         plugins: files that register methods.
+        detectors: files of detectors that are none of ours, by name.
         patience: seconds after which a process that does nothing is ended.
         checkpoint_minutes: time between two checkpoints.
         workers: processes that read frames ahead of each cohort.
@@ -36,9 +39,31 @@ class Workplace:
     cache: Path
     device: torch.device
     plugins: Sequence[Path] = ()
+    detectors: Mapping[str, Path] = field(default_factory=dict)
     patience: float = 900.0
     checkpoint_minutes: float = 5.0
     workers: int = 0
+
+    def load_others(self) -> None:
+        """Load the methods and detectors that are none of ours into this process.
+
+        Raises:
+            MethodError, DetectorError: a file cannot be loaded.
+        """
+        for plugin in self.plugins:
+            load_plugin(plugin)
+        load_detectors(self.detectors)
+
+    def absolute(self) -> Workplace:
+        """The same as seen from any folder."""
+        return replace(
+            self,
+            data=self.data.resolve(),
+            results=self.results.resolve(),
+            cache=self.cache.resolve(),
+            plugins=tuple(plugin.resolve() for plugin in self.plugins),
+            detectors={name: file.resolve() for name, file in self.detectors.items()},
+        )
 
     def for_teachers(self) -> Workplace:
         """The same with the cache's teachers as its results."""

@@ -63,6 +63,8 @@ class Family(ABC):
 
     name: str
     config_file: str
+    source: str = ""
+    """16 hex digits of the config and code of a family that is none of ours."""
 
     @abstractmethod
     def default_grid(self) -> Grid:
@@ -94,7 +96,10 @@ class Family(ABC):
 
     def base_config(self) -> dict[str, Any]:
         """mmdet3d's own model config, as installed with it."""
-        return copy.deepcopy(installed_config(self.config_file)["model"])
+        config = installed_config(self.config_file)
+        if "model" not in config:
+            raise DetectorError(f"{self.config_file} has no `model = dict(...)`")
+        return copy.deepcopy(config["model"])
 
     def build(self, ratio: float, grid: Grid) -> Model:
         """A model with fresh weights, drawn from the global generators.
@@ -213,12 +218,16 @@ def installed_config(name: str) -> dict[str, Any]:
     return Config.fromfile(str(file)).to_dict()
 
 
-def per_class(settings: Sequence[dict[str, Any]], grid: Grid) -> list[dict[str, Any]]:
-    """For each class of a grid what mmdet3d's config has for the class of KITTI it is like.
+def per_class(settings: Any, grid: Grid) -> list[dict[str, Any]]:
+    """For each class of a grid what a config has for the class of KITTI it is like.
 
     Args:
-        settings: in the order of KITTI's classes.
+        settings: in the order of KITTI's classes; of a config of other classes, its only ones or
+            its first ones serve for all.
     """
+    if isinstance(settings, dict) or len(settings) != len(CLASSES):
+        first = settings if isinstance(settings, dict) else settings[0]
+        return [copy.deepcopy(first) for _ in grid.classes]
     known = dict(zip(CLASSES, settings, strict=True))
     return [known[each.like] for each in grid.classes]
 

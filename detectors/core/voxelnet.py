@@ -78,12 +78,14 @@ class VoxelNet(Family):
         return self.encoder.stride * math.prod(down), round(self.encoder.stride * down[0] / up[0])
 
     def default_grid(self) -> Grid:
-        layer = self.base_config()["data_preprocessor"]["voxel_layer"]
-        return Grid(
-            tuple(layer["point_cloud_range"]),
-            tuple(layer["voxel_size"]),
-            tuple(layer["max_voxels"]),
-        )
+        layer = self.base_config().get("data_preprocessor", {}).get("voxel_layer") or {}
+        names = ("point_cloud_range", "voxel_size", "max_voxels")
+        if lacking := [name for name in names if name not in layer]:
+            raise DetectorError(
+                f"{self.config_file}: model.data_preprocessor.voxel_layer has no "
+                f"{', '.join(lacking)}"
+            )
+        return Grid(**{name: tuple(layer[name]) for name in names})
 
     def cover(self, grid: Grid, low: Sequence[float], high: Sequence[float]) -> Grid:
         """Each side is widened to whole cells, as many as the network can halve."""

@@ -13,7 +13,6 @@ from detectors.parts.voxels import Voxels
 ENCODERS: dict[str, Encoder] = {
     "PointPillarsScatter": Pillars(),
     "SparseEncoder": Voxels(),
-    "SparseEncoderSASSD": Voxels(),
 }
 """By the type of the middle encoder."""
 HEADS: dict[str, DenseHead] = {

@@ -61,6 +61,7 @@ def _anchors(grid: Grid) -> dict[str, Any]:
     return {
         "ranges": [[x0, y0, bottom, x1, y1, bottom] for bottom in bottoms],
         "sizes": [list(each.size) for each in grid.classes],
+        "reshape_out": False,
     }
 
 

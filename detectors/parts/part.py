@@ -24,6 +24,8 @@ class Encoder(ABC):
 
     stride: int
     """Voxels per cell of that map, along x and y."""
+    like: str
+    """The family of ours that begins with it."""
 
     @abstractmethod
     def layers(self, deep: float, height: float) -> tuple[float, float]:

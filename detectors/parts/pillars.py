@@ -23,7 +23,7 @@ VALUES = 4
 class Pillars(Encoder):
     """Features of pillars, which are the map's cells."""
 
-    stride = 1
+    stride, like = 1, "pointpillars"
 
     def layers(self, deep: float, height: float) -> tuple[float, float]:
         """A pillar is as high as the region."""

@@ -24,7 +24,7 @@ VALUES = 4
 class Voxels(Encoder):
     """Means of voxels and a sparse 3D encoder."""
 
-    stride = STRIDE
+    stride, like = STRIDE, "second"
 
     def layers(self, deep: float, height: float) -> tuple[float, float]:
         count = max(3, math.ceil(deep / height / STRIDE - SLACK)) * STRIDE

@@ -1,0 +1,96 @@
+"""Families of users: from a config of known parts, or from code that registers one."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from detectors.core.family import Family
+from detectors.core.grid import DetectorError
+from detectors.core.registry import FAMILIES, add_family
+from detectors.core.voxelnet import VoxelNet
+from kd_methods.core.errors import describe
+
+_Family = TypeVar("_Family", bound=type[Family])
+
+
+def register_family(name: str, config: str, like: str) -> Callable[[_Family], _Family]:
+    """Class decorator that adds a family.
+
+    Args:
+        name: what users write on the command line: letters, digits and underscores.
+        config: file of the mmdet3d config that the class is made from, as seen from the class's
+            own file, or below the configs that are installed with mmdet3d.
+        like: the family whose recipe trains it where a profile has none for it.
+
+    Raises:
+        DetectorError: the name is taken or none, or there is no family ``like``.
+    """
+
+    def decorate(cls: _Family) -> _Family:
+        code = Path(inspect.getfile(cls))
+        beside = code.parent / config
+        made: Any = cls
+        family: Family = made(name, str(beside if beside.is_file() else config))
+        family.source = _digest(family, code.read_bytes())
+        add_family(family, like)
+        return cls
+
+    return decorate
+
+
+def load_detectors(files: Mapping[str, Path]) -> None:
+    """Add families by name. Safe to call again.
+
+    Args:
+        files: mmdet3d's configs of detectors whose parts are known, or Python files that register
+            a family. Both are executed.
+
+    Raises:
+        DetectorError: a file is missing, cannot be executed, or does not describe the family.
+    """
+    for name, file in files.items():
+        try:
+            if not file.is_file():
+                raise DetectorError(f"file {file} does not exist")
+            if "register_family" in file.read_text():
+                _run(name, file)
+            else:
+                _read(name, file)
+        except DetectorError as error:
+            raise DetectorError(f"detector {name}: {error}") from None
+        except (Exception, SystemExit) as error:
+            raise DetectorError(f"detector {name}: {file}: {describe(error)}") from error
+
+
+def _read(name: str, file: Path) -> None:
+    """A family from a config."""
+    family = VoxelNet(name, str(file.resolve()))
+    family.config(1, family.default_grid())
+    family.source = _digest(family)
+    add_family(family, family.encoder.like)
+
+
+def _run(name: str, file: Path) -> None:
+    """A family from code, executed as a module of its own."""
+    place = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]
+    spec = importlib.util.spec_from_file_location(f"detector_{file.stem}_{place}", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module
+    spec.loader.exec_module(module)
+    if name not in FAMILIES:
+        raise DetectorError(f"{file} has no class with @register_family({name!r}, ...)")
+
+
+def _digest(family: Family, code: bytes = b"") -> str:
+    """16 hex digits of what defines a family: its config, as resolved, and its code."""
+    config = json.dumps(family.base_config(), sort_keys=True, default=str)
+    return hashlib.sha256(config.encode() + code).hexdigest()[:16]
