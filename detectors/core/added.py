@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import inspect
 import json
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +14,7 @@ from detectors.core.grid import DetectorError
 from detectors.core.registry import FAMILIES, add_family
 from detectors.core.voxelnet import VoxelNet
 from kd_methods.core.errors import describe
+from kd_methods.core.user_code import execute, new_module
 
 _Family = TypeVar("_Family", bound=type[Family])
 
@@ -79,13 +78,7 @@ def _read(name: str, file: Path) -> None:
 
 def _run(name: str, file: Path) -> None:
     """A family from code, executed as a module of its own."""
-    place = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]
-    spec = importlib.util.spec_from_file_location(f"detector_{file.stem}_{place}", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module.__name__] = module
-    spec.loader.exec_module(module)
+    execute(new_module(file, "detector"))
     if name not in FAMILIES:
         raise DetectorError(f"{file} has no class with @register_family({name!r}, ...)")
 

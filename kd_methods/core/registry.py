@@ -28,6 +28,7 @@ from kd_methods.core.interface import (
     Spec,
     hyperparameter_types,
 )
+from kd_methods.core.user_code import execute, new_module
 
 OWN = ("kd_methods", "detectors", "benchmark", "run_bench")
 """Packages of the benchmark, whose commit a record names."""
@@ -99,13 +100,8 @@ def load_plugin(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise MethodError(f"plugin {path} does not exist")
-    place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
-    spec = importlib.util.spec_from_file_location(f"kd_plugin_{path.stem}_{place}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module.__name__] = module  # where its annotations are looked up
-    _import(str(path), lambda: spec.loader.exec_module(module), path)  # type: ignore[union-attr]
+    module = new_module(path, "kd_plugin")
+    _import(str(path), lambda: execute(module), path)
     names = sorted(n for n, cls in _registered.items() if cls.__module__ == module.__name__)
     if not names:
         raise MethodError(f"plugin {path} registers no method; decorate a class with @register")
@@ -132,7 +128,7 @@ def source_hash(text: str) -> str:
 def source_files(cls: type[KDMethod]) -> list[Path]:
     """The files of a method's code; none for a built-in method or one that was never in a file."""
     top = sys.modules.get(cls.__module__.partition(".")[0])
-    if top is sys.modules["kd_methods"]:
+    if getattr(top, "__name__", "") == "kd_methods":
         return []
     found: set[Path] = set()
     todo = _files_of(top)
