@@ -88,7 +88,7 @@ class SESSD(KDMethod):
         alike = torch.nonzero(student.labels[rows] == teacher.labels[columns]).flatten()
         rows, columns = rows[alike], columns[alike]
         overlap = ours.new_zeros(len(ours), len(theirs))
-        overlap[rows, columns] = rotated_iou(ours[rows], theirs[columns]).nan_to_num()
+        overlap[rows, columns] = rotated_iou(ours[rows], theirs[columns])
         matched = torch.nonzero((overlap > self.overlap).any(1)).flatten()
         if not len(matched):
             return matched, matched

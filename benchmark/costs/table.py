@@ -21,8 +21,7 @@ from benchmark.data.description import KITTI, find_description
 from benchmark.data.opening import open_dataset
 from benchmark.records.provenance import machine
 from benchmark.records.spread import NOISY, NOISY_MARK, says_little
-from detectors import Family, Grid, get_family, grid_settings, parse_student, student_name
-from detectors.core.registry import FAMILIES
+from detectors import Family, Grid, grid_settings, parse_student, student_name
 
 GIGA = 1e9
 PRECISION = "fp32"
@@ -217,8 +216,7 @@ def _students(named: str) -> list[tuple[Family, float]]:
 
 
 def _paper_students() -> list[tuple[Family, float]]:
-    families = [get_family(name) for name in FAMILIES]
-    return [(family, ratio) for family in families for ratio in (1, *FAMILIES[family.name].ratios)]
+    return [parse_student(name) for name in PUBLISHED]
 
 
 def _frames(data: str, profile: Profile, cache: Path, count: int) -> list[Frame]:

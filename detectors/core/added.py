@@ -7,16 +7,17 @@ import inspect
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from detectors.core.family import Family
 from detectors.core.grid import DetectorError
 from detectors.core.registry import FAMILIES, add_family
-from detectors.core.voxelnet import VoxelNet
 from kd_methods.core.errors import describe
 from kd_methods.core.user_code import execute, new_module
 
-_Family = TypeVar("_Family", bound=type[Family])
+if TYPE_CHECKING:
+    from detectors.core.family import Family
+
+_Family = TypeVar("_Family", bound="type[Family]")
 
 
 def register_family(name: str, config: str, like: str) -> Callable[[_Family], _Family]:
@@ -70,6 +71,8 @@ def load_detectors(files: Mapping[str, Path]) -> None:
 
 def _read(name: str, file: Path) -> None:
     """A family from a config."""
+    from detectors.core.voxelnet import VoxelNet
+
     family = VoxelNet(name, str(file.resolve()))
     family.config(1, family.default_grid())
     family.source = _digest(family)

@@ -85,7 +85,8 @@ class VoxelNet(Family):
                 f"{self.config_file}: model.data_preprocessor.voxel_layer has no "
                 f"{', '.join(lacking)}"
             )
-        return Grid(**{name: tuple(layer[name]) for name in names})
+        region, size, most = (tuple(layer[name]) for name in names)
+        return Grid(region, size, most)
 
     def cover(self, grid: Grid, low: Sequence[float], high: Sequence[float]) -> Grid:
         """Each side is widened to whole cells, as many as the network can halve."""

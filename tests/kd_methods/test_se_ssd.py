@@ -16,7 +16,7 @@ def with_boxes(counts, seed=0, alike=False, confident=True):
     """A scene whose heads predict jittered copies of four boxes, half of them confidently."""
     example = scene("maps", counts, seed, alike=alike)
     random = torch.Generator().manual_seed(seed)
-    objects = torch.tensor([[3.0, 0, -1, 4, 2, 1.5, 0.3], [9.0, 2, -1, 4, 2, 1.5, 2.0]] * 2)
+    objects = torch.tensor([[3.0, 0, -1, 3.6, 2, 1.5, 0.3], [9.0, 2, -1, 3.6, 2, 1.5, 2.0]] * 2)
     objects[2:, 1] += 4
     for net in (example.teacher, example.student):
         if alike:
@@ -125,11 +125,3 @@ def test_only_the_most_confident_boxes_are_matched():
     few = built("se_ssd:limit=2", example)._confident(example.student.head, 0)
     best = example.student.head.class_logits[0].sigmoid().amax(1).sort(descending=True).values
     torch.testing.assert_close(few.scores.sort(descending=True).values, best[:2])
-
-
-def test_infinite_boxes_match_nothing():
-    example = with_boxes((6,))
-    with torch.no_grad():
-        example.student.head.deltas[:, :, 3] = torch.inf
-    losses = built("se_ssd", example)(example.teacher, example.student, example.batch)
-    assert all(value == 0 for value in losses.values())

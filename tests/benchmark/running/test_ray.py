@@ -58,15 +58,14 @@ def test_those_on_a_cluster_pass(tmp_path):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two nodes, each with room for one job."""
-    import ray
+    """Two nodes, each with room for one job. They end with this process, and not before: a driver
+    that loses its node is ended by Ray."""
     from ray.cluster_utils import Cluster
 
     room = torch.get_num_threads()
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": room})
     cluster.add_node(num_cpus=room)
-    yield cluster
-    ray.shutdown()  # the nodes end with this process
+    return cluster
 
 
 def kill_a_worker(workplace, killed):
