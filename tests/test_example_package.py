@@ -48,7 +48,7 @@ def test_the_method_is_listed_and_trained(environment, tmp_path):
     profile = tmp_path / "tiny.yaml"
     profile.write_text(yaml.safe_dump(TINY))
     run = ["run", "--profile", profile, "--methods", "none,channel_mean:exponent=2",
-           "--results", tmp_path / "results", "--cache", tmp_path / "cache"]  # fmt: skip
+           "--results", tmp_path / "results", "--cache", tmp_path / "cache", "--here"]  # fmt: skip
     commands = json.dumps([["list", "methods"], run], default=str)
     command = [sys.executable, "-c", RUN, commands]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -96,7 +96,8 @@ def test_a_matrix_from_the_built_in_data_to_a_leaderboard(options, tmp_path, cap
 
 
 def test_the_same_on_real_kitti_frames(options, kitti_root, capsys):
-    command = ["run", *options, "--data", str(kitti_root), "--methods", "none,point_distiller"]
+    command = ["run", *options, "--here", "--data", str(kitti_root)]
+    command += ["--methods", "none,point_distiller"]
     assert run_bench.main(command) == DONE
     output = capsys.readouterr().out
     assert "kitti (real frames, all KITTI's own, 4 training and 3 validation frames" in output
