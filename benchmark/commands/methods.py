@@ -45,6 +45,10 @@ def add(commands: Any) -> None:
     check.add_argument("--students", help="default: one of each family")
     check.add_argument("--pdb", action="store_true", help="stop where the method raises an error")
     add_detectors(check)
+    told = "does a detector keep to the interface?"
+    examples = ["centerpoint_pillar", "my_net.py"]
+    check = add_command(commands, "check-detector", check_detector, told, examples)
+    check.add_argument("detector", metavar="NAME|FILE", help="a file is called by its own name")
     new = add_command(
         commands,
         "new-method",
@@ -142,6 +146,23 @@ def check_method(options: argparse.Namespace) -> int:
     if len(names) > 1:
         print(f"{len(names)} methods: {', '.join(f'{n} {how}' for how, n in counts.items())}")
     return CELLS_FAILED if counts["failed"] else DONE
+
+
+def check_detector(options: argparse.Namespace) -> int:
+    """Run the conformance checks on a detector and print a line for each."""
+    from benchmark.conformance.detector_checks import run_checks
+    from detectors import load_detectors
+
+    name, path = options.detector, Path(options.detector)
+    if path.suffix == ".py":
+        name = path.stem
+        load_detectors({name: path})
+    failed = 0
+    for outcome in run_checks(name):
+        line = f"{outcome.status:9}{outcome.student} {outcome.check}"
+        print(f"{line}: {outcome.remark}" if outcome.remark else line, flush=True)
+        failed += outcome.status == "failed"
+    return CELLS_FAILED if failed else DONE
 
 
 def _debug(error: BaseException) -> None:

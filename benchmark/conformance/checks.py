@@ -112,7 +112,7 @@ class Workbench:
             device=torch.device("cpu"),
         )
         with RandomStream("teacher"):
-            teacher = _without_prior(family.build(1, grid)).eval().requires_grad_(False)
+            teacher = confident(family.build(1, grid)).eval().requires_grad_(False)
         self.setup = TrainingSetup(
             family=family,
             grid=grid,
@@ -131,7 +131,7 @@ class Workbench:
             CheckError: the method cannot be built.
         """
         learner = _running(Learner(replace(self._cell, method=method), self.setup))
-        _without_prior(learner.model)
+        confident(learner.model)
         return learner
 
     def batch(self) -> Batch:
@@ -267,7 +267,7 @@ def _one_check(method: str, student: str, name: str) -> None:
 def is_documented(bench: Workbench, method: str) -> str:
     """The class says in its docstring what it does and where it comes from."""
     cls = method_class(method.partition(":")[0].partition("+")[0])
-    _require("Source:" in (cls.__doc__ or ""), "the docstring has no 'Source: ...'")
+    require("Source:" in (cls.__doc__ or ""), "the docstring has no 'Source: ...'")
     return f"{cls.paper} ({cls.year})"
 
 
@@ -283,13 +283,13 @@ def reaches_the_student_only(bench: Workbench, method: str) -> str:
     if not losses:
         return "no losses"
     total = _total(losses)
-    _require(total.requires_grad, "the losses do not depend on the student")
+    require(total.requires_grad, "the losses do not depend on the student")
     total.backward()
     assert bench.setup.teacher is not None
     touched = any(parameter.grad is not None for parameter in bench.setup.teacher.parameters())
-    _require(not touched, "the teacher's weights receive a gradient; use only its outputs")
+    require(not touched, "the teacher's weights receive a gradient; use only its outputs")
     reached = sum(_has_gradient(parameter) for parameter in learner.model.parameters())
-    _require(reached > 0, "no weight of the student receives a gradient")
+    require(reached > 0, "no weight of the student receives a gradient")
     return f"reaches {reached} of the student's tensors"
 
 
@@ -300,16 +300,16 @@ def leaves_all_it_is_given_alone(bench: Workbench, method: str) -> str:
     before = state_hash(bench.setup.teacher)  # type: ignore[arg-type]
     learner.step(shared.inputs, shared.teacher)
     _running(learner)
-    _require(not shared.changed(), f"the method {shared.changed()}")
+    require(not shared.changed(), f"the method {shared.changed()}")
     after = state_hash(bench.setup.teacher)  # type: ignore[arg-type]
-    _require(after == before, "the teacher's weights changed")
+    require(after == before, "the teacher's weights changed")
     return ""
 
 
 def is_deterministic(bench: Workbench, method: str) -> str:
     """Two runs from the same generator give the same losses, bit for bit."""
     first, second = (_scalars(bench.distil(method, bench.batch())[1]) for _ in range(2))
-    _require(first == second, f"first run {first}, second run {second}")
+    require(first == second, f"first run {first}, second run {second}")
     return ""
 
 
@@ -320,10 +320,8 @@ def is_alone_as_in_a_cohort(bench: Workbench, method: str) -> str:
     for learners in (alone, cohort):
         train(learners, bench.setup)
     one, other = (_running_or_done(learner) for learner in (alone[0], cohort[1]))
-    _require(
-        state_hash(one.model) == state_hash(other.model), "the weights differ from those alone"
-    )
-    _require(one.losses_hash() == other.losses_hash(), "the losses differ from those alone")
+    require(state_hash(one.model) == state_hash(other.model), "the weights differ from those alone")
+    require(one.losses_hash() == other.losses_hash(), "the losses differ from those alone")
     return ""
 
 
@@ -338,7 +336,7 @@ def is_none_at_weight_zero(bench: Workbench, method: str) -> str:
         train([learner], bench.setup)
         _running_or_done(learner)
     same = state_hash(alone.model) == state_hash(weightless.model)
-    _require(same, "the weights differ from those of the student trained alone")
+    require(same, "the weights differ from those of the student trained alone")
     return ""
 
 
@@ -356,7 +354,7 @@ def survives_sparse_frames(bench: Workbench, method: str) -> str:
         learner.step(shared.inputs, shared.teacher)
         _running(learner)
         finite = all(parameter.isfinite().all() for parameter in learner.model.parameters())
-        _require(finite, "the student's weights are not finite after the step")
+        require(finite, "the student's weights are not finite after the step")
     return ""
 
 
@@ -381,9 +379,9 @@ def restores_from_its_state(bench: Workbench, method: str) -> str:
         _running(learner)
     one, other = trained.latest_loss, fresh.latest_loss
     advice = "keep state in parameters and buffers, or derive it in on_epoch"
-    _require(one == other, f"loss {one} uninterrupted, {other} resumed; {advice}")
+    require(one == other, f"loss {one} uninterrupted, {other} resumed; {advice}")
     same = state_hash(trained.model) == state_hash(fresh.model)
-    _require(same, f"the weights differ from those of an uninterrupted run; {advice}")
+    require(same, f"the weights differ from those of an uninterrupted run; {advice}")
     return ""
 
 
@@ -393,11 +391,11 @@ def leaves_nothing_in_the_student(bench: Workbench, method: str) -> str:
     shared = bench.share(learner, bench.batch())
     learner.step(shared.inputs, shared.teacher)
     state = learner.model.state_dict()
-    _require(
+    require(
         state.keys() == plain.keys(),
         f"the student's state_dict differs in {sorted(state.keys() ^ plain.keys())[:3]}",
     )
-    _require(
+    require(
         all(state[k].shape == plain[k].shape for k in plain),
         "shapes in the student's state_dict changed",
     )
@@ -411,7 +409,7 @@ def touches_no_global_state(bench: Workbench, method: str) -> str:
     learner = bench.learner(method)
     shared = bench.share(learner, bench.batch())
     learner.step(shared.inputs, shared.teacher)
-    _require(_global_state() == before, "a global random generator or the default dtype changed")
+    require(_global_state() == before, "a global random generator or the default dtype changed")
     return ""
 
 
@@ -424,7 +422,7 @@ def keeps_no_tensor_alive(bench: Workbench, method: str) -> str:
     del shared
     gc.collect()
     alive = sum(reference() is not None for reference in kept)
-    _require(not alive, f"{alive} of {len(kept)} tensors of the step are still referenced")
+    require(not alive, f"{alive} of {len(kept)} tensors of the step are still referenced")
     return ""
 
 
@@ -444,7 +442,7 @@ def learns(bench: Workbench, method: str) -> str:
         total.backward()
         optimizer.step()
         values.append(total.item())
-    _require(
+    require(
         values[-1] < values[0],
         f"the loss is {values[0]:.4g} at first and {values[-1]:.4g} after 20 steps",
     )
@@ -520,7 +518,7 @@ def _unsuited(bench: Workbench, method: str) -> str:
 
 
 @torch.no_grad()
-def _without_prior(model: nn.Module) -> nn.Module:
+def confident(model: nn.Module) -> nn.Module:
     """Set the class biases of a focal-loss head, log(0.01 / 0.99) at the start, to zero."""
     for name, parameter in model.named_parameters():
         if name.endswith("bias") and bool((parameter < -4).all()):
@@ -529,18 +527,18 @@ def _without_prior(model: nn.Module) -> nn.Module:
 
 
 def _running(learner: Learner) -> Learner:
-    _require(learner.running, f"the cell {learner.status}: {learner.reason}")
+    require(learner.running, f"the cell {learner.status}: {learner.reason}")
     return learner
 
 
 def _running_or_done(learner: Learner) -> Learner:
-    _require(learner.status in ("running", "done"), f"{learner.status}: {learner.reason}")
+    require(learner.status in ("running", "done"), f"{learner.status}: {learner.reason}")
     return learner
 
 
 def _scalars(losses: Mapping[str, Tensor]) -> dict[str, float]:
     for name, value in losses.items():
-        _require(bool(torch.isfinite(value)), f"loss {name} is {value.item()}")
+        require(bool(torch.isfinite(value)), f"loss {name} is {value.item()}")
     return {name: value.item() for name, value in losses.items()}
 
 
@@ -574,6 +572,7 @@ def _global_state() -> tuple[Any, ...]:
     )
 
 
-def _require(condition: bool, message: str) -> None:
+def require(condition: bool, message: str) -> None:
+    """Raise :class:`CheckError` unless a condition holds."""
     if not condition:
         raise CheckError(message)
