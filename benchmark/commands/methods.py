@@ -150,7 +150,7 @@ def check_method(options: argparse.Namespace) -> int:
 
 def check_detector(options: argparse.Namespace) -> int:
     """Run the conformance checks on a detector and print a line for each."""
-    from benchmark.conformance.detector_checks import run_checks
+    from benchmark.conformance.detector import run_checks
     from detectors import load_detectors
 
     name, path = options.detector, Path(options.detector)

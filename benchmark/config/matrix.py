@@ -20,7 +20,7 @@ from benchmark.files.settings import changed_settings
 from benchmark.records import store
 from benchmark.records.record import GENERATED
 from benchmark.records.store import NONE
-from detectors import Grid, parse_student, student_name
+from detectors import Grid, get_family, parse_student, student_name
 from kd_methods import KDMethod, MethodError, create
 from kd_methods.core.registry import source_hash
 
@@ -77,6 +77,7 @@ class Cell:
         teacher: identity of the teacher's cell, empty if there is none.
         checkpoint: hash of the file whose weights it uses, empty if it is trained.
         source: hash of the method's plugin, empty for built-in methods.
+        detector: hash of the detector's config and code, empty for built-in ones.
         control: what it or its teacher is a control for, of
             :data:`~benchmark.config.controls.CONTROLS`; empty for the cells proper.
         beside: of a control, the identity of the teacher of the cells that it stands beside.
@@ -94,6 +95,7 @@ class Cell:
     weighting: str = "source"
     checkpoint: str = ""
     source: str = ""
+    detector: str = ""
     control: str = ""
     beside: str = ""
     rate: float = 1.0
@@ -155,7 +157,7 @@ class Cell:
             "teacher": self.teacher,
             "checkpoint": self.checkpoint,
             "source": self.source,
-            "detector": family.source,
+            "detector": self.detector,
             "control": self.control,
             "beside": self.beside,
             "rate": self.rate,
@@ -218,7 +220,16 @@ class Matrix:
         """The teacher's cell of a family; its seed is always 0."""
         file = self.checkpoints.get(family)
         made = hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file else ""
-        return Cell(self.data, self.profile, family, NONE, 0, self.precision, checkpoint=made)
+        return Cell(
+            self.data,
+            self.profile,
+            family,
+            NONE,
+            0,
+            self.precision,
+            checkpoint=made,
+            detector=get_family(family).source,
+        )
 
     def families(self) -> list[str]:
         """The students' families."""
@@ -245,6 +256,7 @@ class Matrix:
             NONE,
             made.teacher_seed,
             self.precision,
+            detector=get_family(family).source,
             control=control,
         )
 
@@ -287,6 +299,7 @@ class Matrix:
                 teacher=teacher,
                 weighting="source" if choice.method == NONE else self.weighting,
                 source="" if choice.method == NONE else source_hash(choice.method),
+                detector=get_family(family).source,
                 rate=choice.rate,
                 tuned=self.tuned.budget if self.tuned else None,
             )

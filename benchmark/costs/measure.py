@@ -81,6 +81,7 @@ def remembered_cost(
     ids = frames.ids[:MEASURED_FRAMES]
     shared = {
         "student": student,
+        "detector": setup.family.source,
         "grid": grid_settings(setup.grid),
         "precision": setup.precision,
         "data": str(frames.dataset.root.resolve()),

@@ -85,6 +85,9 @@ def reproduction(record: Record, checkpoint: str = "") -> tuple[str, list[str]]:
         for word in (f"--{name}", str(value))
     ]
     needs += _other_code(record) + _missing_method(record)
+    if detector := record["settings"].get("detector"):
+        words += ["--detector", f"{family}=FILE"]
+        needs.append(f"the FILE of the detector {family} whose hash is {detector}")
     if checkpoint:
         words += ["--teacher", f"{family}=FILE"]
         needs.append(f"a FILE whose SHA-256 begins with {checkpoint}")

@@ -42,6 +42,7 @@ from benchmark.running.server import CONTEXT
 from benchmark.running.teachers import adopt
 from benchmark.running.workplace import Job
 from benchmark.training.setup import unasked, unmarked
+from detectors import get_family
 from kd_methods.core.errors import PointKDError, describe
 from kd_methods.core.registry import source_hash
 
@@ -226,22 +227,22 @@ def _work(job: Job, marker: Path, sender: Connection) -> None:
     threading.Thread(target=_end_after_parent, args=(patience,), daemon=True).start()
     quiet_libraries()
     keep_freed_memory()
-    job.log.parent.mkdir(parents=True, exist_ok=True)
-    with job.log.open("a") as log:
-        faulthandler.enable(log)
-        try:
-            job.workplace.load_others()
+    try:
+        job.workplace.load_others()  # the job is called by what may be theirs
+        job.log.parent.mkdir(parents=True, exist_ok=True)
+        with job.log.open("a") as log:
+            faulthandler.enable(log)
             with telling_of_full_disk(job.workplace.results):
                 run_here(job, Marker(marker), stop)
-            sender.send(("done", ""))
-        except Interrupted:
-            with suppress(BrokenPipeError):  # the parent was killed
-                sender.send(("interrupted", ""))
-            sys.exit(INTERRUPTED)
-        except (Exception, SystemExit) as error:
-            foreseen = isinstance(error, PointKDError)
-            sender.send(("failed", str(error) if foreseen else describe(error)))
-            raise SystemExit(1) from error
+        sender.send(("done", ""))
+    except Interrupted:
+        with suppress(BrokenPipeError):  # the parent was killed
+            sender.send(("interrupted", ""))
+        sys.exit(INTERRUPTED)
+    except (Exception, SystemExit) as error:
+        foreseen = isinstance(error, PointKDError)
+        sender.send(("failed", str(error) if foreseen else describe(error)))
+        raise SystemExit(1) from error
 
 
 def _end_after_parent(patience: float) -> None:
@@ -261,7 +262,7 @@ def run_here(
     """Run a job in this process: a debugger can reach it, but nothing isolates it.
 
     Raises:
-        CohortError: a plugin was edited since the cells were made.
+        CohortError: a plugin or a detector was edited since the cells were made.
     """
     code_version()  # while the code is what was loaded
     torch.set_num_threads(job.threads)
@@ -270,6 +271,11 @@ def run_here(
         if cell.method != NONE and source_hash(cell.method) != cell.source:
             raise CohortError(
                 f"the plugin of {cell.method} was edited since the run began; "
+                "run the same command again"
+            )
+        if get_family(cell.family).source != cell.detector:
+            raise CohortError(
+                f"the detector {cell.family} was edited since the run began; "
                 "run the same command again"
             )
     if job.checkpoint is None:

@@ -101,6 +101,14 @@ def test_the_command_of_a_profile_that_comes_along_gives_the_same_recipe(fitnet)
     ]
 
 
+def test_a_detector_that_is_not_built_in_needs_its_file(fitnet):
+    settings = {**fitnet["settings"], "detector": "0123456789abcdef"}
+    command, needs = reproduction(fitnet | {"settings": settings, "student": "mine@4"})
+    assert "--students mine@4" in command
+    assert "--detector mine=FILE" in command
+    assert any("the FILE of the detector mine whose hash is 0123456789abcdef" in n for n in needs)
+
+
 def test_a_method_that_is_not_here_needs_its_plugin(fitnet):
     _, needs = reproduction(fitnet | {"method": "registered_nowhere"})
     assert (
