@@ -44,11 +44,12 @@ for command in json.loads(sys.argv[1]):
 """
 
 
-def test_the_method_is_listed_and_trained(environment, tmp_path):
+def test_method_and_detector_are_found_and_trained(environment, tmp_path):
     profile = tmp_path / "tiny.yaml"
     profile.write_text(yaml.safe_dump(TINY))
-    run = ["run", "--profile", profile, "--methods", "none,channel_mean:exponent=2",
-           "--results", tmp_path / "results", "--cache", tmp_path / "cache", "--here"]  # fmt: skip
+    run = ["run", "--profile", profile, "--students", "slim_pillars@4", "--methods",
+           "none,channel_mean:exponent=2", "--results", tmp_path / "results", "--cache",
+           tmp_path / "cache", "--here"]  # fmt: skip
     commands = json.dumps([["list", "methods"], run], default=str)
     command = [sys.executable, "-c", RUN, commands]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -56,12 +57,17 @@ def test_the_method_is_listed_and_trained(environment, tmp_path):
     listed, output, _ = done.stdout.split("====\n")
     assert "channel_mean" in listed
     assert "channel_mean:exponent=2" in output
-    assert "channel_mean" in (tmp_path / "results" / "leaderboard.csv").read_text()
+    table = (tmp_path / "results" / "leaderboard.csv").read_text()
+    assert "channel_mean" in table
+    assert "slim_pillars@4" in table
 
 
-def test_without_the_package_the_method_is_unknown(capsys):
-    assert run_bench.main(["run", "--methods", "channel_mean"]) == BAD_INPUT
-    assert "unknown method 'channel_mean'" in capsys.readouterr().err
+def test_without_the_package_both_are_unknown(capsys):
+    command = ["run", "--methods", "channel_mean", "--students", "slim_pillars@4"]
+    assert run_bench.main(command) == BAD_INPUT
+    told = capsys.readouterr().err
+    assert "unknown method 'channel_mean'" in told
+    assert "unknown detector 'slim_pillars'" in told
 
 
 def test_the_example_is_under_30_lines_of_code():

@@ -47,6 +47,12 @@ class OfAStranger(KDMethod):
 """
 
 
+DETECTOR = """
+_base_ = "mmdet3d::pointpillars/pointpillars_hv_secfpn_8xb6-160e_kitti-3d-3class.py"
+model = dict(neck=dict(out_channels=[64, 64, 64]))
+"""
+
+
 @pytest.fixture
 def options(tmp_path):
     """Common options of a small run."""
@@ -59,10 +65,13 @@ def options(tmp_path):
 def test_a_matrix_from_the_built_in_data_to_a_leaderboard(options, tmp_path, capfd):
     plugin = tmp_path / "stranger.py"
     plugin.write_text(PLUGIN)
+    detector = tmp_path / "slim.py"
+    detector.write_text(DETECTOR)
+    options += ["--detector", f"slim={detector}", "--students", "slim@4"]
     command = ["run", *options, "--methods", "none,of_a_stranger", "--plugin", str(plugin)]
     assert run_bench.main(command) == DONE
     output = capfd.readouterr().out
-    for words in ("| pointpillars ", "teacher", "none", "of_a_stranger", "synthetic data"):
+    for words in ("| slim ", "| slim@4 ", "teacher", "none", "of_a_stranger", "synthetic data"):
         assert words in output
     records = sorted((tmp_path / "results" / "records").glob("*.json"))
     assert len(records) == 3

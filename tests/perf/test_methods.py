@@ -39,6 +39,7 @@ COSTLY = {
 """Methods that cost more on some grid; docs/performance.md says why."""
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("student", "profile", "recipe", "steps"), GRIDS)
 def test_a_method_costs_less_than_a_quarter_of_its_students_step(
     student, profile, recipe, steps, tmp_path
