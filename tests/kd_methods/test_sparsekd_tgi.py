@@ -12,9 +12,9 @@ NARROW = {64: 32, 128: 64, 256: 128}
 """Widths of PointPillars and of its student with a quarter of the parameters."""
 
 
-def pointpillars(ratio, seed):
+def pointpillars(ratio, seed, family="pointpillars"):
     torch.manual_seed(seed)
-    model = get_family("pointpillars").build(ratio, GRID)
+    model = get_family(family).build(ratio, GRID)
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             nn.init.normal_(module.weight)
@@ -88,6 +88,26 @@ def test_without_the_channels_that_are_left_out_the_student_is_the_teacher(way):
     for theirs, ours in zip(predictions(teacher), predictions(student), strict=True):
         torch.testing.assert_close(ours[0], theirs[0], rtol=1e-4, atol=1e-4)
         assert ours[0].std() > 0
+
+
+@pytest.mark.parametrize("way", ["FNAV2", "BN_SCALE"])
+def test_the_same_of_heads_whose_branches_read_one_layer(way):
+    """CenterPoint's: the branches for offset, height, size, yaw and heat read the shared layer."""
+    teacher, student = (pointpillars(r, i, "centerpoint_pillar") for i, r in enumerate((1, 4)))
+    random = torch.Generator().manual_seed(3)
+
+    def kept(name, norm):
+        count = NARROW[norm.num_features] if not name.startswith("neck") else 64
+        if way == "FNAV2":
+            return torch.arange(count)
+        return torch.randperm(norm.num_features, generator=random)[:count]
+
+    silence(teacher, kept)
+    initialise(student, teacher, way, "centerpoint_pillar@4")
+    (theirs,), (ours,) = (predictions(model)[0] for model in (teacher, student))
+    for name, values in ours.items():
+        torch.testing.assert_close(values, theirs[name], rtol=1e-4, atol=1e-4)
+        assert values.std() > 0
 
 
 def test_largest_weights_over_the_channels_that_the_layer_reads():

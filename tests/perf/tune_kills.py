@@ -68,18 +68,16 @@ def main():
     begun = time.monotonic()
     finish(start(quiet, given), quiet)
     whole = time.monotonic() - begun
-    print(f"undisturbed: {records(quiet)} trials, {whole:.0f} s", flush=True)
+    print(f"undisturbed: {records(quiet)} records, {whole:.0f} s", flush=True)
     draw = random.Random(options.seed)
     for kill in range(options.kills):
         seconds = draw.uniform(0.1, 1) * whole / options.kills
         assert killed(start(disturbed, given), seconds), "it had ended"
-        print(
-            f"kill {kill + 1} after {seconds:.0f} s, {records(disturbed)} trials done", flush=True
-        )
+        print(f"kill {kill + 1} after {seconds:.0f} s, {records(disturbed)} records", flush=True)
     finish(start(disturbed, given), disturbed)
     one, other = ((folder / "tuned.yaml").read_bytes() for folder in (quiet, disturbed))
     assert one == other, f"{quiet / 'tuned.yaml'} and {disturbed / 'tuned.yaml'} differ"
-    print(f"{options.kills} kills, {records(disturbed)} trials: equal settings, {len(one)} bytes")
+    print(f"{options.kills} kills, {records(disturbed)} records: equal settings, {len(one)} bytes")
 
 
 if __name__ == "__main__":
