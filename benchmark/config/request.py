@@ -347,7 +347,15 @@ def _files(value: Any, path: str, problems: list[str]) -> dict[str, Path]:
     else:
         problems.append(f"{path} is {value!r}; it must be 'name: file' pairs")
         return {}
-    return {n: one for n, f in pairs.items() for one in _paths([f], f"{path}.{n}", problems)}
+    files = {name: Path(str(file)) for name, file in pairs.items()}
+    problems += [
+        f"{path}: write NAME=FILE instead of {name!r}"
+        if isinstance(value, list) and not pairs[name]
+        else f"{path}.{name}: file {file} does not exist"
+        for name, file in files.items()
+        if not file.is_file()
+    ]
+    return files
 
 
 def _detectors(value: Any, path: str, problems: list[str]) -> dict[str, Path]:

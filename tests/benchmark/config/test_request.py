@@ -8,6 +8,7 @@ import yaml
 from benchmark.config import bundled
 from benchmark.config.request import RequestError, read_request
 from benchmark.files.settings import parse_yaml
+from detectors.core import registry
 from kd_methods import method_names
 
 PLUGIN = """
@@ -22,6 +23,12 @@ class Own(KDMethod):
 
     def loss(self, teacher, student, batch):
         return {}
+"""
+
+
+DETECTOR = """
+_base_ = "mmdet3d::pointpillars/pointpillars_hv_secfpn_8xb6-160e_kitti-3d-3class.py"
+model = dict(neck=dict(out_channels=[64, 64, 64]))
 """
 
 
@@ -81,6 +88,36 @@ def test_paths_are_seen_from_the_file(tmp_path):
     assert request.teachers == {"pointpillars": tmp_path / "teacher.pth"}
     given = read_request(None, {"teachers": [f"second={tmp_path / 'teacher.pth'}"]})
     assert given.teachers == {"second": tmp_path / "teacher.pth"}
+
+
+@pytest.fixture
+def forgotten(monkeypatch):
+    """Lets a test add detectors that are forgotten afterwards."""
+    for known in (registry.FAMILIES, registry._added):
+        for name in ("slim", "broken"):
+            monkeypatch.delitem(known, name, raising=False)
+
+
+def test_detectors_come_from_files_beside_the_matrix(tmp_path, forgotten):
+    (tmp_path / "slim.py").write_text(DETECTOR)
+    file = written(tmp_path, detectors={"slim": "slim.py"}, students=["slim@4"])
+    request = read_request(file, {})
+    assert request.detectors == {"slim": tmp_path / "slim.py"}
+    assert request.profile.recipe("slim") == request.profile.recipe("pointpillars")
+    given = {"detectors": [f"slim={tmp_path / 'slim.py'}"], "students": "slim@4"}
+    assert read_request(None, given).detectors == request.detectors
+
+
+def test_what_is_wrong_with_a_detector_is_told(tmp_path, forgotten):
+    (tmp_path / "broken.py").write_text("model = 1 / 0")
+    detectors = {"broken": "broken.py", "absent": "absent.py"}
+    file = written(tmp_path, detectors=detectors, students=["broken@4"])
+    with pytest.raises(RequestError) as caught:
+        read_request(file, {})
+    told = str(caught.value)
+    assert f"detectors.absent: file {tmp_path / 'absent.py'} does not exist" in told
+    assert "detectors: detector broken: " in told
+    assert "ZeroDivisionError" in told
 
 
 def test_all_mistakes_are_told_at_once_with_their_path(tmp_path):
