@@ -51,7 +51,7 @@ lint: tools
 	$(BIN)/mypy
 
 perf: tools
-	$(BIN)/python -m pytest tests/perf -s
+	$(BIN)/python -m pytest tests/perf -s -o faulthandler_timeout=0
 
 clean:
 	rm -rf .venv .cache

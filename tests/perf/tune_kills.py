@@ -26,7 +26,7 @@ def start(folder, given):
     """The command, with results, cache and settings in a folder, and a process group of its own."""
     places = ["--results", folder / "results", "--cache", folder / "cache"]
     command = [sys.executable, ROOT / "run_bench.py", "tune", *given, *places,
-               "--output", folder / "tuned.yaml"]  # fmt: skip
+               "--output", folder / "tuned.yaml", "--checkpoint-every", "0.5"]  # fmt: skip
     with (folder / "output.txt").open("a") as log:
         return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
