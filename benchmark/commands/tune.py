@@ -82,5 +82,10 @@ def tune(options: argparse.Namespace) -> int:
     tuning.write(path, matrix, options.trials, found)
     rows = list(tuning.told(found))
     print(tabulate(rows, headers="keys", floatfmt=".2f"))
+    if blind := dict.fromkeys(row["method"] for row in rows if row["best mAP"] <= 0):
+        told = (
+            f"no trial of {', '.join(blind)} found an object, so nothing was chosen; train longer"
+        )
+        print(f"warning: {told}", file=sys.stderr)
     print(f"\nwrote {path}; `run_bench.py run --settings {path}` trains with it")
     return DONE

@@ -5,10 +5,12 @@
 
 Both runs begin with an empty cache, train their teacher, and get what else is given. A kill is
 SIGKILL to the command and all its processes, somewhere within the time that the undisturbed run
-takes; then the same command runs again. Their files of settings must be equal byte for byte.
+takes; then the same command runs again. Their files of settings must be equal byte for byte, and
+their records in status, AP, weights and losses.
 """
 
 import argparse
+import json
 import os
 import random
 import signal
@@ -48,7 +50,12 @@ def killed(process, seconds):
 
 
 def records(folder):
-    return len(list((folder / "results" / "records").glob("*.json")))
+    """What must be equal to the bit, by cell; the teacher's record is among them."""
+    found = {}
+    for path in (folder / "results" / "records").glob("*.json"):
+        record = json.loads(path.read_text())
+        found[path.stem] = [record[k] for k in ("status", "ap", "weights_sha256", "losses_sha256")]
+    return found
 
 
 def main():
@@ -68,16 +75,21 @@ def main():
     begun = time.monotonic()
     finish(start(quiet, given), quiet)
     whole = time.monotonic() - begun
-    print(f"undisturbed: {records(quiet)} records, {whole:.0f} s", flush=True)
+    print(f"undisturbed: {len(records(quiet))} records, {whole:.0f} s", flush=True)
     draw = random.Random(options.seed)
     for kill in range(options.kills):
         seconds = draw.uniform(0.1, 1) * whole / options.kills
         assert killed(start(disturbed, given), seconds), "it had ended"
-        print(f"kill {kill + 1} after {seconds:.0f} s, {records(disturbed)} records", flush=True)
+        print(
+            f"kill {kill + 1} after {seconds:.0f} s, {len(records(disturbed))} records", flush=True
+        )
     finish(start(disturbed, given), disturbed)
     one, other = ((folder / "tuned.yaml").read_bytes() for folder in (quiet, disturbed))
     assert one == other, f"{quiet / 'tuned.yaml'} and {disturbed / 'tuned.yaml'} differ"
-    print(f"{options.kills} kills, {records(disturbed)} records: equal settings, {len(one)} bytes")
+    assert records(quiet) == records(disturbed)
+    print(
+        f"{options.kills} kills, {len(records(disturbed))} records: equal settings, {len(one)} bytes"
+    )
 
 
 if __name__ == "__main__":
