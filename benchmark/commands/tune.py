@@ -83,9 +83,7 @@ def tune(options: argparse.Namespace) -> int:
     rows = list(tuning.told(found))
     print(tabulate(rows, headers="keys", floatfmt=".2f"))
     if blind := dict.fromkeys(row["method"] for row in rows if row["best mAP"] <= 0):
-        told = (
-            f"no trial of {', '.join(blind)} found an object, so nothing was chosen; train longer"
-        )
+        told = f"no trial of {', '.join(blind)} found an object, so none was chosen; train longer"
         print(f"warning: {told}", file=sys.stderr)
     print(f"\nwrote {path}; `run_bench.py run --settings {path}` trains with it")
     return DONE

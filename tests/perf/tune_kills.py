@@ -80,16 +80,12 @@ def main():
     for kill in range(options.kills):
         seconds = draw.uniform(0.1, 1) * whole / options.kills
         assert killed(start(disturbed, given), seconds), "it had ended"
-        print(
-            f"kill {kill + 1} after {seconds:.0f} s, {len(records(disturbed))} records", flush=True
-        )
+        print(f"kill {kill + 1} after {seconds:.0f} s: {len(records(disturbed))}", flush=True)
     finish(start(disturbed, given), disturbed)
     one, other = ((folder / "tuned.yaml").read_bytes() for folder in (quiet, disturbed))
     assert one == other, f"{quiet / 'tuned.yaml'} and {disturbed / 'tuned.yaml'} differ"
     assert records(quiet) == records(disturbed)
-    print(
-        f"{options.kills} kills, {len(records(disturbed))} records: equal settings, {len(one)} bytes"
-    )
+    print(f"{options.kills} kills: equal settings ({len(one)} bytes), equal records")
 
 
 if __name__ == "__main__":
