@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
     add("--fits", action="store_true", help=told)
     add_detectors(methods)
     told = "detectors and their students"
-    add_command(kinds, "detectors", list_detectors, told, [""])
+    add_detectors(add_command(kinds, "detectors", list_detectors, told, [""]))
     check = add_command(
         commands,
         "check-method",
@@ -113,8 +113,11 @@ def _list_fits(plugins: Sequence[Path]) -> int:
 
 def list_detectors(options: argparse.Namespace) -> int:
     """Print every detector family with the paper's compression ratios."""
-    from detectors.core.registry import FAMILIES
+    from detectors.core.registry import FAMILIES, get_family, installed
 
+    load_given(options)
+    for name in installed():
+        get_family(name)
     for name, listed in FAMILIES.items():
         ratios = ", ".join(f"{name}@{ratio}" for ratio in listed.ratios)
         print(f"{name} (teacher); students {ratios} or any other compression ratio")
@@ -154,7 +157,7 @@ def check_detector(options: argparse.Namespace) -> int:
     from detectors import load_detectors
 
     name, path = options.detector, Path(options.detector)
-    if path.suffix == ".py":
+    if path.suffix:
         name = path.stem
         load_detectors({name: path})
     failed = 0

@@ -119,6 +119,8 @@ def read_request(matrix: str | None, options: Mapping[str, Any]) -> Request:
         values["methods"] = every_method()
     if any(": plugin " in problem for problem in problems):  # its methods are not to blame
         problems = [problem for problem in problems if "unknown method" not in problem]
+    if any(problem.startswith(("detectors", "--detector")) for problem in problems):
+        problems = [problem for problem in problems if "unknown detector" not in problem]
     if problems:
         raise RequestError(f"{origin}: " + "; ".join(problems))
     return Request(**values)
@@ -341,7 +343,9 @@ def _plugins(value: Any, path: str, problems: list[str]) -> list[Path]:
 def _files(value: Any, path: str, problems: list[str]) -> dict[str, Path]:
     """Files by name from pairs, or from NAME=FILE as options give them."""
     if isinstance(value, list):
-        pairs = dict(str(item).partition("=")[::2] for item in value)
+        given = [str(item).partition("=")[::2] for item in value]
+        pairs = dict(given)
+        problems += [f"{path}: {n} is given twice" for n in pairs if len(given) > len(pairs)][:1]
     elif isinstance(value, dict):
         pairs = {str(name): file for name, file in value.items()}
     else:

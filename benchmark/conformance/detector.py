@@ -62,7 +62,8 @@ def run_checks(name: str) -> Iterator[Outcome]:
         except CheckError as error:
             yield Outcome(check, student, "failed", str(error))
         except (Exception, SystemExit) as error:
-            yield Outcome(check, student, "failed", f"{family.name}: {describe(error)}")
+            told = " ".join(describe(error).split())
+            yield Outcome(check, student, "failed", f"{family.name}: {told}")
 
 
 def detector_checks(name: str) -> Any:

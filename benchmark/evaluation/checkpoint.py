@@ -43,6 +43,7 @@ class Network:
         limit: number of validation frames used, from the first; all if None.
         record: of the cell that it is from, None for a file from elsewhere.
         trained: how the weights of a file came about, in words, if it says so.
+        detector: hash of the detector's config and code, None if that is unknown.
     """
 
     student: str
@@ -52,6 +53,7 @@ class Network:
     limit: int | None = None
     record: Record | None = None
     trained: str = ""
+    detector: str | None = None
 
     @property
     def sha256(self) -> str | None:
@@ -69,7 +71,7 @@ class Network:
         Raises:
             CheckpointError: the weights do not fit, or are not those of its record.
         """
-        model = load_network(self.student, self.grid, self.weights, self.sha256)
+        model = load_network(self.student, self.grid, self.weights, self.sha256, self.detector)
         return self.setup(device).family.place(model, device)
 
     def frames(self, root: Path) -> ValidationFrames:
@@ -115,7 +117,8 @@ def find_network(checkpoint: str, results: Path | None, student: str | None) -> 
             f"checkpoint {path} does not say which network it belongs to; add --student, "
             "e.g. --student pointpillars@4"
         )
-    return Network(origin.student, origin.grid, path, trained=origin.trained)
+    student, grid = origin.student, origin.grid
+    return Network(student, grid, path, trained=origin.trained, detector=origin.detector)
 
 
 def score_network(
@@ -189,6 +192,7 @@ def _of_cell(results: Path, cell: str) -> Network:
         record["precision"],
         settings.get("max_frames", {}).get("val"),
         record,
+        detector=settings.get("detector", ""),
     )
 
 

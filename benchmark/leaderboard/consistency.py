@@ -212,6 +212,7 @@ def _students(found: Found) -> dict[str, list[Path]]:
         if record["cost"]:
             settings = record["settings"]
             alike = [settings[name] for name in ("student", "grid", "precision", "data")]
+            alike.append(settings.get("detector", ""))
             groups[_text([*alike, record["cost"]["frames"]])].append(path)
     return groups
 

@@ -118,6 +118,7 @@ def caption(table: Table) -> str:
         f"profile {profile['name']}: {profile['purpose']} ({region})",
         example["precision"],
         f"teacher {example['settings'].get('teacher') or example['cell']}",
+        *(f"detector {hashed}" for hashed in [example["settings"].get("detector")] if hashed),
         ", ".join(table.machines),
         f"mmdet3d {versions['mmdet3d']}, torch {versions['torch']}",
     ]

@@ -35,6 +35,7 @@ def export_cell(results: Path, cell: str, folder: Path) -> Record:
     family, ratio = parse_student(record["student"])
     grid = read_grid(record["settings"]["grid"])
     path = ResultsFolder(results).checkpoint(record["cell"])
-    model = load_network(record["student"], grid, path, record["weights_sha256"])
+    detector = record["settings"].get("detector", "")
+    model = load_network(record["student"], grid, path, record["weights_sha256"], detector)
     export(model, family, ratio, grid, folder, describe_weights(record))
     return record

@@ -66,7 +66,10 @@ def load_detectors(files: Mapping[str, Path]) -> None:
         except DetectorError as error:
             raise DetectorError(f"detector {name}: {error}") from None
         except (Exception, SystemExit) as error:
-            raise DetectorError(f"detector {name}: {file}: {describe(error)}") from error
+            told = " ".join(describe(error).split())
+            raise DetectorError(
+                f"detector {name}: {file} cannot be read, built or run: {told}"
+            ) from error
 
 
 def _read(name: str, file: Path) -> None:
@@ -74,8 +77,8 @@ def _read(name: str, file: Path) -> None:
     from detectors.core.voxelnet import VoxelNet
 
     family = VoxelNet(name, str(file.resolve()))
-    family.config(1, family.default_grid())
     family.source = _digest(family)
+    family.try_out()
     add_family(family, family.encoder.like)
 
 

@@ -57,11 +57,13 @@ class Origin:
         student: e.g. ``pointpillars@4``.
         grid: what it sees.
         trained: how the weights came about, in words; empty in files of older versions.
+        detector: hash of its config and code, empty for a detector of ours.
     """
 
     student: str
     grid: Grid
     trained: str
+    detector: str
 
 
 def read_origin(path: Path) -> Origin | None:
@@ -76,7 +78,8 @@ def read_origin(path: Path) -> Origin | None:
     try:
         if not told:
             return None
-        return Origin(told["student"], read_grid(told["grid"]), str(told.get("trained", "")))
+        said = [str(told.get(name, "")) for name in ("trained", "detector")]
+        return Origin(told["student"], read_grid(told["grid"]), *said)
     except (KeyError, TypeError, DetectorError) as error:
         raise CheckpointError(f"checkpoint {path}: invalid {ORIGIN} in meta: {error}") from None
 
@@ -94,17 +97,29 @@ def _read(path: Path) -> Any:
         ) from None
 
 
-def load_network(student: str, grid: Grid, path: Path, sha256: str | None = None) -> Model:
+def load_network(
+    student: str,
+    grid: Grid,
+    path: Path,
+    sha256: str | None = None,
+    detector: str | None = None,
+) -> Model:
     """The network of a student with a checkpoint's weights, frozen and in evaluation mode.
 
     Args:
         sha256: as in :func:`read_weights`.
+        detector: hash of the config and code that a record names; None accepts any.
 
     Raises:
         CheckpointError: as :func:`load_weights`.
-        DetectorError: no such student.
+        DetectorError: no such student, or its detector is not that of the record.
     """
     family, ratio = parse_student(student)
+    if detector is not None and family.source != detector:
+        raise DetectorError(
+            f"{path} is of the detector {family.name} with hash {detector or 'none'}, but the one "
+            f"here has {family.source or 'none'}; give the file that it was trained with"
+        )
     model = family.build(ratio, grid)
     load_weights(model, path, student, sha256)
     return model.eval().requires_grad_(False)
@@ -162,6 +177,7 @@ def export(
         "student": student_name(family.name, ratio),
         "grid": grid_settings(grid),
         "trained": trained,
+        "detector": family.source,
     }
     meta = {"dataset_meta": {"classes": grid.class_names}, ORIGIN: origin}
     torch.save({"state_dict": model.state_dict(), "meta": meta}, buffer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 ENTRY_POINT_GROUP = "pointkd.detectors"
 """Of installed packages; the name is the family's, the value a module that registers it."""
+RESERVED = ("all", "none", "teacher")
+"""What commands and tables mean by these words is something else."""
 RATIOS = (4, 16)
 """Compression ratios that are tried of a family for which no paper has any."""
 
@@ -94,8 +97,10 @@ def add_family(family: Family, like: str) -> None:
         DetectorError: its name is taken or none, or there is no family ``like``.
     """
     name = family.name
-    if not name.isidentifier():
-        raise DetectorError(f"{name!r} cannot name a detector; use letters, digits and underscores")
+    if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) or name in RESERVED:
+        raise DetectorError(
+            f"{name!r} cannot name a detector; use letters, digits and underscores, a letter first"
+        )
     if name in BUILT_IN:
         raise DetectorError(f"there is a detector {name!r} already; choose another name")
     if like not in FAMILIES:

@@ -18,6 +18,8 @@ from detectors.parts import BACKBONES, ENCODERS, HEADS, NECKS
 from detectors.parts.part import SLACK, DenseHead, Encoder
 from kd_methods.core.interface import Batch, BEVMap, Detections, Layer, Spec
 
+TRIED = 4.0
+"""Compression ratio at which a user's config is tried out."""
 PREFIX = "pts_"
 """Of the parts' names in detectors that could also read images."""
 
@@ -61,12 +63,27 @@ class VoxelNet(Family):
         Raises:
             DetectorError: there is no such part, or it is of an unknown type.
         """
-        found = self.base_config().get(name, {}).get("type")
+        found = (self.base_config().get(name) or {}).get("type")
         if found not in known:
             raise DetectorError(
                 f"{self.config_file}: model.{name} is of type {found}; known are {', '.join(known)}"
             )
         return known[found]
+
+    def _widths(self, config: dict[str, Any], part: str) -> list[int]:
+        """A part's widths.
+
+        Raises:
+            DetectorError: they are no list of whole numbers above 0.
+        """
+        widths = config[part].get("out_channels")
+        right = isinstance(widths, (list, tuple))
+        if not right or not all(type(width) is int and width > 0 for width in widths):
+            raise DetectorError(
+                f"{self.config_file}: model.{part}.out_channels is {widths!r}; write a list of "
+                "whole numbers above 0"
+            )
+        return list(widths)
 
     @cached_property
     def strides(self) -> tuple[int, int]:
@@ -114,12 +131,28 @@ class VoxelNet(Family):
             max_voxels=list(grid.max_voxels),
         )
         entering = self.encoder.resize(config, ratio, grid)
-        stages = scale_widths(config["backbone"]["out_channels"], ratio)
-        fused = scale_widths(config["neck"]["out_channels"], ratio)
+        stages, fused = (
+            scale_widths(self._widths(config, part), ratio) for part in ("backbone", "neck")
+        )
         config["backbone"].update(in_channels=entering, out_channels=stages)
         config["neck"].update(in_channels=stages, out_channels=fused)
         self.dense_head.resize(config, ratio, grid, sum(fused), self.strides[1])
         return config
+
+    def try_out(self) -> None:
+        """Build the smallest network and run it on an empty frame, in a small region.
+
+        Raises:
+            DetectorError: a part is of an unknown type or does not suit the others.
+            Exception: whatever mmdet3d raises of a config that it cannot build or run.
+        """
+        whole = self.default_grid()
+        self.config(1, whole)
+        low = whole.point_cloud_range[:3]
+        side = [4 * self.strides[0] * size for size in whole.voxel_size[:2]]
+        high = low[0] + side[0], low[1] + side[1], whole.point_cloud_range[5]
+        small = replace(self.cover(whole, low, high), max_voxels=(100, 100))
+        self.dry_run(self.build(TRIED, small).eval(), small)
 
     def buildable(self, config: dict[str, Any]) -> dict[str, Any]:
         self.encoder.buildable(config)

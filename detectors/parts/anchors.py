@@ -10,7 +10,7 @@ from mmdet3d.registry import MODELS
 from torch import Tensor
 
 from detectors.core.family import Inputs, Model, per_class
-from detectors.core.grid import Grid
+from detectors.core.grid import DetectorError, Grid
 from detectors.operators.per_batch import once, remembering
 from detectors.parts.anchor_targets import anchor_targets
 from detectors.parts.part import Config, DenseHead, as_detections, metas, rows
@@ -23,6 +23,10 @@ class Anchors(DenseHead):
     def resize(self, config: Config, ratio: float, grid: Grid, entering: int, stride: int) -> None:
         """It has no width but that of the map."""
         head = config["bbox_head"]
+        if head.get("bbox_coder", {}).get("code_size", 7) != 7:
+            raise DetectorError("model.bbox_head.bbox_coder.code_size must be 7, no velocity")
+        if not head.get("use_direction_classifier", True):
+            raise DetectorError("model.bbox_head.use_direction_classifier is off; turn it on")
         head.update(in_channels=entering, feat_channels=entering, num_classes=len(grid.classes))
         head["anchor_generator"].update(_anchors(grid))
         config["train_cfg"]["assigner"] = per_class(config["train_cfg"]["assigner"], grid)

@@ -17,7 +17,7 @@ from detectors.core.family import Inputs, Model, scaled
 from detectors.core.grid import Grid
 from detectors.operators.per_batch import once, remembering
 from detectors.parts.centre_targets import Targets, centre_targets
-from detectors.parts.part import Config, DenseHead, as_detections, metas, rows
+from detectors.parts.part import Config, DenseHead, as_detections, metas, require_type, rows
 from kd_methods.core.interface import Detections, HeadOutputs
 
 YAW = 6
@@ -35,6 +35,7 @@ class Centres(DenseHead):
     """One task for all classes, and no velocity, which frames of one scan do not have."""
 
     def resize(self, config: Config, ratio: float, grid: Grid, entering: int, stride: int) -> None:
+        require_type(config, "bbox_head.separate_head", "SeparateHead")
         head, names = config["bbox_head"], list(grid.class_names)
         x0, y0, z0, x1, y1, z1 = grid.point_cloud_range
         centres = [*(v - MARGIN for v in (x0, y0, z0)), *(v + MARGIN for v in (x1, y1, z1))]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from detectors.core.family import Inputs, Model
-from detectors.core.grid import Grid
+from detectors.core.grid import DetectorError, Grid
 from kd_methods.core.interface import Detections, HeadOutputs, Points
 
 Config = dict[str, Any]
@@ -58,6 +58,19 @@ class Encoder(ABC):
     @abstractmethod
     def read(self, raw: Any, inputs: Inputs, grid: Grid) -> Points:
         """``local`` from the output of its module."""
+
+
+def require_type(config: Config, path: str, known: str) -> None:
+    """Raise :class:`DetectorError` unless a part of a config is of a known type.
+
+    Args:
+        path: of the part in the model, e.g. ``bbox_head.separate_head``.
+    """
+    part: Any = config
+    for name in path.split("."):
+        part = part.get(name) or {}
+    if part.get("type", known) != known:
+        raise DetectorError(f"model.{path} is of type {part['type']}; known is {known}")
 
 
 class DenseHead(ABC):

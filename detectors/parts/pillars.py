@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from detectors.core.family import Inputs, Model, scale_widths
 from detectors.core.grid import Grid
 from detectors.operators.per_batch import once
-from detectors.parts.part import Config, Encoder, count_points
+from detectors.parts.part import Config, Encoder, count_points, require_type
 from kd_methods.core.interface import Points
 
 VALUES = 4
@@ -30,6 +30,7 @@ class Pillars(Encoder):
         return deep, deep
 
     def resize(self, config: Config, ratio: float, grid: Grid) -> int:
+        require_type(config, "voxel_encoder", "PillarFeatureNet")
         widths = scale_widths(config["voxel_encoder"]["feat_channels"], ratio)
         config["voxel_encoder"].update(
             in_channels=VALUES,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from detectors.core.family import Inputs, Model, scale_widths, scaled
 from detectors.core.grid import DetectorError, Grid
-from detectors.parts.part import SLACK, Config, Encoder, count_points
+from detectors.parts.part import SLACK, Config, Encoder, count_points, require_type
 from kd_methods.core.interface import Points
 
 STRIDE = 8
@@ -37,6 +37,7 @@ class Voxels(Encoder):
                 f"point_cloud_range and voxel_size give {nz} cells along z; make the height a "
                 f"multiple of {STRIDE * grid.voxel_size[2]:g} m, at least three times that"
             )
+        require_type(config, "voxel_encoder", "HardSimpleVFE")
         config["voxel_encoder"]["num_features"] = VALUES
         encoder = config["middle_encoder"]
         width = scaled(_setting(encoder, "output_channels"), ratio)

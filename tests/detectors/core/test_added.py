@@ -9,6 +9,7 @@ from frames import GRIDS, batch, capture
 
 from detectors import DetectorError, get_family, load_detectors
 from detectors.core import registry
+from detectors.core.checkpoints import export, load_network, read_origin
 
 CONFIGS = Path(mmdet3d.__file__).parent / ".mim" / "configs"
 SECOND = "second/second_hv_secfpn_8xb6-80e_kitti-3d-3class.py"
@@ -114,10 +115,15 @@ def test_code_registers_a_family(tmp_path):
     [
         ("mine", "model = 1 / 0", "detector mine: .*ZeroDivisionError"),
         ("mine", "width = 3", "has no `model = dict"),
+        ("mine", NARROW.replace("neck=dict(out_channels", "neck=dict(out_chanels"), "out_chanels"),
+        ("mine", NARROW.replace("[64, 128]", "[64, 0]"), "backbone.out_channels is .64, 0."),
+        ("mine", NARROW.replace("[64, 128]", "'64'"), "write a list of whole numbers above 0"),
+        ("mine", NARROW.replace("neck=dict(", "neck=dict(upsample_strides=[1, 1], "), "or run"),
         ("mine", NARROW.replace("neck=dict(", "neck=dict(type='FPN', "), "neck is of type FPN"),
         ("mine", "model = dict(type='VoxelNet')", "voxel_layer has no point_cloud_range"),
         ("second", NARROW, "there is a detector 'second' already"),
         ("two words", NARROW, "cannot name a detector"),
+        ("all", NARROW, "cannot name a detector"),
         ("mine", CODE, "has no class with @register_family\\('mine'"),
         ("mine", CODE.replace('like="second"', 'like="secnd"'), "did you mean 'second'"),
     ],
@@ -125,6 +131,28 @@ def test_code_registers_a_family(tmp_path):
 def test_what_is_wrong_is_told(tmp_path, name, text, message):
     with pytest.raises(DetectorError, match=message):
         load_detectors({name: written(tmp_path, text)})
+
+
+def test_parts_of_other_types_are_named():
+    for config, told in (
+        ("pointpillars/pointpillars_hv_secfpn_sbn-all_8xb4-2x_nus-3d.py", "voxel_encoder.*HardVFE"),
+        (CENTER.format("pillar02").replace("_8xb4", "_head-dcn_8xb4"), "separate_head.*DCNSep"),
+        ("pointpillars/pointpillars_hv_fpn_sbn-all_8xb4-2x_nus-3d.py", "neck is of type mmdet.FPN"),
+    ):
+        with pytest.raises(DetectorError, match=told):
+            load_detectors({"mine": CONFIGS / config})
+
+
+def test_weights_of_another_config_are_refused(tmp_path):
+    family, grid = add("narrow", written(tmp_path, NARROW)), GRIDS["second"]
+    export(family.build(4, grid), family, 4, grid, tmp_path / "out")
+    path, first = tmp_path / "out" / "model.pth", family.source
+    assert read_origin(path).detector == first
+    load_network("narrow@4", grid, path, detector=first)
+    stricter = NARROW + "model['test_cfg'] = dict(score_thr=0.9)"
+    add("narrow", written(tmp_path, stricter, "stricter.py"))
+    with pytest.raises(DetectorError, match=f"hash {first}, but the one here has"):
+        load_network("narrow@4", grid, path, detector=first)
 
 
 def test_a_missing_file_is_named(tmp_path):
