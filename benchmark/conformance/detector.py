@@ -31,7 +31,7 @@ from benchmark.conformance.checks import (
     workbench,
 )
 from detectors import Inputs, get_family, student_name
-from detectors.core.checkpoints import export, load_weights
+from detectors.core.checkpoints import export, load_plain
 from detectors.core.family import Model
 from detectors.core.flops import count_work
 from detectors.core.registry import FAMILIES
@@ -170,17 +170,11 @@ def is_the_same_in_a_cohort(bench: Workbench) -> str:
 
 def runs_in_plain_mmdet3d(bench: Workbench) -> str:
     """What is exported loads into mmdet3d's own classes and detects the same boxes."""
-    from mmdet3d.registry import MODELS
-    from mmengine.config import Config
-    from mmengine.registry import DefaultScope
-
     family, grid, model = bench.setup.family, bench.setup.grid, _built(bench).eval()
     ratio = FAMILIES[family.name].ratios[0]
     with tempfile.TemporaryDirectory() as name:
         export(model, family, ratio, grid, Path(name))
-        with DefaultScope.overwrite_default_scope("mmdet3d"):
-            plain = MODELS.build(Config.fromfile(f"{name}/config.py").model).eval()
-        load_weights(plain, Path(name) / "model.pth", family.name)
+        plain = load_plain(Path(name))
     inputs = _inputs(bench, training=False, frames=1)
     with torch.no_grad():
         theirs = plain.predict(inputs.tensors(), inputs.samples())[0].pred_instances_3d

@@ -184,6 +184,22 @@ def export(
     (folder / "model.pth").write_bytes(buffer.getvalue())
 
 
+def load_plain(folder: Path) -> Model:
+    """What :func:`export` wrote, as mmdet3d's own classes, in evaluation mode.
+
+    Raises:
+        CheckpointError: the weights do not fit the config.
+    """
+    from mmdet3d.registry import MODELS
+    from mmengine.config import Config
+    from mmengine.registry import DefaultScope
+
+    with DefaultScope.overwrite_default_scope("mmdet3d"):
+        model = MODELS.build(Config.fromfile(str(folder / "config.py")).model)
+    load_weights(model, folder / "model.pth", str(folder))
+    return model.eval()
+
+
 def usage(folder: Path) -> str:
     """Python that runs what :func:`export` wrote, in plain mmdet3d."""
     return f"""\
