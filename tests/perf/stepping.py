@@ -15,7 +15,7 @@ from timing import one_thread
 from benchmark.config.matrix import Cell, Matrix, describe_data
 from benchmark.config.profile import load_profile
 from benchmark.data import synthetic
-from benchmark.device import make_deterministic
+from benchmark.device import choose_precision, make_deterministic
 from benchmark.running.setups import make_training_setup
 from benchmark.running.workplace import Workplace
 from benchmark.training.learner import Learner
@@ -54,7 +54,7 @@ def make_cohort(
     student: str,
     methods: Sequence[str],
     profile: str = "smoke",
-    precision: str = "bf16",
+    precision: str = "auto",
     device: torch.device = CPU,
     data: Path | None = None,
     **recipe: Any,
@@ -63,6 +63,7 @@ def make_cohort(
 
     Args:
         student: or a family.
+        precision: as of `run`; ``auto`` is that which is fast here.
         data: folder of frames; None generates two dozen.
         recipe: fields of the family's recipe that are changed; of smoke, also to two frames a step.
     """
@@ -76,7 +77,8 @@ def make_cohort(
     root = data or synthetic.ensure(folder, **{**loaded.synthetic, "train": 24, "val": 1})
     described = describe_data(root, synthetic=data is None)
     place = Workplace(data=root, results=folder / "results", cache=folder / "cache", device=device)
-    matrix = Matrix(described, loaded, [f"{family}@4"], list(methods), [0], precision)
+    matrix = Matrix(described, loaded, [f"{family}@4"], list(methods), [0],
+                    choose_precision(precision, device))  # fmt: skip
     if student == family:
         return [matrix.teacher(family)], make_training_setup(matrix.teacher(family), None, place)
     (cohort,) = replace(matrix, students=[student]).cohorts()
