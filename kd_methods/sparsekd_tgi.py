@@ -184,7 +184,7 @@ class _Network:
         for name, norm in norms.items():
             self._owner(name).norms = (norm, ours[name])
         lists = [
-            [self._within(f"{name}.{branch}") for branch, _ in module.named_children()]
+            [self._within(f"{name}.{branch}") for branch in module._modules]
             for name, module in teacher.named_modules()
             if isinstance(module, nn.ModuleList) or type(module).__name__ in BRANCHING
         ]

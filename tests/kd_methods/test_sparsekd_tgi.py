@@ -1,5 +1,7 @@
 """SparseKD's teacher-guided initialisation on PointPillars and on the layers of other families."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -234,6 +236,18 @@ def test_points_with_coordinates_branches_and_skips():
     assert torch.equal(ours, theirs[:10, skipped])
     theirs, ours = (net.neck.steps[1][0].weight for net in (teacher, student))
     assert torch.equal(ours, theirs[:, [*range(10), 20]])
+
+
+def test_the_layers_of_pointrcnn_itself():
+    family = get_family("pointrcnn")
+    grid = replace(family.default_grid(), num_points=1024, proposals=40, roi_points=64)
+    teacher, student, narrow = (family.build(ratio, grid) for ratio in (1, 1, 8))
+    initialise(student, teacher, name="pointrcnn")
+    assert all(map(torch.equal, student.state_dict().values(), teacher.state_dict().values()))
+    initialise(narrow, teacher, name="pointrcnn@8")
+    name = "backbone.SA_modules.0.mlps.0.layer0.conv.weight"
+    theirs, ours = (network.state_dict()[name] for network in (teacher, narrow))
+    assert torch.equal(ours, theirs[: len(ours)])
 
 
 def test_pairs_that_do_not_suit_are_refused():
