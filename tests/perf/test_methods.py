@@ -22,6 +22,8 @@ GRIDS = [
 
 GOAL = 0.25
 COSTLY = {
+    "crosskd",
+    "cwd",
     "fbkd",
     "fg",
     "fgd",
@@ -34,6 +36,7 @@ COSTLY = {
     "point_distiller",
     "point_distiller:variant=released",
     "rdd",
+    "reviewkd",
     "sparsekd_label",
 }
 """Methods that cost more on some grid; docs/performance.md says why."""
