@@ -46,7 +46,7 @@ def add(commands: Any) -> None:
     check.add_argument("--pdb", action="store_true", help="stop where the method raises an error")
     add_detectors(check)
     told = "does a detector keep to the interface?"
-    examples = ["centerpoint_pillar", "my_net.py"]
+    examples = ["centerpoint_pillar", "my_net.py", "detectors/my_net.py"]
     check = add_command(commands, "check-detector", check_detector, told, examples)
     check.add_argument("detector", metavar="NAME|FILE", help="a file is called by its own name")
     new = add_command(
@@ -153,7 +153,7 @@ def check_method(options: argparse.Namespace) -> int:
 
 def check_detector(options: argparse.Namespace) -> int:
     """Run the conformance checks on a detector and print a line for each."""
-    from benchmark.conformance.detector import run_checks
+    from benchmark.conformance.detector_suite import run_checks
     from detectors import load_detectors
 
     name, path = options.detector, Path(options.detector)

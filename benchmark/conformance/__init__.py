@@ -10,6 +10,6 @@ In another package's tests::
 """
 
 from benchmark.conformance.checks import CHECKS, CheckError, Outcome, method_checks, run_checks
-from benchmark.conformance.detector import detector_checks
+from benchmark.conformance.detector_suite import detector_checks
 
 __all__ = ["CHECKS", "CheckError", "Outcome", "detector_checks", "method_checks", "run_checks"]

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmark.conformance import detector, detector_checks
-from benchmark.conformance.detector import CHECKS, run_checks
+from benchmark.conformance import detector_checks, detector_suite
+from benchmark.conformance.detector_suite import CHECKS, run_checks
 from detectors import get_family
 from detectors.core import registry
 from detectors.core.registry import BUILT_IN, add_family
@@ -117,7 +117,7 @@ def test_what_is_wrong_is_found(cls, monkeypatch):
     for known in (registry.FAMILIES, registry._added):
         monkeypatch.setitem(known, cls.__name__, None)  # and to be forgotten
     add_family(cls(cls.__name__, PILLARS), "pointpillars")
-    monkeypatch.setattr(detector, "CHECKS", {cls.fails: CHECKS[cls.fails]})
+    monkeypatch.setattr(detector_suite, "CHECKS", {cls.fails: CHECKS[cls.fails]})
     (outcome,) = run_checks(cls.__name__)
     assert (outcome.check, outcome.status) == (cls.fails, "failed")
     assert outcome.remark
