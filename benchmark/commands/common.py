@@ -76,13 +76,15 @@ def load_given(options: argparse.Namespace) -> None:
     """Load what :func:`add_detectors` was given.
 
     Raises:
-        DetectorError: a file cannot be loaded.
+        RequestError: a file cannot be loaded.
     """
     if options.detectors:
-        from detectors import load_detectors
+        from benchmark.config.request import FIELDS, RequestError
 
-        pairs = (given.partition("=") for given in options.detectors)
-        load_detectors({name: Path(file) for name, _, file in pairs})
+        problems: list[str] = []
+        FIELDS["detectors"](options.detectors, "--detector", problems)
+        if problems:
+            raise RequestError("; ".join(problems))
 
 
 def add_scored_frames(command: argparse.ArgumentParser) -> None:

@@ -35,6 +35,7 @@ from detectors.core.checkpoints import export, load_plain
 from detectors.core.family import Model
 from detectors.core.flops import count_work
 from detectors.core.registry import FAMILIES
+from kd_methods import Outputs
 from kd_methods.core.catalogue import OUTPUTS
 from kd_methods.core.errors import describe
 
@@ -95,7 +96,7 @@ def builds_at_every_width(bench: Workbench) -> str:
 def gives_what_it_announces(bench: Workbench) -> str:
     """Every output is captured once, in float32, in the shape that the spec announces."""
     family, model = bench.setup.family, _built(bench)
-    outputs, spec = _trained(bench, model)[0], family.spec(model)
+    outputs, spec = _trained(bench, model), family.spec(model)
     require(len(outputs.stages) == len(spec.stages), f"{len(outputs.stages)} stages")
     pairs = [("local", spec.local, outputs.local), ("neck", spec.neck, outputs.neck)]
     pairs += [("stages", *pair) for pair in zip(spec.stages, outputs.stages, strict=True)]
@@ -225,12 +226,12 @@ def _inputs(bench: Workbench, training: bool, frames: int = 2) -> Inputs:
     return bench.setup.family.voxelizer(bench.setup.grid, training)(batch)
 
 
-def _trained(bench: Workbench, model: Model) -> tuple[Any, dict[str, Tensor]]:
-    """All outputs of a training pass, and its losses."""
+def _trained(bench: Workbench, model: Model) -> Outputs:
+    """All outputs of a training pass."""
     family, inputs = bench.setup.family, _inputs(bench, training=True)
     with family.capture(model.train(), set(OUTPUTS), bench.setup.grid) as take:
-        losses = family.losses(model, inputs)
-    return take(inputs), losses
+        family.losses(model, inputs)
+    return take(inputs)
 
 
 def _alike(ours: Tensor, theirs: Tensor) -> bool:

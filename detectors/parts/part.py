@@ -15,6 +15,8 @@ from kd_methods.core.interface import Detections, HeadOutputs, Points
 Config = dict[str, Any]
 """mmdet3d's config of a model, changed in place."""
 
+VALUES = 4
+"""Of a point: x, y, z and reflectance."""
 SLACK = 1e-6
 """Of a cell, by which a side may miss a whole number of them."""
 

@@ -13,11 +13,8 @@ from torch import Tensor, nn
 from detectors.core.family import Inputs, Model, scale_widths
 from detectors.core.grid import Grid
 from detectors.operators.per_batch import once
-from detectors.parts.part import Config, Encoder, count_points, require_type
+from detectors.parts.part import VALUES, Config, Encoder, count_points, require_type
 from kd_methods.core.interface import Points
-
-VALUES = 4
-"""Of a point: x, y, z and reflectance."""
 
 
 class Pillars(Encoder):

@@ -12,13 +12,11 @@ from torch import Tensor, nn
 
 from detectors.core.family import Inputs, Model, scale_widths, scaled
 from detectors.core.grid import DetectorError, Grid
-from detectors.parts.part import SLACK, Config, Encoder, count_points, require_type
+from detectors.parts.part import SLACK, VALUES, Config, Encoder, count_points, require_type
 from kd_methods.core.interface import Points
 
 STRIDE = 8
 """Voxels per cell of the last encoder stage, along x, y and z."""
-VALUES = 4
-"""Of a point: x, y, z and reflectance."""
 
 
 class Voxels(Encoder):

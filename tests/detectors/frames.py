@@ -5,6 +5,7 @@ import torch
 from detectors import CLASSES, Grid
 from kd_methods import Batch
 
+SIZES = torch.tensor([[0.8, 0.6, 1.73], [1.76, 0.6, 1.73], [3.9, 1.6, 1.56]])
 RANGE = (0, -5.12, -3, 10.24, 5.12, 1)
 GRIDS = {
     "pointpillars": Grid(RANGE, (0.32, 0.32, 4), (300, 400)),
@@ -26,6 +27,16 @@ def batch(frames=2, points=1500, seed=0, side=10.24, height=3.0):
     ]
     boxes = torch.tensor([[5.0, 0, -1.7, 3.9, 1.6, 1.5, 0.3], [3.0, 3, -1.7, 0.8, 0.6, 1.7, 0.0]])
     return Batch([boxes] * frames, [torch.tensor([2, 0])] * frames, clouds, CLASSES)
+
+
+def draw_objects(count, seed):
+    """Boxes and labels of all classes about where their anchors are, some outside the grids."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 3, (count,), generator=generator)
+    centres = torch.rand(count, 3, generator=generator) * torch.tensor([12.0, 12, 1])
+    sizes = SIZES[labels] * (0.8 + 0.4 * torch.rand(count, 3, generator=generator))
+    yaw = 7 * torch.rand(count, 1, generator=generator) - 3.5
+    return torch.cat([centres - torch.tensor([1.0, 6, 2]), sizes, yaw], dim=1), labels
 
 
 def capture(family, model, grid, frames, needs):

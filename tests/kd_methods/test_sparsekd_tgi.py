@@ -74,9 +74,8 @@ def test_first_channels_of_every_layer_and_of_every_branch():
         assert torch.equal(value, expected), name
 
 
-@pytest.mark.parametrize("way", ["FNAV2", "BN_SCALE"])
-def test_without_the_channels_that_are_left_out_the_student_is_the_teacher(way):
-    teacher, student = pointpillars(1, 0), pointpillars(4, 1)
+def as_many_as_the_student(way):
+    """Which channels of a teacher's batch norm are kept: the first ones, or any."""
     random = torch.Generator().manual_seed(3)
 
     def kept(name, norm):
@@ -85,7 +84,13 @@ def test_without_the_channels_that_are_left_out_the_student_is_the_teacher(way):
             return torch.arange(count)
         return torch.randperm(norm.num_features, generator=random)[:count]
 
-    silence(teacher, kept)
+    return kept
+
+
+@pytest.mark.parametrize("way", ["FNAV2", "BN_SCALE"])
+def test_without_the_channels_that_are_left_out_the_student_is_the_teacher(way):
+    teacher, student = pointpillars(1, 0), pointpillars(4, 1)
+    silence(teacher, as_many_as_the_student(way))
     initialise(student, teacher, way)
     for theirs, ours in zip(predictions(teacher), predictions(student), strict=True):
         torch.testing.assert_close(ours[0], theirs[0], rtol=1e-4, atol=1e-4)
@@ -96,15 +101,7 @@ def test_without_the_channels_that_are_left_out_the_student_is_the_teacher(way):
 def test_the_same_of_heads_whose_branches_read_one_layer(way):
     """CenterPoint's: the branches for offset, height, size, yaw and heat read the shared layer."""
     teacher, student = (pointpillars(r, i, "centerpoint_pillar") for i, r in enumerate((1, 4)))
-    random = torch.Generator().manual_seed(3)
-
-    def kept(name, norm):
-        count = NARROW[norm.num_features] if not name.startswith("neck") else 64
-        if way == "FNAV2":
-            return torch.arange(count)
-        return torch.randperm(norm.num_features, generator=random)[:count]
-
-    silence(teacher, kept)
+    silence(teacher, as_many_as_the_student(way))
     initialise(student, teacher, way, "centerpoint_pillar@4")
     (theirs,), (ours,) = (predictions(model)[0] for model in (teacher, student))
     for name, values in ours.items():

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from frames import GRIDS
+from frames import GRIDS, draw_objects
 from hypothesis import given, settings, strategies as st
 from mmdet3d.models.dense_heads import Anchor3DHead
 from mmdet3d.structures import LiDARInstance3DBoxes
@@ -14,7 +14,6 @@ from detectors import get_family
 from detectors.parts.anchor_targets import anchor_targets
 
 FAMILIES = ["pointpillars", "second"]
-SIZES = torch.tensor([[0.8, 0.6, 1.73], [1.76, 0.6, 1.73], [3.9, 1.6, 1.56]])
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -31,12 +30,7 @@ def make(boxes, labels):
 
 def draw(objects, seed):
     """Objects of all classes about where their anchors are, some of them nearly equal."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(0, 3, (objects,), generator=generator)
-    centres = torch.rand(objects, 3, generator=generator) * torch.tensor([12.0, 12, 1])
-    sizes = SIZES[labels] * (0.8 + 0.4 * torch.rand(objects, 3, generator=generator))
-    yaw = 7 * torch.rand(objects, 1, generator=generator) - 3.5
-    boxes = torch.cat([centres - torch.tensor([1.0, 6, 2]), sizes, yaw], dim=1)
+    boxes, labels = draw_objects(objects, seed)
     boxes[1::3] = boxes[: len(boxes[1::3]) * 3 : 3] + 0.01
     return make(boxes, labels)
 

@@ -4,14 +4,12 @@ import copy
 
 import pytest
 import torch
-from frames import GRIDS
+from frames import GRIDS, draw_objects
 from mmdet3d.models.dense_heads import CenterHead
 from mmdet3d.structures import LiDARInstance3DBoxes
 from mmengine.structures import InstanceData
 
 from detectors import get_family
-
-SIZES = torch.tensor([[0.8, 0.6, 1.73], [1.76, 0.6, 1.73], [3.9, 1.6, 1.56]])
 
 
 @pytest.fixture(scope="module", params=["centerpoint_pillar", "centerpoint_voxel"])
@@ -21,12 +19,7 @@ def head(request):
 
 def draw(objects, seed):
     """Objects of all classes, some of them outside the grid, some with the same centre."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(0, 3, (objects,), generator=generator)
-    centres = torch.rand(objects, 3, generator=generator) * torch.tensor([12.0, 12, 1])
-    sizes = SIZES[labels] * (0.8 + 0.4 * torch.rand(objects, 3, generator=generator))
-    yaw = 7 * torch.rand(objects, 1, generator=generator) - 3.5
-    boxes = torch.cat([centres - torch.tensor([1.0, 6, 2]), sizes, yaw], dim=1)
+    boxes, labels = draw_objects(objects, seed)
     boxes[1::3, :2] = boxes[: len(boxes[1::3]) * 3 : 3, :2]
     corner = torch.tensor([0.0, -5.12])
     outside = boxes[:, :2] < corner  # by less than a cell: theirs takes it for inside
