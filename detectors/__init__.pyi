@@ -8,7 +8,7 @@ from .core.grid import (
     read_grid as read_grid,
 )
 from .core.registry import (
+    Student as Student,
     get_family as get_family,
     parse_student as parse_student,
-    student_name as student_name,
 )

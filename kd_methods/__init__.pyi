@@ -8,6 +8,7 @@ from .core.interface import (
     HeadOutputs as HeadOutputs,
     KDMethod as KDMethod,
     Layer as Layer,
+    Maps as Maps,
     MethodError as MethodError,
     Outputs as Outputs,
     Points as Points,

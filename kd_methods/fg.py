@@ -34,6 +34,8 @@ class FG(KDMethod):
     scale: float = 0.01
     threshold: float = 0.5
 
+    by_place = True
+
     def needs(self) -> set[str]:
         return {"neck", "head"}
 

@@ -46,6 +46,8 @@ class SESSD(KDMethod):
     ramp: float = 0.25
     limit: int = 200
 
+    by_place = True
+
     ramp_factor: Tensor
 
     def needs(self) -> set[str]:

@@ -32,6 +32,7 @@ class SparseKDLabel(KDMethod):
     threshold: float = 0.6
     ground_truth: bool = True
     neutral = {"ground_truth": True}
+    by_place = True
 
     def needs(self) -> set[str]:
         return {"head"}

@@ -171,7 +171,7 @@ def add_fields(command: argparse.ArgumentParser) -> None:
     add("--data", help="a data set's folder or description, or 'synthetic' (default)")
     profiles = ", ".join(bundled.names("profiles"))
     add("--profile", help=f"one of {profiles} (default smoke), or a .yaml file")
-    add("--students", help="e.g. pointpillars@4,second@4; default pointpillars@4")
+    add("--students", help="e.g. pointpillars@4,second@xs.py; default pointpillars@4")
     add("--methods", help="e.g. none,fitnet:weight=3,logit_kd+fitnet,sparsekd_*; default all")
     add("--seeds", help="e.g. 0,1,2; default 0")
     add("--epochs", type=int, help="of students and teacher, override the profile's")
@@ -193,6 +193,12 @@ def add_fields(command: argparse.ArgumentParser) -> None:
         action="append",
         metavar="FAMILY=FILE",
         help="an mmdet3d checkpoint instead of a trained teacher; may be repeated",
+    )
+    add(
+        "--teacher-of",
+        action="append",
+        metavar="FAMILY=FAMILY",
+        help="the teacher of a family's students is of another one, e.g. pointpillars=second",
     )
     told = "train with what `tune` chose, instead of the source's settings"
     add("--settings", metavar="FILE", help=told)

@@ -20,7 +20,7 @@ from benchmark.files.settings import changed_settings
 from benchmark.records import store
 from benchmark.records.record import GENERATED
 from benchmark.records.store import NONE
-from detectors import Grid, get_family, parse_student, student_name
+from detectors import Grid, get_family, parse_student
 from kd_methods import KDMethod, MethodError, create
 from kd_methods.core.registry import source_hash
 
@@ -118,7 +118,7 @@ class Cell:
     @property
     def grid(self) -> Grid:
         """What its network sees and looks for."""
-        return self.profile.grid(parse_student(self.student)[0], self.data.description)
+        return self.profile.grid(parse_student(self.student).family, self.data.description)
 
     @property
     def title(self) -> str:
@@ -141,14 +141,14 @@ class Cell:
         A setting added later, with a default that stands for the earlier behaviour, leaves the
         identities of older cells unchanged.
         """
-        family, ratio = parse_student(self.student)
+        student = parse_student(self.student)
         method = self._try_method()
         everything = {
             "data": self.data.fingerprint,
-            "recipe": self.profile.recipe(family.name).settings(),
+            "recipe": self.profile.recipe(student.family.name).settings(),
             "max_frames": dict(self.profile.max_frames),
             "grid": changed_settings(self.grid),
-            "student": student_name(family.name, ratio),
+            "student": student.name,
             "method": self.method,
             "hyperparameters": method.identifying() if method else {},
             "weighting": self.weighting,
@@ -184,9 +184,10 @@ class Cohort:
 
     def __post_init__(self) -> None:
         shared = {
-            (c.data, c.profile.name, c.family, c.teacher, c.seed, c.precision, c.recipe.epochs)
+            (c.data, c.profile.name, c.family, c.detector, c.teacher, c.seed, c.precision,
+             c.recipe.epochs)
             for c in self.cells
-        }
+        }  # fmt: skip
         if len(shared) != 1:
             raise ValueError("the cells of a cohort must share data, profile, family and seed")
 
@@ -197,6 +198,7 @@ class Matrix:
 
     Attributes:
         checkpoints: teachers made elsewhere, by family.
+        taught_by: families of teachers, by the students' families; where missing, the same.
         cohort_size: most cells of a cohort; 0 sets no limit.
         controls: names of controls beside the students alone and the methods.
         tuned: settings to train with instead of the source's.
@@ -211,13 +213,15 @@ class Matrix:
     precision: str
     weighting: str = "source"
     checkpoints: Mapping[str, Path] = field(default_factory=dict)
+    taught_by: Mapping[str, str] = field(default_factory=dict)
     cohort_size: int = 0
     controls: Sequence[str] = ()
     tuned: Tuned | None = None
     trials: Mapping[str, Sequence[Choice]] = field(default_factory=dict)
 
     def teacher(self, family: str) -> Cell:
-        """The teacher's cell of a family; its seed is always 0."""
+        """The teacher's cell of a family's students; its seed is always 0."""
+        family = self.taught_by.get(family, family)
         file = self.checkpoints.get(family)
         made = hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file else ""
         return Cell(
@@ -248,7 +252,8 @@ class Matrix:
         family, made = student.partition("@")[0], CONTROLS.get(control)
         if made is None or not made.distils:
             return self.teacher(family)
-        name = student if made.narrow else family
+        family = self.taught_by.get(family, family)
+        name = family + student[student.index("@") :] if made.narrow else family
         return Cell(
             self.data,
             self.profile,
@@ -256,24 +261,32 @@ class Matrix:
             NONE,
             made.teacher_seed,
             self.precision,
-            detector=get_family(family).source,
+            detector=parse_student(name).family.source,
             control=control,
         )
 
     def cohorts(self) -> list[Cohort]:
-        """The cells of each family and seed, in one cohort or in several of at most its size;
+        """The cells of each network and seed, in one cohort or in several of at most its size;
         controls in cohorts of their own."""
         return [
             Cohort(cells[i : i + (self.cohort_size or len(cells))])
-            for family in self.families()
+            for students in self._networks()
             for seed in self.seeds
-            for cells in self._companies(family, seed)
+            for cells in self._companies(students, seed)
             for i in range(0, len(cells), self.cohort_size or len(cells))
         ]
 
-    def _companies(self, family: str, seed: int) -> Iterator[list[Cell]]:
-        """Cells of a family and seed that can train together."""
-        cells = self._cells(family, seed)
+    def _networks(self) -> list[list[str]]:
+        """The students of each family; one with a config of its own apart, as its voxels may be."""
+        together: dict[tuple[str, str], list[str]] = {}
+        for student in self.students:
+            family = parse_student(student).family
+            together.setdefault((family.name, family.source), []).append(student)
+        return list(together.values())
+
+    def _companies(self, students: Sequence[str], seed: int) -> Iterator[list[Cell]]:
+        """Cells of a network and seed that can train together."""
+        cells = self._cells(students, seed)
         yield cells
         for control in self.controls:
             together: dict[str, list[Cell]] = {}
@@ -285,9 +298,10 @@ class Matrix:
                     )
             yield from together.values()
 
-    def _cells(self, family: str, seed: int) -> list[Cell]:
+    def _cells(self, students: Sequence[str], seed: int) -> list[Cell]:
         """Those proper."""
-        teacher = self.teacher(family).identity()
+        family = parse_student(students[0]).family
+        teacher = self.teacher(family.name).identity()
         return [
             Cell(
                 self.data,
@@ -299,12 +313,11 @@ class Matrix:
                 teacher=teacher,
                 weighting="source" if choice.method == NONE else self.weighting,
                 source="" if choice.method == NONE else source_hash(choice.method),
-                detector=get_family(family).source,
+                detector=family.source,
                 rate=choice.rate,
                 tuned=self.tuned.budget if self.tuned else None,
             )
-            for student in self.students
-            if student.partition("@")[0] == family
+            for student in students
             for choice in self._choices(student)
         ]
 

@@ -72,7 +72,7 @@ class Profile:
                 f"profile {self.name}: the grid of {family.name} has no voxel_size; write it in "
                 f"families.{family.name}.grid, x, y, z in metres"
             )
-        return _lay(family, own, data) if own else whole_grid(family, data)
+        return _lay(family, family.adapted(own), data) if own else whole_grid(family, data)
 
     def reduced(self, family: Family) -> bool:
         """Whether the family sees less than mmdet3d's own grid."""

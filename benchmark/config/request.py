@@ -29,7 +29,7 @@ from benchmark.device import choose_precision
 from benchmark.files import read_text
 from benchmark.files.settings import Reader, choice, parse_yaml
 from benchmark.records.store import NONE
-from detectors import DetectorError, load_detectors, parse_student, student_name
+from detectors import DetectorError, get_family, load_detectors, parse_student
 from detectors.core.registry import FAMILIES
 from kd_methods import MethodError, create, load_plugin, method_names, written_forms
 from kd_methods.core.errors import PointKDError, describe, suggestion
@@ -57,7 +57,8 @@ class Request:
         weighting: ``source`` or ``balanced``.
         teachers: checkpoints made elsewhere, by family.
         plugins: files that register methods.
-        detectors: files of detectors that are none of ours, by name.
+        detectors: files of detectors and students that are none of ours, by name.
+        teacher_of: families of teachers, by the students' families; where missing, the same.
         controls: names of rows that are no method but say what a gain is worth.
         settings: that ``tune`` chose, instead of the source's.
         cohort_size: most cells that train in lockstep; 0 sets no limit.
@@ -74,6 +75,7 @@ class Request:
     teachers: Mapping[str, Path] = field(default_factory=dict)
     plugins: Sequence[Path] = ()
     detectors: Mapping[str, Path] = field(default_factory=dict)
+    teacher_of: Mapping[str, str] = field(default_factory=dict)
     controls: Sequence[str] = ()
     settings: Tuned | None = None
     cohort_size: int = 0
@@ -103,6 +105,7 @@ def read_request(matrix: str | None, options: Mapping[str, Any]) -> Request:
         if name not in FIELDS
     ]
     values: dict[str, Any] = {}
+    _move_files(given, fields, folder)
     for name in FIELDS:  # plugins and detectors come first
         if name in given:
             values[name] = FIELDS[name](given[name], _option(name), problems)
@@ -124,6 +127,33 @@ def read_request(matrix: str | None, options: Mapping[str, Any]) -> Request:
     if problems:
         raise RequestError(f"{origin}: " + "; ".join(problems))
     return Request(**values)
+
+
+def _move_files(given: dict[str, Any], fields: dict[str, Any], folder: Path) -> None:
+    """Name students that are given as files, ``second@xs.py``, and put the files to the detectors.
+
+    Args:
+        given: the options.
+        fields: the file's, whose paths are as seen from ``folder``.
+    """
+    source, place = (given, Path()) if "students" in given else (fields, folder)
+    students = source.get("students")
+    items = students.split(",") if isinstance(students, str) else students
+    if not isinstance(items, list):
+        return
+    of = {item: re.fullmatch(r"\s*(\w+)@(.+\.py)\s*", str(item)) for item in items}
+    files = {
+        f"{found[1]}@{Path(found[2]).stem}": str((place / found[2]).resolve())
+        for found in of.values()
+        if found
+    }
+    if files:
+        named = [f"{m[1]}@{Path(m[2]).stem}" if (m := of[item]) else item for item in items]
+        source["students"] = named
+        target = given if "detectors" in given else fields
+        known = target.get("detectors") or {}
+        listed = [f"{name}={file}" for name, file in files.items()]
+        target["detectors"] = [*known, *listed] if isinstance(known, list) else known | files
 
 
 def _follow_settings(values: dict[str, Any]) -> list[str]:
@@ -235,13 +265,13 @@ def _students(value: Any, path: str, problems: list[str]) -> list[str]:
     students = []
     for where, item in _items(value, path, problems):
         try:
-            family, ratio = parse_student(str(item))
+            student = parse_student(str(item))
         except DetectorError as error:
             problems.append(f"{where}: {error}")
             continue
-        if ratio == 1:
+        if "@" not in student.name:
             problems.append(f"{where}: student {item!r} has no ratio; write e.g. {item}@4")
-        students.append(student_name(family.name, ratio))
+        students.append(student.name)
     return list(dict.fromkeys(students))
 
 
@@ -340,22 +370,25 @@ def _plugins(value: Any, path: str, problems: list[str]) -> list[Path]:
     return plugins
 
 
-def _files(value: Any, path: str, problems: list[str]) -> dict[str, Path]:
-    """Files by name from pairs, or from NAME=FILE as options give them."""
+def _pairs(value: Any, path: str, problems: list[str]) -> dict[str, str]:
+    """Pairs of a file, or from NAME=VALUE as options give them."""
     if isinstance(value, list):
         given = [str(item).partition("=")[::2] for item in value]
         pairs = dict(given)
         problems += [f"{path}: {n} is given twice" for n in pairs if len(given) > len(pairs)][:1]
-    elif isinstance(value, dict):
-        pairs = {str(name): file for name, file in value.items()}
-    else:
-        problems.append(f"{path} is {value!r}; it must be 'name: file' pairs")
-        return {}
-    files = {name: Path(str(file)) for name, file in pairs.items()}
+        problems += [f"{path}: write NAME=... instead of {n!r}" for n in pairs if not pairs[n]]
+        return {name: text for name, text in pairs.items() if text}
+    if isinstance(value, dict):
+        return {str(name): str(text) for name, text in value.items()}
+    problems.append(f"{path} is {value!r}; it must be 'name: value' pairs")
+    return {}
+
+
+def _files(value: Any, path: str, problems: list[str]) -> dict[str, Path]:
+    """Files by name."""
+    files = {name: Path(file) for name, file in _pairs(value, path, problems).items()}
     problems += [
-        f"{path}: write NAME=FILE instead of {name!r}"
-        if isinstance(value, list) and not pairs[name]
-        else f"{path}.{name}: file {file} does not exist"
+        f"{path}.{name}: file {file} does not exist"
         for name, file in files.items()
         if not file.is_file()
     ]
@@ -384,6 +417,28 @@ def _teachers(value: Any, path: str, problems: list[str]) -> dict[str, Path]:
     return files
 
 
+def _teacher_of(value: Any, path: str, problems: list[str]) -> dict[str, str]:
+    """Families of teachers by families of students."""
+    pairs = _pairs(value, path, problems)
+    for student, teacher in pairs.items():
+        for name in (student, teacher):
+            try:
+                get_family(str(name))
+            except DetectorError as error:
+                problems.append(f"{path}: {error}")
+        if not problems and student != teacher and _samples(teacher):
+            problems.append(
+                f"{path}: {teacher} reads a sample of each frame's points, so it can only teach "
+                f"students of its own family, not {student}"
+            )
+    return pairs
+
+
+def _samples(family: str) -> bool:
+    """Whether a family reads a fixed number of points."""
+    return get_family(family).default_grid().num_points > 0
+
+
 def every_method() -> list[str]:
     """``none`` and every method, each of its variants on its own."""
     return [NONE, *(form for name in method_names() for form in written_forms(name))]
@@ -405,6 +460,7 @@ def resolve(request: Request, cache: Path, device: torch.device) -> tuple[Matrix
         choose_precision(request.precision, device),
         request.weighting,
         request.teachers,
+        request.teacher_of,
         request.cohort_size,
         request.controls,
         request.settings,
@@ -415,6 +471,7 @@ def resolve(request: Request, cache: Path, device: torch.device) -> tuple[Matrix
 FIELDS: dict[str, Reader] = {
     "plugins": _plugins,
     "detectors": _detectors,
+    "teacher_of": _teacher_of,
     "data": _folder,
     "profile": _text,
     "epochs": _whole(1),

@@ -93,7 +93,7 @@ class Workbench:
     ) -> None:
         make_deterministic(torch.device("cpu"))
         self.student = student
-        family = parse_student(student)[0]
+        family = parse_student(student).family
         profile = _profile()
         self._cell = Cell(
             Data("checks", True, "checks", 4, 1), profile, student, NONE, 0, precision

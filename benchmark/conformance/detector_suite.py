@@ -30,7 +30,7 @@ from benchmark.conformance.checks import (
     require,
     workbench,
 )
-from detectors import Inputs, get_family, student_name
+from detectors import Inputs, get_family, parse_student
 from detectors.core.checkpoints import export, load_plain
 from detectors.core.family import Model
 from detectors.core.flops import count_work
@@ -55,7 +55,7 @@ def run_checks(name: str) -> Iterator[Outcome]:
         DetectorError: no such family.
     """
     family = get_family(name)
-    student = student_name(name, FAMILIES[name].ratios[0])
+    student = f"{name}@{FAMILIES[name].ratios[0]}"
     for check, function in CHECKS.items():
         try:
             remark = function(workbench(student))
@@ -75,7 +75,7 @@ def detector_checks(name: str) -> Any:
     """
     import pytest
 
-    student = student_name(name, FAMILIES[name].ratios[0])
+    student = f"{name}@{FAMILIES[name].ratios[0]}"
     cases = [
         pytest.param(lambda function=function: function(workbench(student)), id=check)
         for check, function in CHECKS.items()
@@ -172,9 +172,8 @@ def is_the_same_in_a_cohort(bench: Workbench) -> str:
 def runs_in_plain_mmdet3d(bench: Workbench) -> str:
     """What is exported loads into mmdet3d's own classes and detects the same boxes."""
     family, grid, model = bench.setup.family, bench.setup.grid, _built(bench).eval()
-    ratio = FAMILIES[family.name].ratios[0]
     with tempfile.TemporaryDirectory() as name:
-        export(model, family, ratio, grid, Path(name))
+        export(model, parse_student(bench.student), grid, Path(name))
         plain = load_plain(Path(name))
     inputs = _inputs(bench, training=False, frames=1)
     with torch.no_grad():

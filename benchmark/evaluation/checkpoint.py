@@ -62,7 +62,7 @@ class Network:
 
     def setup(self, device: torch.device) -> Setup:
         """The setup that runs it."""
-        family = parse_student(self.student)[0]
+        family = parse_student(self.student).family
         return Setup(family=family, grid=self.grid, device=device, precision=self.precision)
 
     def load(self, device: torch.device) -> nn.Module:
@@ -87,7 +87,7 @@ class Network:
                 f"{root}: its classes are {', '.join(there)}, but the network finds "
                 f"{', '.join(known)}; evaluate it on data with the same classes in this order"
             )
-        whole = whole_grid(parse_student(self.student)[0], dataset.description)
+        whole = whole_grid(parse_student(self.student).family, dataset.description)
         return ValidationFrames(dataset, self.limit, self.grid != whole)
 
 
@@ -111,7 +111,7 @@ def find_network(checkpoint: str, results: Path | None, student: str | None) -> 
     path = path / "model.pth" if path.is_dir() else path
     origin = read_origin(path)
     if student is not None:
-        return Network(student, parse_student(student)[0].default_grid(), path)
+        return Network(student, parse_student(student).family.default_grid(), path)
     if origin is None:
         raise CheckpointError(
             f"checkpoint {path} does not say which network it belongs to; add --student, "

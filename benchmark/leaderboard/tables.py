@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -77,11 +78,18 @@ class Table:
         return self.example["student"].partition("@")[0]
 
     @property
+    def teacher(self) -> str:
+        """Family of the teacher."""
+        named = [row["student"] for row in self.rows if row["method"] == TEACHER]
+        return named[0] if named else self.family
+
+    @property
     def title(self) -> str:
-        """Family, data set, profile and precision."""
+        """Family, its teacher's if that is another, data set, profile and precision."""
         example = self.example
+        taught = f", taught by {self.teacher}," if self.teacher != self.family else ""
         return (
-            f"{self.family} on {example['dataset']['name']}, "
+            f"{self.family}{taught} on {example['dataset']['name']}, "
             f"profile {example['profile']['name']}, {example['precision']}"
             f"{', tuned' if self.tuned else ''}"
         )
@@ -90,16 +98,34 @@ class Table:
 def make_tables(records: Iterable[Record]) -> list[Table]:
     """One table for each set of records that may be compared: same family, teacher, data set,
     profile, precision and tool versions; tuned settings apart from the source's."""
-    groups: dict[bytes, list[Record]] = defaultdict(list)
+    students: dict[bytes, list[Record]] = defaultdict(list)
     teachers: dict[str, Record] = {}
     for record in records:
         if is_teacher(record):
             teachers[record["cell"]] = record
-        if not (is_teacher(record) and controls.is_control(record)):
-            groups[_comparable(record)].append(record)
+        else:
+            students[_comparable(record)].append(record)
+    groups = {key: [*_taught_by(group[0], teachers), *group] for key, group in students.items()}
+    named = {_teacher(record) for group in students.values() for record in group}
+    groups |= {
+        _comparable(record): [record]
+        for cell, record in teachers.items()
+        if cell not in named and not controls.is_control(record)
+    }
     return [
         _table(part, teachers) for _, group in sorted(groups.items()) for part in _by_tuning(group)
     ]
+
+
+def _teacher(record: Record) -> str:
+    """The cell of the teacher that it stands beside in a table: its own, unless it is a control."""
+    settings = record["settings"]
+    return settings.get("beside") or settings.get("teacher") or record["cell"]
+
+
+def _taught_by(record: Record, teachers: Mapping[str, Record]) -> list[Record]:
+    found = teachers.get(_teacher(record))
+    return [found] if found else []
 
 
 def _by_tuning(group: Sequence[Record]) -> Iterator[list[Record]]:
@@ -120,11 +146,10 @@ def _tuned(record: Record) -> Mapping[str, Any] | None:
 def _comparable(record: Record) -> bytes:
     settings = record["settings"]
     shared = {key: value for key, value in settings.items() if key not in PER_CELL}
-    teacher = settings.get("beside") or settings.get("teacher") or record["cell"]
     family = record["student"].partition("@")[0]
     versions = record["provenance"]["versions"]
     name = record["profile"]["name"]
-    return _key([family, name, shared, teacher, versions])
+    return _key([family, name, shared, _teacher(record), versions])
 
 
 def _table(together: Sequence[Record], teachers: Mapping[str, Record]) -> Table:
@@ -168,8 +193,9 @@ def _table(together: Sequence[Record], teachers: Mapping[str, Record]) -> Table:
     ]
     described.sort(key=partial(_order, f"{scoring.main} mAP"))
     cells = [cell for row in described for cell in _cells(row, rows, seeds, scoring)]
+    example = next((record for record in records if not is_teacher(record)), records[0])
     return Table(
-        records[0],
+        example,
         scoring,
         classes,
         sorted({record["provenance"]["machine"] for record in records}),
@@ -411,13 +437,16 @@ def _significance(gain: Gain) -> str:
 
 
 def _order(best: str, row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Teacher, then students by ratio, each with its methods from the best figure down; those
-    with fewer seeds than the table come after the complete ones."""
-    family, _, ratio = row["student"].partition("@")
+    """Teacher, then students by ratio or name, each with its methods from the best figure down;
+    those with fewer seeds than the table come after the complete ones."""
+    _, student, width = row["student"].partition("@")
+    number = re.fullmatch(r"[\d.]+(e\+?\d+)?", width)
+    size = float(width) if number else 0.0
     value = row[best]
     undefined = math.isnan(value)
     fewer = row["seeds"] < row["of seeds"]
-    return family, float(ratio or 1), undefined, fewer, 0 if undefined else -value, row["method"]
+    best_first = 0 if undefined else -value
+    return student, not number, size, width, undefined, fewer, best_first, row["method"]
 
 
 def _pairs(comparisons: Mapping[str, Sequence[Comparison]]) -> Iterator[dict[str, Any]]:

@@ -18,6 +18,7 @@ from benchmark.records import store
 from benchmark.records.folder import MARGIN, ResultsFolder
 from benchmark.records.provenance import code_version, is_processor
 from benchmark.records.record import Record, cohort_title, is_teacher, title
+from detectors.core.registry import shipped_students
 from kd_methods.core.catalogue import BUILT_IN
 
 TRACEBACK = r"^.* traceback of {cell}\n((?:" + MARGIN + r".*\n?)*)"
@@ -49,27 +50,28 @@ def describe_cell(results: Path, cell: str) -> str:
     parts += [_section(heading, fields) for heading, fields in sections.items() if fields]
     if trace := _traceback(results, record):
         parts.append(trace)
-    command, needs = reproduction(record, _checkpoint(results, record))
+    command, needs = reproduction(record, _maker(results, record))
     return "\n\n".join([*parts, "\n  ".join(["reproduce", command, *needs])])
 
 
-def reproduction(record: Record, checkpoint: str = "") -> tuple[str, list[str]]:
+def reproduction(record: Record, teachers: Record | None = None) -> tuple[str, list[str]]:
     """The command that trains the same cell, and what it needs that a record does not hold.
 
     Args:
-        checkpoint: beginning of the SHA-256 of the file that the teacher is from; empty if it is
-            trained.
+        teachers: the teacher's record; None for a teacher, or if there is none.
     """
     data = record["dataset"]
     profile, epochs, needs = _profile(record)
     teacher, control = is_teacher(record), record["settings"].get("control", "")
-    family = record["student"].partition("@")[0]
+    family, _, width = record["student"].partition("@")
+    maker = teachers or record
+    guide = maker["student"].partition("@")[0]
     tuned, rate = record["settings"].get("tuned"), record["settings"].get("rate", 1.0)
     options = {
         "data": "synthetic" if data["synthetic"] else f"FOLDER/{data['name']}",
         "profile": profile,
         "epochs": epochs,
-        "students": record["student"] if "@" in record["student"] else f"{family}@4",
+        "students": record["student"] if width else f"{family}@4",
         "methods": None if tuned else record["method"],
         "settings": "FILE" if tuned else None,
         "seeds": record["seed"],
@@ -85,11 +87,16 @@ def reproduction(record: Record, checkpoint: str = "") -> tuple[str, list[str]]:
         for word in (f"--{name}", str(value))
     ]
     needs += _other_code(record) + _missing_method(record)
-    if detector := record["settings"].get("detector"):
-        words += ["--detector", f"{family}=FILE"]
-        needs.append(f"the FILE of the detector {family} whose hash is {detector}")
-    if checkpoint:
-        words += ["--teacher", f"{family}=FILE"]
+    if guide != family:
+        words += ["--teacher-of", f"{family}={guide}"]
+    own = record["student"] if width.isidentifier() else family
+    hashes = {guide: maker["settings"].get("detector"), own: record["settings"].get("detector")}
+    for name, detector in hashes.items():
+        if detector and name not in shipped_students(family):
+            words += ["--detector", f"{name}=FILE"]
+            needs.append(f"the FILE of the detector {name} whose hash is {detector}")
+    if checkpoint := maker["settings"].get("checkpoint"):
+        words += ["--teacher", f"{guide}=FILE"]
         needs.append(f"a FILE whose SHA-256 begins with {checkpoint}")
     if tuned:
         needs.append(f"a FILE of `tune` whose SHA-256 begins with {tuned['hash']}")
@@ -110,12 +117,11 @@ def _threads(record: Record) -> str:
     return f"OMP_NUM_THREADS={made['threads']} " if is_processor(made["machine"]) else ""
 
 
-def _checkpoint(results: Path, record: Record) -> str:
-    """Hash of the file that the cell's teacher came from; empty if it is trained."""
+def _maker(results: Path, record: Record) -> Record | None:
+    """The record of the cell's teacher, if there is one."""
     teacher = record["settings"].get("teacher", "")
     path = ResultsFolder(results).record(teacher)
-    maker = store.read(path) if teacher and path.exists() else record
-    return maker["settings"].get("checkpoint", "")
+    return store.read(path) if teacher and path.exists() else None
 
 
 def _missing_method(record: Record) -> list[str]:

@@ -311,8 +311,7 @@ def _provenance(record: Record, found: Mapping[str, Record]) -> dict[str, Any]:
     training: Mapping[str, Any] = record["training"] or {}
     made = record["provenance"]
     teacher = record["settings"].get("teacher", "")
-    maker = found.get(teacher, record)  # of the teacher's weights
-    command, needs = reproduction(record, maker["settings"].get("checkpoint", ""))
+    command, needs = reproduction(record, found.get(teacher))
     named = re.fullmatch(r"[\w-]+", record["cell"])
     return {
         "cell": record["cell"],

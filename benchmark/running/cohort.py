@@ -96,7 +96,7 @@ class _Cohort:
         self.journal = Journal(job.workplace.results)
         teacher = job.teacher if job.distils else None
         self.teacher = load_teacher(teacher, job.workplace) if teacher else None
-        self.setup = make_training_setup(job.cells[0], self.teacher, job.workplace, mark)
+        self.setup = make_training_setup(job.cells[0], self.teacher, job.workplace, mark, teacher)
         self.validation = make_validation(job.cells[0], job.workplace)
         self.log = open_log(job.log)
         self.learners = self._make_learners(states)

@@ -32,10 +32,10 @@ def export_cell(results: Path, cell: str, folder: Path) -> Record:
     record = store.find(results, cell)
     if record["status"] != "done":
         raise ExportError(f"cell {record['cell']} {record['status']}: {record['reason']}")
-    family, ratio = parse_student(record["student"])
     grid = read_grid(record["settings"]["grid"])
     path = ResultsFolder(results).checkpoint(record["cell"])
     detector = record["settings"].get("detector", "")
     model = load_network(record["student"], grid, path, record["weights_sha256"], detector)
-    export(model, family, ratio, grid, folder, describe_weights(record))
+    student = parse_student(record["student"])
+    export(model, student, grid, folder, describe_weights(record))
     return record

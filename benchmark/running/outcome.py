@@ -76,7 +76,8 @@ def describe_training(learner: Learner) -> Training:
         "seconds_method": seconds["method"],
         "balance": learner.balance,
         "extra_params": sum(p.numel() for p in method.parameters()) if method else 0,
-        "extrapolated": method.extrapolated() if method else False,
+        "extrapolated": method is not None
+        and (method.extrapolated() or learner.setup.alignment is not None),
         "losses": learner.losses,
     }
 
@@ -92,7 +93,7 @@ def load_model(cell: Cell, workplace: Workplace) -> nn.Module:
     Raises:
         TeacherError: the checkpoint is missing, does not fit, or is not the one of the record.
     """
-    family = parse_student(cell.student)[0]
+    family = parse_student(cell.student).family
     path = workplace.folder.checkpoint(cell.identity())
     try:
         published = workplace.record(cell)["weights_sha256"]
@@ -125,7 +126,7 @@ def _describe(cell: Cell, workplace: Workplace, status: Status, reason: str) -> 
         "profile": {
             "name": profile.name,
             "purpose": profile.purpose,
-            "reduced": profile.reduced(parse_student(cell.student)[0]),
+            "reduced": profile.reduced(parse_student(cell.student).family),
             "recipe": cell.recipe.as_json(),
         },
         "student": cell.student,

@@ -164,7 +164,7 @@ def _estimate(job: Job, rates: Rates) -> Estimate:
     todo = job.unfinished()
     if not todo:
         return Estimate()
-    setup = make_training_setup(todo[0], _teacher(job), job.workplace)
+    setup = make_training_setup(todo[0], _teacher(job), job.workplace, teachers=job.teacher)
     validation = make_validation(todo[0], job.workplace)
     if new := [cell for cell in todo if _key(cell) not in rates.cells]:
         _measure(new, setup, validation, rates)
@@ -204,7 +204,7 @@ def _teacher(job: Job) -> nn.Module | None:
     if place.finished(job.teacher) and place.record(job.teacher)["status"] == "done":
         return load_teacher(job.teacher, job.workplace)
     setup = make_setup(job.teacher, job.workplace)
-    model = setup.family.build(parse_student(job.teacher.student)[1], setup.grid)
+    model = setup.family.build(parse_student(job.teacher.student).ratio, setup.grid)
     return setup.family.place(model, setup.device).eval().requires_grad_(False)
 
 

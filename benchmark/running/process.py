@@ -42,7 +42,7 @@ from benchmark.running.server import CONTEXT
 from benchmark.running.teachers import adopt
 from benchmark.running.workplace import Job
 from benchmark.training.setup import unasked, unmarked
-from detectors import get_family
+from detectors import parse_student
 from kd_methods.core.errors import PointKDError, describe
 from kd_methods.core.registry import source_hash
 
@@ -273,9 +273,9 @@ def run_here(
                 f"the plugin of {cell.method} was edited since the run began; "
                 "run the same command again"
             )
-        if get_family(cell.family).source != cell.detector:
+        if parse_student(cell.student).family.source != cell.detector:
             raise CohortError(
-                f"the detector {cell.family} was edited since the run began; "
+                f"the detector of {cell.student} was edited since the run began; "
                 "run the same command again"
             )
     if job.checkpoint is None:

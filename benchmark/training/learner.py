@@ -198,7 +198,7 @@ class Learner:
         return hashlib.sha256(json.dumps(exact).encode()).hexdigest()
 
     def _build(self) -> None:
-        family, ratio = parse_student(self.cell.student)
+        _, family, ratio = parse_student(self.cell.student)
         with self._detector_stream:
             self.model = family.build(ratio, self.setup.grid)
         family.place(self.model, self.setup.device).train()
@@ -217,12 +217,16 @@ class Learner:
 
     def _build_method(self, method: KDMethod) -> None:
         """Only here may a method reject the student: the cell is skipped."""
-        teacher, family = self.setup.teacher, self.setup.family
+        teacher, family, alignment = self.setup.teacher, self.setup.family, self.setup.alignment
         assert teacher is not None
         self.needs = checked_needs(method)
         try:
             family.taps(self.model, self.needs)
-            method.build(family.spec(teacher), family.spec(self.model))
+            theirs = (self.setup.guide or self.setup).family.spec(teacher)
+            if alignment is not None:
+                alignment.check(method)
+                theirs = alignment.spec(theirs)
+            method.build(theirs, family.spec(self.model))
             method.initialise(self.model, teacher)
         except (MethodError, DetectorError) as error:
             self.end("skipped", str(error))

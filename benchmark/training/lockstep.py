@@ -126,13 +126,21 @@ def train_epoch(
 
 @torch.no_grad()
 def observe_teacher(setup: TrainingSetup, inputs: Inputs, needs: set[str]) -> Outputs | None:
-    """The frozen teacher's outputs on a batch; None if no method needs any."""
+    """The frozen teacher's outputs on a batch, as the students see them; None if no method needs
+    any.
+
+    Args:
+        inputs: the students'.
+    """
     if setup.teacher is None or not needs:
         return None
-    with setup.family.capture(setup.teacher, needs, setup.grid) as take:
+    guide = setup.guide or setup
+    inputs = setup.revoxelize(inputs.batch) if setup.guide else inputs
+    with guide.family.capture(setup.teacher, needs, guide.grid) as take:
         with setup.autocast():
-            setup.family.observe(setup.teacher, inputs)
-        return take(inputs)
+            guide.family.observe(setup.teacher, inputs)
+        found = take(inputs)
+    return setup.alignment.outputs(found) if setup.alignment else found
 
 
 def _running(learners: Sequence[Learner]) -> list[Learner]:

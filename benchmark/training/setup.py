@@ -18,6 +18,7 @@ from benchmark.data.batches import TrainingFrames
 from benchmark.device import PRECISIONS
 from detectors import Family, Grid, Inputs
 from kd_methods import Batch
+from kd_methods.core.alignment import Alignment
 
 
 class Position(NamedTuple):
@@ -77,6 +78,7 @@ class TrainingSetup(Setup):
     Attributes:
         frames: the training frames.
         teacher: the frozen teacher in evaluation mode, None when teachers are trained.
+        guide: what runs the teacher, None where the students' family and grid are its own.
         recipe: how the family is trained.
         on_failure: called with the error that is about to end a cell; a debugger looks there.
     """
@@ -84,6 +86,7 @@ class TrainingSetup(Setup):
     frames: TrainingFrames
     teacher: nn.Module | None
     recipe: Recipe
+    guide: Setup | None = None
     on_failure: Callable[[BaseException], None] = unnoticed
 
     @property
@@ -100,6 +103,20 @@ class TrainingSetup(Setup):
     def voxelize(self) -> Callable[[Batch], Inputs]:
         """Training batches to inputs."""
         return self.family.voxelizer(self.grid, training=True)
+
+    @cached_property
+    def revoxelize(self) -> Callable[[Batch], Inputs]:
+        """Training batches to inputs of the ``guide``."""
+        assert self.guide is not None
+        return self.guide.family.voxelizer(self.guide.grid, training=True)
+
+    @cached_property
+    def alignment(self) -> Alignment | None:
+        """How the teacher's outputs are brought to the students', None where they are alike."""
+        if self.guide is None:
+            return None
+        theirs, ours = (s.family.maps(s.grid) for s in (self.guide, self))
+        return Alignment(theirs, ours, related=self.guide.family.name == self.family.name)
 
 
 @dataclass

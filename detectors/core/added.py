@@ -1,16 +1,15 @@
-"""Families of users: from a config of known parts, or from code that registers one."""
+"""Families of users, from a config of known parts or from code that registers one, and students
+with a config of their own."""
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from detectors.core.grid import DetectorError
-from detectors.core.registry import FAMILIES, add_family
+from detectors.core.registry import FAMILIES, add_family, add_student
 from kd_methods.core.errors import describe
 from kd_methods.core.user_code import execute, new_module
 
@@ -38,7 +37,7 @@ def register_family(name: str, config: str, like: str) -> Callable[[_Family], _F
         beside = code.parent / config
         made: Any = cls
         family: Family = made(name, str(beside if beside.is_file() else config))
-        family.source = _digest(family, code.read_bytes())
+        family.source = family.digest(code.read_bytes())
         add_family(family, like)
         return cls
 
@@ -50,7 +49,7 @@ def load_detectors(files: Mapping[str, Path]) -> None:
 
     Args:
         files: mmdet3d's configs of detectors whose parts are known, or Python files that register
-            a family. Both are executed.
+            a family; of a student, such as ``second@xs``, its own config. All are executed.
 
     Raises:
         DetectorError: a file is missing, cannot be executed, or does not describe the family.
@@ -59,7 +58,9 @@ def load_detectors(files: Mapping[str, Path]) -> None:
         try:
             if not file.is_file():
                 raise DetectorError(f"file {file} does not exist")
-            if "register_family" in file.read_text():
+            if "@" in name:
+                add_student(name, file)
+            elif "register_family" in file.read_text():
                 _run(name, file)
             else:
                 _read(name, file)
@@ -77,7 +78,7 @@ def _read(name: str, file: Path) -> None:
     from detectors.core.voxelnet import VoxelNet
 
     family = VoxelNet(name, str(file.resolve()))
-    family.source = _digest(family)
+    family.source = family.digest()
     family.try_out()
     add_family(family, family.encoder.like)
 
@@ -87,9 +88,3 @@ def _run(name: str, file: Path) -> None:
     execute(new_module(file, "detector"))
     if name not in FAMILIES:
         raise DetectorError(f"{file} has no class with @register_family({name!r}, ...)")
-
-
-def _digest(family: Family, code: bytes = b"") -> str:
-    """16 hex digits of what defines a family: its config, as resolved, and its code."""
-    config = json.dumps(family.base_config(), sort_keys=True, default=str)
-    return hashlib.sha256(config.encode() + code).hexdigest()[:16]

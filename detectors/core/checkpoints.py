@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from detectors.core.family import Family, Model, installed_config
+from detectors.core.family import Model, installed_config
 from detectors.core.grid import DetectorError, Grid, grid_settings, read_grid
-from detectors.core.registry import parse_student, student_name
+from detectors.core.registry import Student, parse_student
 from kd_methods.core.errors import PointKDError
 
 ORIGIN = "pointkd"
@@ -114,7 +114,7 @@ def load_network(
         CheckpointError: as :func:`load_weights`.
         DetectorError: no such student, or its detector is not that of the record.
     """
-    family, ratio = parse_student(student)
+    _, family, ratio = parse_student(student)
     if detector is not None and family.source != detector:
         raise DetectorError(
             f"{path} is of the detector {family.name} with hash {detector or 'none'}, but the one "
@@ -151,9 +151,7 @@ def load_weights(model: Model, path: Path, name: str, sha256: str | None = None)
         raise CheckpointError(f"checkpoint {path} does not fit {name}: {listed}{more}")
 
 
-def export(
-    model: Model, family: Family, ratio: float, grid: Grid, folder: Path, trained: str = ""
-) -> None:
+def export(model: Model, student: Student, grid: Grid, folder: Path, trained: str = "") -> None:
     """Write ``model.pth`` and ``config.py``, which ``mmdet3d.apis.init_model`` takes.
 
     Args:
@@ -165,6 +163,7 @@ def export(
     from mmengine import Config
 
     folder.mkdir(parents=True, exist_ok=True)
+    name, family, ratio = student
     config = _with_grid(installed_config(family.config_file), grid)
     if "point_cloud_range" in config:
         config["point_cloud_range"] = list(grid.point_cloud_range)
@@ -174,7 +173,7 @@ def export(
     Config(config).dump(folder / "config.py")
     buffer = io.BytesIO()
     origin = {
-        "student": student_name(family.name, ratio),
+        "student": name,
         "grid": grid_settings(grid),
         "trained": trained,
         "detector": family.source,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 import detectors.operators  # noqa: F401  (before mmdet3d)
 from detectors.core.grid import CLASSES, DetectorError, Grid
 from detectors.operators.per_batch import Searches, remembering
-from kd_methods.core.interface import Batch, Detections, Outputs, Spec
+from kd_methods.core.interface import Batch, Detections, Maps, Outputs, Spec
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 """mmdet3d configs of ours, of detectors that have none for KITTI there."""
@@ -86,6 +88,10 @@ class Family(ABC):
     def spec(self, model: Model) -> Spec:
         """Shapes of the outputs of a model."""
 
+    def maps(self, grid: Grid) -> Maps | None:
+        """Where the dense maps of any of its networks lie; None if its features are points."""
+        return None
+
     @abstractmethod
     def taps(self, model: Model, needs: set[str]) -> Hooks:
         """Modules whose outputs :meth:`read` needs, by its own names."""
@@ -100,6 +106,23 @@ class Family(ABC):
         if "model" not in config:
             raise DetectorError(f"{self.config_file} has no `model = dict(...)`")
         return copy.deepcopy(config["model"])
+
+    def with_config(self, file: Path) -> Family:
+        """A student of its own config, with the same outputs.
+
+        Raises:
+            DetectorError: the config is of another network, or the family takes ratios alone.
+        """
+        raise DetectorError(f"students of {self.name} are ratios, e.g. {self.name}@4; not {file}")
+
+    def adapted(self, grid: Grid) -> Grid:
+        """A grid of the family as this one of its students lays it."""
+        return grid
+
+    def digest(self, code: bytes = b"") -> str:
+        """16 hex digits of what defines it: its config, as resolved, and its code."""
+        config = json.dumps(self.base_config(), sort_keys=True, default=str)
+        return hashlib.sha256(config.encode() + code).hexdigest()[:16]
 
     def build(self, ratio: float, grid: Grid) -> Model:
         """A model with fresh weights, drawn from the global generators.

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from detectors.core.grid import DetectorError
 from kd_methods.core.errors import describe, suggestion
@@ -48,7 +49,10 @@ FAMILIES = {
 }
 """Every family by name: ours, and those that were added."""
 BUILT_IN = tuple(FAMILIES)
+STUDENTS = Path(__file__).parents[1] / "configs" / "students"
+"""mmdet3d configs of students, named FAMILY_WIDTHS.py."""
 _added: dict[str, Family] = {}
+_students: dict[str, Family] = {}
 
 
 def get_family(name: str) -> Family:
@@ -97,7 +101,7 @@ def add_family(family: Family, like: str) -> None:
         DetectorError: its name is taken or none, or there is no family ``like``.
     """
     name = family.name
-    if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) or name in RESERVED:
+    if not _is_name(name) or name in RESERVED:
         raise DetectorError(
             f"{name!r} cannot name a detector; use letters, digits and underscores, a letter first"
         )
@@ -108,24 +112,68 @@ def add_family(family: Family, like: str) -> None:
     _added[name], FAMILIES[name] = family, Listed("", RATIOS, like)
 
 
-def parse_student(text: str) -> tuple[Family, float]:
-    """Family and compression ratio of ``pointpillars@4``; 1 without a ratio.
+class Student(NamedTuple):
+    """A network to train.
+
+    Attributes:
+        name: ``pointpillars@4``; ``pointpillars`` for a teacher.
+        family: its family, at the widths of its own config.
+        ratio: by which those are compressed; 1 for one with a config of its own.
+    """
+
+    name: str
+    family: Family
+    ratio: float
+
+
+def parse_student(text: str) -> Student:
+    """The student of ``pointpillars@4``, or of ``second@xs``, which has a config of its own.
 
     Raises:
-        DetectorError: no such family, or the ratio is not a number of at least 1.
+        DetectorError: no such family, or neither a number of at least 1 nor such a config.
     """
-    name, at, ratio = text.partition("@")
+    name, at, width = text.partition("@")
     family = get_family(name)
+    if text not in _students and text in shipped_students(name):
+        add_student(text, STUDENTS / f"{name}_{width}.py")
+    if text in _students:
+        return Student(text, _students[text], 1.0)
     try:
-        number = float(ratio) if at else 1.0
-        valid = 1 <= number < math.inf
+        ratio = float(width) if at else 1.0
+        valid = 1 <= ratio < math.inf
     except ValueError:
         valid = False
     if not valid:
-        raise DetectorError(f"student {text!r}: write {name}@RATIO with a number of at least 1")
-    return family, number
+        others = "".join(f", or {known}" for known in shipped_students(name))
+        raise DetectorError(
+            f"student {text!r}: write {name}@RATIO with a number of at least 1, or {name}@FILE.py "
+            f"with the path of its own config{others}"
+        )
+    return Student(name if ratio == 1 else f"{name}@{ratio:g}", family, ratio)
 
 
-def student_name(family: str, ratio: float) -> str:
-    """``pointpillars@4``, or ``pointpillars`` for the ratio 1."""
-    return family if ratio == 1 else f"{family}@{ratio:g}"
+def add_student(name: str, file: Path) -> None:
+    """A student by name, from a config that differs from its family's in widths and voxels alone.
+
+    Args:
+        name: ``second@xs``.
+
+    Raises:
+        DetectorError: it is named wrongly, or the config is of another network.
+    """
+    of, _, width = name.partition("@")
+    if not _is_name(width):
+        raise DetectorError(
+            f"{width!r} cannot name a student; use letters, digits and underscores, a letter first"
+        )
+    _students[name] = get_family(of).with_config(file)
+
+
+def shipped_students(family: str) -> list[str]:
+    """Students with a config of their own that come along."""
+    files = sorted(STUDENTS.glob(f"{family}_*.py"))
+    return [f"{family}@{file.stem.removeprefix(family + '_')}" for file in files]
+
+
+def _is_name(text: str) -> bool:
+    return re.fullmatch(r"[A-Za-z]\w*", text, re.ASCII) is not None

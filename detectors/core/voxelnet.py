@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,10 +19,12 @@ from detectors.core.grid import DetectorError, Grid
 from detectors.operators.voxels import hard_voxels
 from detectors.parts import BACKBONES, ENCODERS, HEADS, NECKS
 from detectors.parts.part import SLACK, DenseHead, Encoder
-from kd_methods.core.interface import Batch, BEVMap, Detections, Layer, Spec
+from kd_methods.core.interface import Batch, BEVMap, Detections, Layer, Maps, Spec
 
 TRIED = 4.0
 """Compression ratio at which a user's config is tried out."""
+PARTS = ("voxel_encoder", "middle_encoder", "backbone", "neck", "bbox_head")
+"""Of a model's config."""
 PREFIX = "pts_"
 """Of the parts' names in detectors that could also read images."""
 
@@ -34,6 +39,36 @@ class VoxelNet(Family):
 
     def __init__(self, name: str, config_file: str) -> None:
         self.name, self.config_file = name, config_file
+        self._of: VoxelNet = self
+
+    def with_config(self, file: Path) -> VoxelNet:
+        student = type(self)(self.name, str(file.resolve()))
+        student.source, student._of = student.digest(), self
+        for part in PARTS:
+            theirs, own = (each.base_config()[part]["type"] for each in (self, student))
+            if own != theirs:
+                raise DetectorError(
+                    f"{file}: model.{part} is of type {own}, that of {self.name} of {theirs}; a "
+                    "student has its family's parts in other widths"
+                )
+        stages = {len(each.base_config()["backbone"]["layer_strides"]) for each in (self, student)}
+        if len(stages) > 1:
+            raise DetectorError(f"{file}: model.backbone has not as many stages as {self.name}'s")
+        student.try_out()
+        return student
+
+    def adapted(self, grid: Grid) -> Grid:
+        """With voxels by as much larger or smaller as its config's are than its family's."""
+        sizes = (each.default_grid().voxel_size for each in (self, self._of))
+        factors = [own / whole for own, whole in zip(*sizes, strict=True)]
+        if math.prod(factors) == 1:
+            return grid
+        voxels = zip(grid.voxel_size, factors, strict=True)
+        return replace(
+            grid,
+            voxel_size=tuple(round(size * factor, 6) for size, factor in voxels),
+            max_voxels=tuple(math.ceil(n / math.prod(factors[:2])) for n in grid.max_voxels),
+        )
 
     def base_config(self) -> dict[str, Any]:
         """The config as one of mmdet3d's VoxelNet, which has the same parts under plain names."""
@@ -93,6 +128,11 @@ class VoxelNet(Family):
             self._part(dict.fromkeys(known), name)
         down, up = config["backbone"]["layer_strides"], config["neck"]["upsample_strides"]
         return self.encoder.stride * math.prod(down), round(self.encoder.stride * down[0] / up[0])
+
+    def maps(self, grid: Grid) -> Maps:
+        down = self.base_config()["backbone"]["layer_strides"]
+        stages = tuple(self.encoder.stride * product for product in accumulate(down, operator.mul))
+        return Maps(grid.extent, grid.cells[:2], stages, self.strides[1])
 
     def default_grid(self) -> Grid:
         layer = self.base_config().get("data_preprocessor", {}).get("voxel_layer") or {}

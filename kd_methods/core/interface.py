@@ -228,6 +228,27 @@ class Spec:
         return self.stages if where == "stages" else [self.neck]
 
 
+@dataclass(frozen=True)
+class Maps:
+    """Where a network's dense maps lie.
+
+    Attributes:
+        extent: x_min, y_min, x_max, y_max of each, metres.
+        cells: pillars or voxels along x and y.
+        stages: of these per cell of each stage's map, along x and y.
+        neck: of these per cell of the neck's map.
+    """
+
+    extent: tuple[float, float, float, float]
+    cells: tuple[int, int]
+    stages: Sequence[int]
+    neck: int
+
+    def side(self, stride: int) -> float:
+        """Side of a map's cell along x, metres."""
+        return (self.extent[2] - self.extent[0]) * stride / self.cells[0]
+
+
 class KDMethod(nn.Module):
     """Base of all methods. Subclass it, decorate with ``@register``, define ``needs`` and ``loss``.
 
@@ -257,6 +278,10 @@ class KDMethod(nn.Module):
     space: ClassVar[Mapping[str, tuple[float, float]]] = {}
     """Hyper-parameters that ``tune`` varies, each with the least and the largest value, evenly on a
     logarithmic scale; by default the weight, from a tenth to ten times its value."""
+
+    by_place: ClassVar[bool] = False
+    """Whether ``loss`` reads heads for boxes and priors wherever they lie, never comparing row i of
+    the teacher's with row i of the student's, so that the teacher may have other priors."""
 
     weight: float = 1.0
 

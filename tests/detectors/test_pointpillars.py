@@ -5,7 +5,7 @@ import torch
 from frames import GRIDS, batch, focal_loss
 from mmdet3d.models.voxel_encoders import PillarFeatureNet
 
-from detectors import CLASSES, DetectorError, Grid, get_family, parse_student, student_name
+from detectors import CLASSES, DetectorError, Grid, get_family, parse_student
 from detectors.core.family import scaled
 from detectors.parts.pillars import PillarEncoder
 from kd_methods import Batch
@@ -125,10 +125,8 @@ def test_wrong_students_are_refused(text, message):
 
 
 def test_student_names_have_one_spelling():
-    assert student_name(*(lambda f, r: (f.name, r))(*parse_student("pointpillars@4.0"))) == (
-        "pointpillars@4"
-    )
-    assert student_name("pointpillars", 1) == "pointpillars"
+    assert parse_student("pointpillars@4.0").name == "pointpillars@4"
+    assert parse_student("pointpillars@1").name == "pointpillars"
 
 
 def test_a_grid_that_the_network_cannot_halve_is_refused():

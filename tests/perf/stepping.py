@@ -68,7 +68,7 @@ def make_cohort(
         recipe: fields of the family's recipe that are changed; of smoke, also to two frames a step.
     """
     make_deterministic(device)
-    family = parse_student(student)[0].name
+    family = parse_student(student).family.name
     loaded = load_profile(profile)
     if profile == "smoke":
         recipe = {"batch_size": 2, "micro_batch_size": 2, **recipe}

@@ -245,3 +245,46 @@ def test_controls_are_named(tmp_path):
     with pytest.raises(RequestError, match=r"controls\[1\]: unknown control .*teacher_half"):
         read_request(str(file), {})
     assert read_request(None, {"controls": "none_twice"}).controls == ["none_twice"]
+
+
+def test_students_are_files_beside_the_matrix(tmp_path, forgotten):
+    (tmp_path / "own.py").write_text(DETECTOR)
+    (tmp_path / "other.py").write_text(DETECTOR)
+    file = written(tmp_path, students=["pointpillars@4", "pointpillars@own.py"])
+    request = read_request(file, {})
+    assert request.students == ["pointpillars@4", "pointpillars@own"]
+    assert request.detectors == {"pointpillars@own": (tmp_path / "own.py").resolve()}
+    given = {"students": f"pointpillars@{tmp_path}/other.py"}
+    request = read_request(file, given)
+    assert request.students == ["pointpillars@other"]
+    assert request.detectors == {"pointpillars@other": (tmp_path / "other.py").resolve()}
+
+
+def test_what_is_wrong_with_a_student_is_told(tmp_path, forgotten):
+    (tmp_path / "own.py").write_text(DETECTOR)
+    (tmp_path / "4x.py").write_text(DETECTOR)
+    (tmp_path / "broken.py").write_text("model = dict(")
+    for student, told in (
+        ("pointpillars@missing.py", "detectors.pointpillars@missing: file .* does not exist"),
+        ("second@own.py", "model.voxel_encoder is of type PillarFeatureNet, that of second of"),
+        ("pointrcnn@own.py", "students of pointrcnn are ratios"),
+        ("pointpillars@broken.py", "pointpillars@broken: .*broken.py cannot be read"),
+        ("pointpillars@4x.py", "'4x' cannot name a student"),
+        ("pointpillars@mine", "or pointpillars@FILE.py with the path"),
+    ):
+        with pytest.raises(RequestError, match=told):
+            read_request(written(tmp_path, students=[student]), {})
+
+
+def test_teachers_of_other_families_are_named(tmp_path):
+    file = written(tmp_path, teacher_of={"pointpillars": "second"})
+    assert read_request(file, {}).teacher_of == {"pointpillars": "second"}
+    given = {"teacher_of": ["pointpillars=second"]}
+    assert read_request(None, given).teacher_of == {"pointpillars": "second"}
+    for pair, told in (
+        ("pointpillars=secnd", "did you mean 'second'"),
+        ("pointpillars", "write NAME="),
+        ("pointpillars=pointrcnn", "pointrcnn reads a sample of each frame's points"),
+    ):
+        with pytest.raises(RequestError, match=f"--teacher-of: .*{told}"):
+            read_request(None, {"teacher_of": [pair]})

@@ -90,7 +90,8 @@ def test_the_command_of_a_profile_that_comes_along_gives_the_same_recipe(fitnet)
         "profile": {**fitnet["profile"], "name": "mini", "recipe": recipe},
         "dataset": {**fitnet["dataset"], "synthetic": False, "name": "kitti"},
     }
-    command, needs = reproduction(made, "abc")
+    teacher = {**made, "student": "pointpillars", "settings": {"checkpoint": "abc"}}
+    command, needs = reproduction(made, teacher)
     found = options(command)
     assert (found["--profile"], found["--epochs"]) == ("mini", "4")
     assert found["--data"] == "FOLDER/kitti"

@@ -678,7 +678,7 @@ def test_a_point_tells_what_it_is_on_focus_and_opens_with_a_key(shown):
 
 def test_tables_of_other_families_are_a_click_away(shown):
     click(shown, "#sections button", "second")
-    assert methods(shown) == ["none"]
+    assert methods(shown) == ["teacher", "none"]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from frames import GRIDS, batch, capture
 
-from detectors import DetectorError, get_family, load_detectors
+from detectors import DetectorError, get_family, load_detectors, parse_student
 from detectors.core import registry
 from detectors.core.checkpoints import export, load_network, read_origin
 
@@ -145,7 +145,7 @@ def test_parts_of_other_types_are_named():
 
 def test_weights_of_another_config_are_refused(tmp_path):
     family, grid = add("narrow", written(tmp_path, NARROW)), GRIDS["second"]
-    export(family.build(4, grid), family, 4, grid, tmp_path / "out")
+    export(family.build(4, grid), parse_student("narrow@4"), grid, tmp_path / "out")
     path, first = tmp_path / "out" / "model.pth", family.source
     assert read_origin(path).detector == first
     load_network("narrow@4", grid, path, detector=first)

@@ -9,7 +9,7 @@ import torch
 from frames import GRIDS, batch
 from mmengine.logging import HistoryBuffer
 
-from detectors import get_family
+from detectors import get_family, parse_student
 from detectors.core.checkpoints import (
     CheckpointError,
     export,
@@ -30,7 +30,7 @@ def test_an_exported_student_runs_in_plain_mmdet3d(name, tmp_path):
 
     family, grid, frame = get_family(name), GRIDS[name], batch(1, points=1024)
     model = build(name)
-    export(model, family, 8, grid, tmp_path)
+    export(model, parse_student(f"{name}@8"), grid, tmp_path)
     plain = init_model(str(tmp_path / "config.py"), str(tmp_path / "model.pth"), device="cpu")
     ranges = re.findall(r"point_cloud_range ?= ?\[(.*?)\]", plain.cfg.pretty_text, re.DOTALL)
     found = {tuple(float(word) for word in text.replace(",", " ").split()) for text in ranges}
@@ -141,7 +141,7 @@ def test_what_does_not_fit_is_named(tmp_path):
 
 def test_what_export_prints_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    export(build("pointpillars"), get_family("pointpillars"), 8, GRIDS["pointpillars"], tmp_path)
+    export(build("pointpillars"), parse_student("pointpillars@8"), GRIDS["pointpillars"], tmp_path)
     batch(1, points=1024).points[0].numpy().tofile("scan.bin")
     names: dict = {}
     exec(usage(tmp_path), names)  # noqa: S102

@@ -169,7 +169,7 @@ def gigaflops(family, model, grid):
 
 @pytest.mark.parametrize("student", PRINTED)
 def test_flops_at_mmdet3ds_grid_are_those_of_the_paper(student):
-    family, ratio = parse_student(student)
+    _, family, ratio = parse_student(student)
     grid = family.default_grid()
     model = family.build(ratio, grid).eval()
     if student in ("pointrcnn", "pointrcnn@8"):  # linear in the proposals; all 512 take long
