@@ -113,14 +113,14 @@ def _list_fits(plugins: Sequence[Path]) -> int:
 
 def list_detectors(options: argparse.Namespace) -> int:
     """Print every detector family with the paper's compression ratios."""
-    from detectors.core.registry import FAMILIES, get_family, installed
+    from detectors.core.registry import FAMILIES, get_family, installed, shipped_students
 
     load_given(options)
     for name in installed():
         get_family(name)
     for name, listed in FAMILIES.items():
-        ratios = ", ".join(f"{name}@{ratio}" for ratio in listed.ratios)
-        print(f"{name} (teacher); students {ratios} or any other compression ratio")
+        known = [*(f"{name}@{ratio}" for ratio in listed.ratios), *shipped_students(name)]
+        print(f"{name} (teacher); students {', '.join(known)} or any other compression ratio")
     return DONE
 
 
