@@ -56,8 +56,19 @@ def add(commands: Any) -> None:
         "a plugin file and its test, ready to edit",
         ["my_kd", "my_kd --folder methods", "focal_kd --folder ~/kd"],
     )
-    new.add_argument("name", metavar="NAME")
-    new.add_argument("--folder", type=Path, default=Path(), help="default: the current one")
+    _add_place(new)
+    told = "a config and its test, ready to edit"
+    examples = ["my_net", "my_net --like pointpillars", "my_net --folder detectors"]
+    new = add_command(commands, "new-detector", new_detector, told, examples)
+    _add_place(new)
+    told = "the detector that it begins as (default %(default)s)"
+    new.add_argument("--like", choices=("pointpillars", "second"), default="second", help=told)
+
+
+def _add_place(command: argparse.ArgumentParser) -> None:
+    """What is written, and where."""
+    command.add_argument("name", metavar="NAME")
+    command.add_argument("--folder", type=Path, default=Path(), help="default: the current one")
 
 
 def list_methods(options: argparse.Namespace) -> int:
@@ -180,4 +191,13 @@ def new_method(options: argparse.Namespace) -> int:
 
     plugin, test = write_plugin(options.name, options.folder)
     print(f"wrote {plugin} and {test}; next: python run_bench.py check-method {plugin}")
+    return DONE
+
+
+def new_detector(options: argparse.Namespace) -> int:
+    """Write a config and its test, ready to edit."""
+    from benchmark.conformance.scaffold import write_detector
+
+    config, test = write_detector(options.name, options.like, options.folder)
+    print(f"wrote {config} and {test}; next: python run_bench.py check-detector {config}")
     return DONE

@@ -1,10 +1,14 @@
-"""A new method's plugin file and its test."""
+"""A new method's plugin file, or a new detector's config, and its test."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from detectors import DetectorError
+from detectors.core.registry import FAMILIES, is_name
 from kd_methods import MethodError, method_names
+from kd_methods.core.errors import PointKDError
 
 PLUGIN = '''"""{title}: say here which knowledge it transfers."""
 
@@ -57,6 +61,78 @@ def test_{name}(check):
 '''
 
 
+CONFIG = '''"""{title}: say here what it is, and where it comes from."""
+
+_base_ = "mmdet3d::{base}"
+
+model = dict(
+{parts})
+'''
+
+DETECTOR_TEST = '''"""{title} keeps to the interface."""
+
+from pathlib import Path
+
+from benchmark.conformance import detector_checks
+from detectors import load_detectors
+
+load_detectors({{"{name}": Path(__file__).with_name("{name}.py")}})
+
+
+@detector_checks("{name}")
+def test_{name}(check):
+    check()
+'''
+
+BASES = {
+    "pointpillars": (
+        "pointpillars/pointpillars_hv_secfpn_8xb6-160e_kitti-3d-3class.py",
+        """\
+    voxel_encoder=dict(feat_channels=[64]),
+    backbone=dict(
+        layer_nums=[3, 5, 5], layer_strides=[2, 2, 2], out_channels=[64, 128, 256]
+    ),
+    neck=dict(upsample_strides=[1, 2, 4], out_channels=[128, 128, 128]),
+""",
+    ),
+    "second": (
+        "second/second_hv_secfpn_8xb6-80e_kitti-3d-3class.py",
+        """\
+    middle_encoder=dict(
+        base_channels=16,
+        encoder_channels=((16,), (32, 32, 32), (64, 64, 64), (64, 64, 64)),
+        output_channels=128,
+    ),
+    backbone=dict(layer_nums=[5, 5], layer_strides=[1, 2], out_channels=[128, 256]),
+    neck=dict(upsample_strides=[1, 2], out_channels=[256, 256]),
+""",
+    ),
+}
+"""What a new detector's config begins from, and those of its settings that are likely to change."""
+
+
+def write_detector(name: str, like: str, folder: Path) -> tuple[Path, Path]:
+    """Write NAME.py and test_NAME.py, which pass the checks as they are.
+
+    Args:
+        like: of :data:`BASES`, the detector that it begins as.
+
+    Raises:
+        DetectorError: the name is not an identifier or is taken, or a file already exists.
+    """
+    if not is_name(name):
+        raise DetectorError(
+            f"{name!r} cannot name a detector; use letters, digits and underscores, e.g. my_net, "
+            "and give its folder apart"
+        )
+    if name.lower() in {"none", "all", "teacher", *FAMILIES}:
+        raise DetectorError(f"there is a detector {name!r} already; choose another name")
+    base, parts = BASES[like]
+    texts = {f"{name}.py": CONFIG, f"test_{name}.py": DETECTOR_TEST}
+    values = {"name": name, "title": _title(name), "base": base, "parts": parts}
+    return _write(folder, texts, values, DetectorError)
+
+
 def write_plugin(name: str, folder: Path) -> tuple[Path, Path]:
     """Write NAME.py and test_NAME.py, which pass the checks as they are.
 
@@ -70,14 +146,27 @@ def write_plugin(name: str, folder: Path) -> tuple[Path, Path]:
         )
     if name.lower() in {"none", *(taken.lower() for taken in method_names())}:
         raise MethodError(f"there is a method {name!r} already; choose another name")
-    title = "".join(word.capitalize() for word in name.split("_"))
+    texts = {f"{name}.py": PLUGIN, f"test_{name}.py": TEST}
+    return _write(folder, texts, {"name": name, "title": _title(name)}, MethodError)
+
+
+def _title(name: str) -> str:
+    return "".join(word.capitalize() for word in name.split("_"))
+
+
+def _write(
+    folder: Path,
+    texts: Mapping[str, str],
+    values: Mapping[str, str],
+    refusal: type[PointKDError],
+) -> tuple[Path, Path]:
+    """Write two files from templates; nothing is overwritten."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = {folder / f"{name}.py": PLUGIN, folder / f"test_{name}.py": TEST}
     there = {path.name.lower(): path for path in folder.iterdir()}
-    for path in (there[file.name.lower()] for file in files if file.name.lower() in there):
+    for path in (there[file.lower()] for file in texts if file.lower() in there):
         if path.exists():
-            raise MethodError(f"{path} already exists; choose another name or folder")
-    for path, template in files.items():
-        path.write_text(template.format(name=name, title=title), encoding="utf-8")
-    plugin, test = files
-    return plugin, test
+            raise refusal(f"{path} already exists; choose another name or folder")
+    for file, template in texts.items():
+        (folder / file).write_text(template.format(**values), encoding="utf-8")
+    first, second = texts
+    return folder / first, folder / second

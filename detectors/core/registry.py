@@ -101,7 +101,7 @@ def add_family(family: Family, like: str) -> None:
         DetectorError: its name is taken or none, or there is no family ``like``.
     """
     name = family.name
-    if not _is_name(name) or name in RESERVED:
+    if not is_name(name) or name in RESERVED:
         raise DetectorError(
             f"{name!r} cannot name a detector; use letters, digits and underscores, a letter first"
         )
@@ -162,7 +162,7 @@ def add_student(name: str, file: Path) -> None:
         DetectorError: it is named wrongly, or the config is of another network.
     """
     of, _, width = name.partition("@")
-    if not _is_name(width):
+    if not is_name(width):
         raise DetectorError(
             f"{width!r} cannot name a student; use letters, digits and underscores, a letter first"
         )
@@ -175,5 +175,6 @@ def shipped_students(family: str) -> list[str]:
     return [f"{family}@{file.stem.removeprefix(family + '_')}" for file in files]
 
 
-def _is_name(text: str) -> bool:
+def is_name(text: str) -> bool:
+    """Whether it can name a detector or a student's widths."""
     return re.fullmatch(r"[A-Za-z]\w*", text, re.ASCII) is not None

@@ -1,4 +1,4 @@
-"""A new method's files pass as they are."""
+"""The files of a new method or detector pass as they are."""
 
 import os
 import subprocess
@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from benchmark.conformance import checks
-from benchmark.conformance.scaffold import write_plugin
+from benchmark.conformance.scaffold import BASES, write_detector, write_plugin
 from benchmark.running.server import CONTEXT
+from detectors import DetectorError, get_family
+from detectors.core.family import installed_config
 from kd_methods import MethodError
 
 ROOT = Path(__file__).parents[2]
@@ -57,3 +59,26 @@ def test_nothing_is_overwritten(tmp_path):
     for name in ("twice", "TWICE"):  # one file, on some systems
         with pytest.raises(MethodError, match="exists"):
             write_plugin(name, tmp_path)
+
+
+@pytest.mark.parametrize("like", BASES)
+def test_a_new_detector_begins_as_one_of_ours(tmp_path, like):
+    """Every width that the config names is mmdet3d's own, so its model is the same."""
+    config, test = write_detector("my_net", like, tmp_path)
+    theirs, ours = get_family(like).base_config(), installed_config(str(config))["model"]
+    for part, settings in theirs.items():
+        if isinstance(settings, dict):  # what mmdet3d leaves to its defaults is written out
+            assert settings.items() <= ours[part].items()
+    assert "out_channels" in config.read_text()
+    assert '@detector_checks("my_net")' in test.read_text()
+
+
+def test_names_of_detectors_that_are_taken_or_none_are_refused(tmp_path):
+    write_detector("twice", "second", tmp_path)
+    for name, told in (
+        ("Second", "there is a detector 'Second' already"),
+        ("two words", "cannot name a detector"),
+        ("twice", "exists"),
+    ):
+        with pytest.raises(DetectorError, match=told):
+            write_detector(name, "second", tmp_path)
