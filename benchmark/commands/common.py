@@ -134,7 +134,7 @@ def at_least(least: int) -> Callable[[str], int]:
     """The type of an option that is a whole number of at least so many."""
 
     def read(text: str) -> int:
-        if not text.isdigit() or int(text) < least:
+        if not text.isdecimal() or int(text) < least:
             raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least {least}")
         return int(text)
 

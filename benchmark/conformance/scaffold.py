@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kd_methods import MethodError, method_names
+from kd_methods.core.registry import check_name
 
 PLUGIN = '''"""{title}: say here which knowledge it transfers."""
 
@@ -68,7 +69,8 @@ def write_plugin(name: str, folder: Path) -> tuple[Path, Path]:
             f"{name!r} cannot name a method; use letters, digits and underscores, e.g. my_kd, and "
             "give its folder apart"
         )
-    if name.lower() in {"none", *(taken.lower() for taken in method_names())}:
+    check_name(name)
+    if name.lower() in {taken.lower() for taken in method_names()}:
         raise MethodError(f"there is a method {name!r} already; choose another name")
     title = "".join(word.capitalize() for word in name.split("_"))
     folder.mkdir(parents=True, exist_ok=True)

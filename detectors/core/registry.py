@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +19,8 @@ ENTRY_POINT_GROUP = "pointkd.detectors"
 """Of installed packages; the name is the family's, the value a module that registers it."""
 RESERVED = ("all", "none", "teacher")
 """What commands and tables mean by these words is something else."""
+MOST_RATIO = 1e6
+"""Names have six digits of a ratio; larger ones would be written with an exponent."""
 RATIOS = (4, 16)
 """Compression ratios that are tried of a family for which no paper has any."""
 
@@ -112,17 +113,21 @@ def parse_student(text: str) -> tuple[Family, float]:
     """Family and compression ratio of ``pointpillars@4``; 1 without a ratio.
 
     Raises:
-        DetectorError: no such family, or the ratio is not a number of at least 1.
+        DetectorError: no such family, or the ratio is not a number of at least 1 that a name can
+            hold.
     """
     name, at, ratio = text.partition("@")
     family = get_family(name)
     try:
         number = float(ratio) if at else 1.0
-        valid = 1 <= number < math.inf
+        valid = 1 <= number < MOST_RATIO and float(f"{number:g}") == number
     except ValueError:
         valid = False
     if not valid:
-        raise DetectorError(f"student {text!r}: write {name}@RATIO with a number of at least 1")
+        raise DetectorError(
+            f"student {text!r}: write {name}@RATIO with a number of at least 1, of six digits at "
+            "most"
+        )
     return family, number
 
 

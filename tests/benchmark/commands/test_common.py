@@ -74,3 +74,19 @@ def test_a_file_that_cannot_be_written_is_told_before_the_work(
         run_bench.main([*command, str(tmp_path / place)])
     assert end.value.code == 2
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("--patience", value) for value in ("-1", "0", "nan", "inf", "1e400")),
+        *(("--checkpoint-every", value) for value in ("-1", "0", "nan", "inf")),
+        *(("--jobs", value) for value in ("0", "\u00b2", "-1")),
+        *(("--shard", value) for value in ("\u00b2/\u00b3", "3/2", "0/2", "1/2/3")),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(capsys, option, value):
+    with pytest.raises(SystemExit) as end:
+        run_bench.main(["run", f"{option}={value}"])
+    assert end.value.code == 2
+    assert f"argument {option}: {value!r} must be " in capsys.readouterr().err
