@@ -13,6 +13,7 @@ try:
     from benchmark.commands.common import BAD_INPUT, DONE, INTERRUPTED
     from benchmark.device import quiet_libraries
     from kd_methods import PointKDError
+    from kd_methods.core.errors import legible
 except ModuleNotFoundError as missing:
     sys.exit(
         f"error: this Python ({sys.executable}) has no package {missing.name!r}; "
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = make_parser().parse_args(arguments)
     quiet_libraries()
+    for stream in (sys.stdout, sys.stderr):  # names of files may hold what is no character
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         return options.command(options)
     except BrokenPipeError:  # whoever read the output has seen enough, e.g. `| head`
@@ -42,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except (PointKDError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {legible(str(error))}", file=sys.stderr)
         return BAD_INPUT
 
 

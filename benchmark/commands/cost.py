@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from benchmark.commands.common import (
@@ -17,6 +16,7 @@ from benchmark.commands.common import (
     add_device,
     at_least,
     load_given,
+    new_file,
     read_budget,
 )
 
@@ -43,7 +43,7 @@ def add(commands: Any) -> None:
         help="to measure (default %(default)s)",
     )
     add("--no-latency", action="store_true", help="skip the timing")
-    add("--json", type=Path, metavar="FILE", help="also write all figures to this file")
+    add("--json", type=new_file, metavar="FILE", help="also write all figures to this file")
     add_budget(command)
     add_detectors(command)
     add_device(command)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.commands.common import BAD_INPUT, DONE, add_cache, add_command
+from benchmark.commands.common import BAD_INPUT, DONE, add_cache, add_command, new_file
 
 if TYPE_CHECKING:
     from benchmark.data.dataset import Dataset
@@ -27,12 +27,12 @@ def add(commands: Any) -> None:
     describe = add_command(kinds, "describe", describe_data, told, examples)
     describe.add_argument("data", type=Path, metavar="DIR")
     told = "write it there, naming DIR as its folder, and not into DIR"
-    describe.add_argument("--output", type=Path, metavar="FILE", help=told)
+    describe.add_argument("--output", type=new_file, metavar="FILE", help=told)
     told = "look at a data set as a whole"
     examples = ["/data/kitti", "/data/mine/dataset.yaml", "/data/kitti --json verified.json"]
     check = add_command(kinds, "verify", verify_data, told, examples)
     check.add_argument("data", type=Path, metavar="DIR")
-    check.add_argument("--json", type=Path, metavar="FILE", help="also write all figures there")
+    check.add_argument("--json", type=new_file, metavar="FILE", help="also write all figures there")
     told = "write labels whose missing 2D boxes are computed from the 3D boxes"
     examples = ["/data/mine labels", "/data/mine /data/mine/training/label_2_boxes", ". out"]
     boxes = add_command(kinds, "image-boxes", fill_boxes, told, examples)
@@ -59,7 +59,7 @@ def add(commands: Any) -> None:
     compare.add_argument("--split", default="train", help="of folders (default %(default)s)")
     compare.add_argument("--pictures", type=Path, metavar="FOLDER", help="write pictures there")
     told = "write the statistics of DATA there"
-    compare.add_argument("--summary", type=Path, metavar="FILE", help=told)
+    compare.add_argument("--summary", type=new_file, metavar="FILE", help=told)
     examples = ["made", "made --train 64 --val 32 --seed 1", "around --layout openpcdet"]
     told = "generate a synthetic data set"
     make = add_command(kinds, "synthesize", synthesize_data, told, examples)

@@ -271,7 +271,7 @@ def _shard(text: str) -> Any:
     from benchmark.running.matrix_run import Shard
 
     index, _, shards = text.partition("/")
-    if not (index.isdigit() and shards.isdigit() and 1 <= int(index) <= int(shards)):
+    if not (index.isdecimal() and shards.isdecimal() and 1 <= int(index) <= int(shards)):
         raise argparse.ArgumentTypeError(f"{text!r} must be I/N with I from 1 to N, e.g. 2/8")
     return Shard(int(index) - 1, int(shards))
 

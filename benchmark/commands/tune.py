@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands.common import DONE, INTERRUPTED, add_command, at_least
+from benchmark.commands.common import DONE, INTERRUPTED, add_command, at_least, new_file
 from benchmark.commands.run import add_execution, add_fields, make_workplace
 
 TRIALS, SEEDS = 8, "0,1"
@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
     told = "of each method, the source's settings among them (default %(default)s)"
     command.add_argument("--trials", type=at_least(2), default=TRIALS, metavar="N", help=told)
     told = "write what was chosen there (default RESULTS/settings.yaml)"
-    command.add_argument("--output", type=Path, metavar="FILE", help=told)
+    command.add_argument("--output", type=new_file, metavar="FILE", help=told)
     add_fields(command)
     add_execution(command)
 

@@ -35,6 +35,9 @@ from kd_methods import MethodError, create, load_plugin, method_names, written_f
 from kd_methods.core.errors import PointKDError, describe, suggestion
 from kd_methods.core.interface import checked_needs
 
+LARGEST_SEED = 2**32 - 1
+MOST_SEEDS = 10_000
+"""In one span."""
 SYNTHETIC = "synthetic"
 """The data set that is generated."""
 
@@ -337,16 +340,16 @@ def _method_problems(written: str) -> Iterator[str]:
 
 
 def _seeds(value: Any, path: str, problems: list[str]) -> list[int]:
-    seeds = []
+    seeds: list[int] = []
     for where, item in _items(value, path, problems):
-        span = re.fullmatch(r"(\d+)-(\d+)", str(item))
-        if str(item).isdigit() and not isinstance(item, bool):
-            seeds.append(int(item))
-        elif span and int(span[1]) <= int(span[2]):
-            seeds += range(int(span[1]), int(span[2]) + 1)
+        span = re.fullmatch(r"([0-9]{1,10})(?:-([0-9]{1,10}))?", str(item))
+        first, last = (int(span[1]), int(span[2] or span[1])) if span else (0, -1)
+        if 0 <= last - first < MOST_SEEDS and last <= LARGEST_SEED:
+            seeds += range(first, last + 1)
         else:
             problems.append(
-                f"{where}: seed {item!r} must be a whole number of at least 0, or several as 0-4"
+                f"{where}: seed {item!r} must be a whole number of at least 0 and at most "
+                f"{LARGEST_SEED}, or several, at most {MOST_SEEDS}, as 0-4"
             )
     return list(dict.fromkeys(seeds))
 

@@ -9,6 +9,7 @@ from detectors import DetectorError
 from detectors.core.registry import FAMILIES, is_name
 from kd_methods import MethodError, method_names
 from kd_methods.core.errors import PointKDError
+from kd_methods.core.registry import check_name
 
 PLUGIN = '''"""{title}: say here which knowledge it transfers."""
 
@@ -144,7 +145,8 @@ def write_plugin(name: str, folder: Path) -> tuple[Path, Path]:
             f"{name!r} cannot name a method; use letters, digits and underscores, e.g. my_kd, and "
             "give its folder apart"
         )
-    if name.lower() in {"none", *(taken.lower() for taken in method_names())}:
+    check_name(name)
+    if name.lower() in {taken.lower() for taken in method_names()}:
         raise MethodError(f"there is a method {name!r} already; choose another name")
     texts = {f"{name}.py": PLUGIN, f"test_{name}.py": TEST}
     return _write(folder, texts, {"name": name, "title": _title(name)}, MethodError)

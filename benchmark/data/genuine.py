@@ -38,7 +38,7 @@ def has_genuine_size(kind: str, frame: str, size: int) -> bool:
 def _row(frame: str) -> np.ndarray | None:
     """None for a name that no frame of KITTI's has."""
     known = _known()
-    return known[int(frame)] if frame.isdigit() and int(frame) < len(known) else None
+    return known[int(frame)] if frame.isdecimal() and int(frame) < len(known) else None
 
 
 @cache

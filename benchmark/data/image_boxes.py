@@ -11,6 +11,7 @@ from benchmark.data.calibration import Calibration, camera_corners, image_boxes
 from benchmark.data.errors import DataError
 from benchmark.data.labels import Labels, write_labels
 from benchmark.data.opening import open_dataset
+from benchmark.files import fresh_folder
 
 
 def with_image_boxes(
@@ -38,15 +39,15 @@ def clipped_boxes(labels: Labels, calibration: Calibration, size: tuple[int, int
 
 
 def write_image_boxes(root: Path, folder: Path, every: bool = False) -> tuple[int, int]:
-    """Write the labels of both splits with 2D boxes into another folder.
+    """Write the labels of both splits with 2D boxes into a new or empty folder.
 
     Returns:
         Frames written, and objects that got a box.
 
     Raises:
-        DataError: a frame cannot be read.
+        DataError: a frame cannot be read, or the folder holds something.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    fresh_folder(folder, DataError)
     frames = {
         frame_id: dataset
         for dataset in (open_dataset(root, split) for split in ("train", "val"))

@@ -20,6 +20,7 @@ from benchmark.data.opening import open_dataset
 from benchmark.evaluation.detector import Findings, ValidationFrames, detect_all
 from benchmark.evaluation.matching import rules_of
 from benchmark.evaluation.table import ap_table, describe_rules
+from benchmark.files import fresh_folder
 from benchmark.records import store
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.record import Record, describe_weights
@@ -129,15 +130,17 @@ def score_network(
     Args:
         data: folder in KITTI's layout, or ``synthetic``: the set of the cell's profile, or of
             ``UNKNOWN_PROFILE`` for a network from a file.
-        export: folder for a KITTI result file per frame.
+        export: new or empty folder for a KITTI result file per frame.
 
     Raises:
         CheckpointError: the weights do not fit.
-        DataError: the data set is missing or wrong.
+        DataError: the data set is missing or wrong, or the folder holds something.
         DivergedError: a detection is not finite.
     """
     root = _data_root(network, data, cache)
     frames, models = network.frames(root), {network.student: network.load(device)}
+    if export is not None:
+        fresh_folder(export, DataError)
     findings = detect_all(models, network.setup(device), frames)[network.student]
     if isinstance(findings, Exception):
         raise findings
@@ -177,7 +180,6 @@ def describe_evaluation(network: Network, frames: ValidationFrames, root: Path) 
 
 def write_detections(findings: Findings, folder: Path) -> None:
     """A KITTI result file FRAME.txt for each frame; an empty one where nothing is detected."""
-    folder.mkdir(parents=True, exist_ok=True)
     for frame_id, found in zip(findings.ids, findings.detections, strict=True):
         write_labels(folder / f"{frame_id}.txt", found)
 

@@ -44,6 +44,18 @@ def read_text(path: Path, error: type[PointKDError] = TextError) -> str:
         raise error(f"{path}:{line}: not UTF-8; save the file as UTF-8") from None
 
 
+def fresh_folder(folder: Path, error: type[PointKDError]) -> None:
+    """Make a folder that is written into, so that nothing of the user's is written over.
+
+    Raises:
+        error: it holds something; says what to do.
+        OSError: it cannot be made.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise error(f"{folder} is not empty, so nothing is written; give a new or empty folder")
+
+
 @contextmanager
 def telling_of_full_disk(path: Path) -> Iterator[None]:
     """Turn the system's error into :class:`DiskFullError`, which says what to do.

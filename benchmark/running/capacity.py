@@ -27,7 +27,7 @@ def usable_cores() -> int:
     """
     granted = os.environ.get("SLURM_CPUS_PER_TASK", "")
     cores = joblib.cpu_count()
-    return max(1, min(cores, int(granted))) if granted.isdigit() else cores
+    return max(1, min(cores, int(granted))) if granted.isdecimal() else cores
 
 
 def free_memory(cgroup: Path = CGROUP) -> int:

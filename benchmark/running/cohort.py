@@ -185,20 +185,27 @@ class _Cohort:
     def _publish(self, found: Mapping[str, Findings]) -> None:
         for learner in self.learners:
             self.setup.mark(learner.identity)
-            known: dict[str, Any] = {"training": describe_training(learner)}
-            if learner.status == "done":
-                known["losses_sha256"] = learner.losses_hash()
-                known |= save_outcome(
-                    learner.cell,
-                    learner.model,
-                    found[learner.identity],
-                    self.setup,
-                    self.validation,
-                    self.workplace,
-                )
-            assert learner.status != "running"
-            publish(learner.cell, self.workplace, learner.status, learner.reason, **known)
+            try:
+                self._publish_one(learner, found)
+            except (TypeError, ValueError) as error:  # what its method says fits into no record
+                learner.fail(error)
+                publish(learner.cell, self.workplace, "failed", learner.reason)
             self.log.info("%s %s", summary(learner, Position(self.setup.epochs)), learner.reason)
             if learner.trace:
                 trace = indent(learner.trace, MARGIN, lambda line: True)
                 self.log.error("traceback of %s\n%s", learner.identity, trace)
+
+    def _publish_one(self, learner: Learner, found: Mapping[str, Findings]) -> None:
+        known: dict[str, Any] = {"training": describe_training(learner)}
+        if learner.status == "done":
+            known["losses_sha256"] = learner.losses_hash()
+            known |= save_outcome(
+                learner.cell,
+                learner.model,
+                found[learner.identity],
+                self.setup,
+                self.validation,
+                self.workplace,
+            )
+        assert learner.status != "running"
+        publish(learner.cell, self.workplace, learner.status, learner.reason, **known)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.files import fresh_folder
 from benchmark.records import store
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.record import Record, describe_weights
@@ -22,11 +23,11 @@ def export_cell(results: Path, cell: str, folder: Path) -> Record:
     Args:
         results: folder with the cell's record and checkpoint.
         cell: identity of the cell, or its beginning.
-        folder: for the files.
+        folder: new or empty, for the files.
 
     Raises:
         RecordError: no cell matches, or several do.
-        ExportError: it did not finish.
+        ExportError: it did not finish, or the folder holds something.
         CheckpointError: its checkpoint is missing, damaged or not that of its record.
     """
     record = store.find(results, cell)
@@ -36,6 +37,7 @@ def export_cell(results: Path, cell: str, folder: Path) -> Record:
     path = ResultsFolder(results).checkpoint(record["cell"])
     detector = record["settings"].get("detector", "")
     model = load_network(record["student"], grid, path, record["weights_sha256"], detector)
+    fresh_folder(folder, ExportError)
     student = parse_student(record["student"])
     export(model, student, grid, folder, describe_weights(record))
     return record

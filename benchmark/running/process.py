@@ -43,7 +43,7 @@ from benchmark.running.teachers import adopt
 from benchmark.running.workplace import Job
 from benchmark.training.setup import unasked, unmarked
 from detectors import parse_student
-from kd_methods.core.errors import PointKDError, describe
+from kd_methods.core.errors import PointKDError, describe, legible
 from kd_methods.core.registry import source_hash
 
 INTERRUPTED = 75
@@ -161,7 +161,7 @@ def clear_markers(folder: ResultsFolder) -> None:
     ours = folder.marker(f"{os.uname().nodename}-*")
     for marker in ours.parent.glob(ours.name):
         runner = marker.name.rsplit("-", 2)[1]
-        if runner.isdigit() and not psutil.pid_exists(int(runner)):
+        if runner.isdecimal() and not psutil.pid_exists(int(runner)):
             marker.unlink(missing_ok=True)
 
 
@@ -241,7 +241,7 @@ def _work(job: Job, marker: Path, sender: Connection) -> None:
         sys.exit(INTERRUPTED)
     except (Exception, SystemExit) as error:
         foreseen = isinstance(error, PointKDError)
-        sender.send(("failed", str(error) if foreseen else describe(error)))
+        sender.send(("failed", legible(str(error)) if foreseen else describe(error)))
         raise SystemExit(1) from error
 
 

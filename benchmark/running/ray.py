@@ -141,7 +141,7 @@ class RayExecutor:
 def _reach(address: str) -> None:
     """Raise OSError unless something listens at HOST:PORT; Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdigit():
+    if host and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=REACH).close()
 
 

@@ -90,7 +90,7 @@ class Workplace:
 def wanted_threads() -> int:
     """Threads of each process."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdigit() and int(asked) else 1
+    return int(asked) if asked.isdecimal() and int(asked) else 1
 
 
 @dataclass(frozen=True, kw_only=True)

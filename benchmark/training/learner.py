@@ -26,7 +26,7 @@ from benchmark.training.setup import Clock, Position, TrainingSetup
 from benchmark.training.shared_settings import settings_kept
 from detectors import DetectorError, Inputs, parse_student
 from kd_methods import KDMethod, MethodError, Outputs
-from kd_methods.core.errors import PointKDError, describe
+from kd_methods.core.errors import PointKDError, describe, legible
 from kd_methods.core.interface import checked_needs
 from kd_methods.core.registry import Composition, source_files
 
@@ -263,7 +263,7 @@ class Learner:
         if isinstance(error, bdb.BdbQuit):
             told = "a breakpoint() needs `run --here`"
         elif isinstance(error, PointKDError):
-            told = str(error)
+            told = legible(str(error))
         else:
             told = describe(error)
         self.end(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +20,8 @@ ENTRY_POINT_GROUP = "pointkd.detectors"
 """Of installed packages; the name is the family's, the value a module that registers it."""
 RESERVED = ("all", "none", "teacher")
 """What commands and tables mean by these words is something else."""
+MOST_RATIO = 1e6
+"""Names have six digits of a ratio; larger ones would be written with an exponent."""
 RATIOS = (4, 16)
 """Compression ratios that are tried of a family for which no paper has any."""
 
@@ -130,7 +131,8 @@ def parse_student(text: str) -> Student:
     """The student of ``pointpillars@4``, or of ``second@xs``, which has a config of its own.
 
     Raises:
-        DetectorError: no such family, or neither a number of at least 1 nor such a config.
+        DetectorError: no such family, or neither a number of at least 1 that a
+            name can hold nor such a config.
     """
     name, at, width = text.partition("@")
     family = get_family(name)
@@ -140,14 +142,14 @@ def parse_student(text: str) -> Student:
         return Student(text, _students[text], 1.0)
     try:
         ratio = float(width) if at else 1.0
-        valid = 1 <= ratio < math.inf
+        valid = 1 <= ratio < MOST_RATIO and float(f"{ratio:g}") == ratio
     except ValueError:
         valid = False
     if not valid:
         others = "".join(f", or {known}" for known in shipped_students(name))
         raise DetectorError(
-            f"student {text!r}: write {name}@RATIO with a number of at least 1, or {name}@FILE.py "
-            f"with the path of its own config{others}"
+            f"student {text!r}: write {name}@RATIO with a number of at least 1, of six digits at "
+            f"most, or {name}@FILE.py with the path of its own config{others}"
         )
     return Student(name if ratio == 1 else f"{name}@{ratio:g}", family, ratio)
 

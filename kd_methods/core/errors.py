@@ -18,7 +18,13 @@ is a fault of the code and keeps its traceback.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Characters that drive a terminal, or turn the direction of the text around them."""
+LONGEST = 8000
+"""Characters of a message: less than a pipe takes while nobody reads it."""
 
 
 class PointKDError(Exception):
@@ -31,7 +37,18 @@ def describe(error: BaseException) -> str:
         told = str(error)
     except Exception:
         told = "its text cannot be had"
-    return f"{type(error).__name__}: {told}" if told else type(error).__name__
+    return legible(f"{type(error).__name__}: {told}" if told else type(error).__name__)
+
+
+def visible(text: str) -> str:
+    """The text without characters that drive a terminal or that UTF-8 cannot hold."""
+    return UNSEEN.sub("", text.encode("utf-8", "replace").decode())
+
+
+def legible(message: str) -> str:
+    """A message as :func:`visible` text that is not too long to be read."""
+    told = visible(message[: LONGEST + 1])
+    return told if len(message) <= LONGEST else f"{told[:LONGEST]} ... (and more)"
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

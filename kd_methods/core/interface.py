@@ -228,6 +228,10 @@ class Spec:
         return self.stages if where == "stages" else [self.neck]
 
 
+PLAIN = (bool, int, float, str, NoneType)
+"""Types that records hold."""
+
+
 @dataclass(frozen=True)
 class Maps:
     """Where a network's dense maps lie.
@@ -289,7 +293,7 @@ class KDMethod(nn.Module):
         """Set the hyper-parameters: the user's over the table's over the class's.
 
         Raises:
-            MethodError: unknown setting, or a value of another type than the default's.
+            MethodError: unknown setting, or a value, or default, that its annotation excludes.
         """
         super().__init__()
         self.student = student
@@ -302,8 +306,11 @@ class KDMethod(nn.Module):
                     f"known are {', '.join(known)}"
                 )
         values = {**self.table.get(self.family, {}), **self.table.get(student, {}), **settings}
-        for key, value in values.items():
-            setattr(self, key, _convert(f"{self.name}:{key}", value, known[key]))
+        for key, kind in known.items():
+            given = values.get(key, getattr(self, key))
+            value = _convert(f"{self.name}:{key}", given, kind)
+            if key in values or type(given) not in PLAIN:  # plain defaults stay as written
+                setattr(self, key, value)
 
     def needs(self) -> set[str]:
         """Names of the outputs that ``loss`` reads, of :data:`OUTPUTS`."""
@@ -413,6 +420,6 @@ def _convert(where: str, value: Any, kind: Any) -> Any:
         converted = kind(value)
         if kind is not str and not torch.isfinite(torch.tensor(float(converted))):
             raise ValueError
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise MethodError(f"{where} is {value!r}; it must be of type {kind.__name__}") from None
     return converted

@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 import sysconfig
 import traceback
@@ -32,6 +33,8 @@ from kd_methods.core.user_code import execute, new_module
 
 OWN = ("kd_methods", "detectors", "benchmark", "run_bench")
 """Packages of the benchmark, whose commit a record names."""
+RESERVED = ("all", "composition", "missing", "none", "teacher")
+"""What commands and tables mean by these words is something else."""
 _registered: dict[str, type[KDMethod]] = {}
 _Method = TypeVar("_Method", bound=type[KDMethod])
 
@@ -260,15 +263,24 @@ def _create_one(text: str, student: str) -> KDMethod:
     return method_class(name)(student, **values)
 
 
-def _check(name: str, cls: type[KDMethod]) -> None:
-    if not name.isidentifier():
+def check_name(name: str) -> None:
+    """Raise :class:`MethodError` unless a name can be one of a method."""
+    if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
         raise MethodError(
-            f"{name!r} is not a valid method name; use letters, digits and underscores"
+            f"{name!r} is not a valid method name; use letters a to z, digits and underscores"
         )
+    if name in RESERVED:
+        raise MethodError(
+            f"method name {name!r} is taken: tables and commands mean something else by it; "
+            "choose another"
+        )
+
+
+def _check(name: str, cls: type[KDMethod]) -> None:
+    check_name(name)
     taken = _registered.get(name)
-    if name == "none" or (taken and taken.__module__ != cls.__module__):
-        owner = taken.__module__ if taken else "the student trained alone"
-        raise MethodError(f"method name {name!r} is taken by {owner}; choose another")
+    if taken and taken.__module__ != cls.__module__:
+        raise MethodError(f"method name {name!r} is taken by {taken.__module__}; choose another")
     if name in BUILT_IN and cls.__module__ != BUILT_IN[name]:
         raise MethodError(f"method name {name!r} is taken by {BUILT_IN[name]}; choose another")
     if not (isinstance(cls, type) and issubclass(cls, KDMethod)):

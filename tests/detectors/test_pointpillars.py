@@ -117,6 +117,10 @@ def test_frames_without_points_count_as_frames(model, last_is_empty):
         ("pointpillars@zero", "number of at least 1"),
         ("pointpillars@0.5", "number of at least 1"),
         ("pointpillars@", "number of at least 1"),
+        ("pointpillars@1.0000001", "of six digits at most"),
+        ("pointpillars@1234567.8", "of six digits at most"),
+        ("pointpillars@1e9", "of six digits at most"),
+        ("pointpillars@inf", "of six digits at most"),
     ],
 )
 def test_wrong_students_are_refused(text, message):

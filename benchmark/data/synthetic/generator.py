@@ -32,6 +32,7 @@ from benchmark.data.kitti import crop_to_image
 from benchmark.data.labels import Labels, write_labels
 from benchmark.data.synthetic.raycast import NOTHING, ROAD, Hits, Parts, cast
 from benchmark.data.synthetic.scenes import Placed, Scene, random_scene
+from benchmark.files import fresh_folder
 
 VERSION = 2  # of the generator; a new one for every change of its output
 IMAGE_SIZE = (1242, 375)
@@ -79,14 +80,16 @@ def generate(
     max_range: float = 50.0,
     layout: str = "kitti",
 ) -> None:
-    """Write `train` + `val` frames below `root`: in KITTI's layout, cropped to the image, or in
-    `openpcdet`'s, all around the sensor and without a camera.
+    """Write `train` + `val` frames into a new or empty folder `root`: in KITTI's layout, cropped to
+    the image, or in `openpcdet`'s, all around the sensor and without a camera. The lists of frames
+    come last: a folder that was not finished cannot be taken for a set.
 
     seed: chooses the world; equal arguments give equal bytes on one machine, whatever the number
     of threads. max_range: metres from the sensor to the farthest road user; scenery goes on beyond.
 
     Raises:
-        DataError: for a negative seed, no frames, or a max_range outside 15 to 75 m.
+        DataError: for a negative seed, no frames, a max_range outside 15 to 75 m, or a folder that
+            holds something.
     """
     if seed < 0 or not 1 <= train <= _FIRST_VAL or val < 1 or not 15 <= max_range <= 75:
         raise DataError(
@@ -94,6 +97,7 @@ def generate(
             f"seed >= 0, train of 1 to {_FIRST_VAL}, val >= 1, max_range of 15 to 75 m"
         )
     root = Path(root)
+    fresh_folder(root, DataError)
     splits = {"train": range(train), "val": range(_FIRST_VAL, _FIRST_VAL + val)}
     write, folders = WRITERS[layout]
     for folder in ("ImageSets", *folders):
@@ -102,13 +106,13 @@ def generate(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for _ in pool.map(lambda number: write(root, seed, number, max_range), numbers):
             pass
-    for name, split in splits.items():
-        ids = "".join(f"{number:06d}\n" for number in split)
-        (root / "ImageSets" / f"{name}.txt").write_text(ids, encoding="utf-8")
     if layout == "kitti":
         sizes = "".join(f"{number:06d},{IMAGE_SIZE[0]},{IMAGE_SIZE[1]}\n" for number in numbers)
         (root / "image_sizes.csv").write_text("frame,width,height\n" + sizes, encoding="utf-8")
     _write_note(root, layout, seed=seed, train=train, val=val, max_range=max_range)
+    for name, split in splits.items():
+        ids = "".join(f"{number:06d}\n" for number in split)
+        (root / "ImageSets" / f"{name}.txt").write_text(ids, encoding="utf-8")
 
 
 def render(seed: int, number: int, max_range: float) -> tuple[np.ndarray, Labels]:

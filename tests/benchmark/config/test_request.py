@@ -217,7 +217,14 @@ def test_seeds_may_be_a_span_and_numbers_in_scientific_notation(tmp_path):
     assert read_request(None, {"seeds": "3-4,9"}).seeds == [3, 4, 9]
     with pytest.raises(RequestError, match="seed '4-3' must be a whole number"):
         read_request(None, {"seeds": "4-3"})
+    assert read_request(None, {"seeds": f"{2**32 - 1}"}).seeds == [2**32 - 1]
     assert parse_yaml("[1e-3, 2E5, -1.5e+2, e3, 1e]") == [0.001, 2e5, -150.0, "e3", "1e"]
+
+
+@pytest.mark.parametrize("seed", ["4294967296", "9" * 20, "9" * 5000, "\u00b2", "0-10000", "1.0"])
+def test_seeds_that_records_or_memory_cannot_hold_are_refused(seed):
+    with pytest.raises(RequestError, match="whole number of at least 0 and at most 4294967295"):
+        read_request(None, {"seeds": seed})
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])

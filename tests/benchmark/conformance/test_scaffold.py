@@ -44,7 +44,7 @@ def test_the_written_test_passes_at_once(tmp_path):
     ("name", "message"),
     [
         ("FitNet", "there is a method 'FitNet' already"),
-        ("none", "there is a method 'none' already"),
+        ("none", "'none' is taken"),
         ("two words", "cannot name a method"),
         ("my/my_kd.py", "give its folder apart"),
     ],

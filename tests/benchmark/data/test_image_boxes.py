@@ -1,7 +1,9 @@
 """2D boxes from 3D boxes, against those that people drew on real images and invented ones."""
 
 import numpy as np
+import pytest
 
+from benchmark.data.errors import DataError
 from benchmark.data.image_boxes import with_image_boxes, write_image_boxes
 from benchmark.data.kitti import KittiDataset
 from benchmark.data.labels import read_labels
@@ -45,3 +47,11 @@ def test_whole_folders_are_written(synthetic_root, tmp_path):
     for file in (tmp_path / "labels").iterdir():
         given = read_labels(synthetic_root / "training" / "label_2" / file.name)
         np.testing.assert_array_equal(read_labels(file).bbox, given.bbox)
+
+
+def test_labels_that_are_there_are_not_written_over(synthetic_root):
+    labels = synthetic_root / "training" / "label_2"
+    before = {path.name: path.read_bytes() for path in labels.iterdir()}
+    with pytest.raises(DataError, match="label_2 is not empty, .* new or empty folder"):
+        write_image_boxes(synthetic_root, labels, every=True)
+    assert {path.name: path.read_bytes() for path in labels.iterdir()} == before

@@ -8,6 +8,7 @@ import torch
 from in_process import run_matrix
 
 from benchmark.data.batches import evaluation_batch
+from benchmark.data.errors import DataError
 from benchmark.data.labels import read_labels
 from benchmark.evaluation.checkpoint import (
     find_network,
@@ -62,6 +63,8 @@ def test_result_files_hold_the_detections(trained, tmp_path):
     network = find_network(str(workplace.results.parent / "student"), None, None)
     text = score_network(network, str(workplace.data), workplace.cache, CPU, tmp_path)
     assert text.endswith(f"wrote 4 result files to {tmp_path}")
+    with pytest.raises(DataError, match=f"{tmp_path} is not empty, .* new or empty folder"):
+        score_network(network, str(workplace.data), workplace.cache, CPU, tmp_path)
     setup, frames, model = network.setup(CPU), network.frames(workplace.data), network.load(CPU)
     model.bbox_head.test_cfg.score_thr = 0.0  # so little trained, it is sure of nothing
     write_detections(detect_all({"network": model}, setup, frames)["network"], tmp_path)

@@ -292,7 +292,9 @@ def test_a_set_without_a_figure_is_refused_before_a_run(tmp_path, capsys):
     assert "there would be no figure" in capsys.readouterr().err
     assert main(["data", "verify", str(root)]) == BAD_INPUT
     labels = root / "training" / "label_2"
-    assert main(["data", "image-boxes", str(root), str(labels)]) == DONE
+    assert main(["data", "image-boxes", str(root), str(tmp_path / "boxed")]) == DONE
+    labels.rename(tmp_path / "bare")
+    (tmp_path / "boxed").rename(labels)
     assert "192 objects got a 2D box" in capsys.readouterr().out
     assert warnings(survey(root)) == []
 

@@ -38,6 +38,20 @@ class Noisy(KDMethod):
         return {"noisy": self.factor * ((mapped - teacher.neck.values) * noise).square().mean()}
 
 
+@register("boastful", paper="a test", year=2026)
+class Boastful(KDMethod):
+    """Says of itself what no record can hold."""
+
+    def needs(self):
+        return {"neck"}
+
+    def loss(self, teacher, student, batch):
+        return {"none": 0 * student.neck.values.sum()}
+
+    def extrapolated(self):
+        return {"a set"}
+
+
 def results(workplace):
     return {
         r["method"]: {key: r[key] for key in ("ap", "weights_sha256", "losses_sha256", "status")}
@@ -77,6 +91,15 @@ def job_of(matrix, workplace, methods=METHODS, **changes):
         teacher=request.teacher("pointpillars"),
         workplace=workplace,
     )
+
+
+def test_what_fits_into_no_record_costs_its_own_cell(matrix, workplace):
+    run_cohort(job_of(matrix, workplace, ["boastful", "none"], epochs=1))
+    found = results(workplace)
+    assert found["none"]["status"] == "done"
+    assert found["boastful"]["status"] == "failed"
+    (reason,) = [r["reason"] for r in read_all(workplace.results) if r["method"] == "boastful"]
+    assert "TypeError: Object of type set is not JSON serializable" in reason
 
 
 @pytest.mark.parametrize("batches", [0, 1, 3])

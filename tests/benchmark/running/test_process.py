@@ -224,6 +224,17 @@ def test_a_cohort_that_fails_as_a_whole_says_why(harmed):
         supervise(nowhere)
 
 
+def test_a_message_longer_than_a_pipe_takes_arrives(harmed, tmp_path):
+    talkative = tmp_path / "talkative.py"
+    talkative.write_text(
+        "from kd_methods import MethodError\nraise MethodError('line\\n' * 100_000)\n"
+    )
+    job = harmed(["none"])
+    place = replace(job.workplace, plugins=(talkative,))
+    with pytest.raises(CohortError, match=r"talkative.py: line\nline\n[^$]*\(and more\)$"):
+        supervise(replace(job, workplace=place))
+
+
 @pytest.fixture
 def deaths(monkeypatch):
     """Lets processes end as a list of `Death` says instead of running; then as they should."""

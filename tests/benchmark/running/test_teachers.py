@@ -7,7 +7,7 @@ import torch
 from in_process import run_matrix
 
 from benchmark.records.store import RecordError, read_all
-from benchmark.running.export import export_cell
+from benchmark.running.export import ExportError, export_cell
 from benchmark.running.outcome import TeacherError, load_teacher
 from benchmark.running.teachers import check_classes, match
 from detectors import CLASSES, Grid
@@ -25,7 +25,7 @@ def exported(matrix, make_workplace, tmp_path_factory):
     workplace = make_workplace(folder / "results")
     run_matrix(matrix(["none"]), workplace)
     teacher = matrix(["none"]).teacher("pointpillars")
-    export_cell(workplace.results.parent / "results", _cell(workplace, "pointpillars@4"), folder)
+    export_cell(workplace.results, _cell(workplace, "pointpillars@4"), folder / "student")
     export_cell(workplace.for_teachers().results, teacher.identity(), folder / "teacher")
     return folder / "teacher" / "model.pth", load_teacher(teacher, workplace)
 
@@ -57,7 +57,7 @@ def test_an_adopted_teacher_is_the_one_exported(matrix, workplace, exported, len
 
 
 def test_a_checkpoint_of_another_width_is_refused(matrix, workplace, exported, lenient):
-    student = exported[0].parents[1] / "model.pth"
+    student = exported[0].parents[1] / "student" / "model.pth"
     request = replace(matrix(["none"]), checkpoints={"pointpillars": student})
     with pytest.raises(CheckpointError, match="does not fit pointpillars.*in the model"):
         run_matrix(request, workplace)
@@ -106,3 +106,8 @@ def test_cells_that_cannot_be_exported_are_refused(tmp_path, exported):
         export_cell(results, "xyz", tmp_path)
     with pytest.raises(RecordError, match="2 cells begin with ''"):
         export_cell(results, "", tmp_path)
+    weights = exported[0].read_bytes()
+    cell = next(r["cell"] for r in read_all(results) if r["student"] == "pointpillars@4")
+    with pytest.raises(ExportError, match="teacher is not empty, .* new or empty folder"):
+        export_cell(results, cell, exported[0].parent)
+    assert exported[0].read_bytes() == weights

@@ -370,5 +370,6 @@ def test_method_parameters_are_not_clipped_with_the_student_nor_saved_with_it(ma
 def test_settings_that_this_machine_lacks_are_refused():
     with pytest.raises(SettingError, match="use auto or one of fp32, bf16"):
         choose_precision("fp8", torch.device("cpu"))
-    with pytest.raises(SettingError, match="device 'cuda:99' cannot be used"):
-        choose_device("cuda:99")
+    for device in ("cuda:99", "meta", "mps", "xla", ""):
+        with pytest.raises(SettingError, match=f"device '{device}' cannot be used"):
+            choose_device(device)

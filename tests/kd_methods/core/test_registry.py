@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from kd_methods import KDMethod, MethodError, create, load_plugin, method_class, method_names
+from kd_methods.core import registry
 from kd_methods.core.catalogue import BUILT_IN
 from kd_methods.core.registry import register, source_files, source_hash
 
@@ -131,6 +132,11 @@ def test_a_plugin_file_adds_its_methods(tmp_path):
         ("x = 1", "registers no method; decorate a class with @register"),
         (PLUGIN.format(name="fitnet"), "'fitnet' is taken by kd_methods.fitnet"),
         (PLUGIN.format(name="none"), "'none' is taken"),
+        (PLUGIN.format(name="all"), "'all' is taken"),
+        (PLUGIN.format(name="teacher"), "'teacher' is taken"),
+        (PLUGIN.format(name="missing"), "'missing' is taken"),
+        (PLUGIN.format(name="composition"), "'composition' is taken"),
+        (PLUGIN.format(name="\uff4e\uff4f\uff4e\uff45"), "not a valid method name"),
         (PLUGIN.format(name="many_settings"), "'many_settings' is taken"),
         (PLUGIN.format(name="two words"), "not a valid method name"),
         (PLUGIN.format(name="bad1").replace("(KDMethod)", ""), "subclass of kd_methods.KDM"),
@@ -146,6 +152,50 @@ def test_a_bad_plugin_says_what_is_wrong(tmp_path, source, message):
     path.write_text(source)
     with pytest.raises(MethodError, match=message):
         load_plugin(path)
+
+
+@pytest.mark.parametrize(
+    ("annotated", "message"),
+    [
+        ("float = float('inf')", "odd_default:scale is inf; it must be of type float"),
+        ("float = float('nan')", "odd_default:scale is nan; it must be of type float"),
+        ("int = float('inf')", "odd_default:scale is inf; it must be of type int"),
+        ("set = set()", "odd_default:scale is annotated <class 'set'>; use bool, int"),
+        ("int | str = 1", "odd_default:scale has several types"),
+    ],
+)
+def test_a_default_that_no_record_can_hold_is_refused(tmp_path, annotated, message):
+    path = tmp_path / f"odd{abs(hash(annotated))}.py"
+    source = PLUGIN.format(name="odd_default").replace("float = 2.0", annotated)
+    path.write_text(source)
+    try:
+        load_plugin(path)
+        with pytest.raises(MethodError, match=message):
+            create("odd_default", "pointpillars@4")
+    finally:
+        registry._registered.pop("odd_default", None)
+
+
+def test_a_default_of_numpy_becomes_plain(tmp_path):
+    path = tmp_path / "of_numpy.py"
+    path.write_text(
+        "import numpy\n" + PLUGIN.format(name="of_numpy").replace("2.0", "numpy.float32(2)")
+    )
+    load_plugin(path)
+    assert type(create("of_numpy", "pointpillars@4").scale) is float
+
+
+def test_postponed_annotations_are_looked_up_in_the_plugin(tmp_path):
+    path = tmp_path / "postponed.py"
+    path.write_text(
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        "from typing import Literal as Word\n"
+        "@dataclass\nclass Pair:\n    first: int = 1\n"
+        + PLUGIN.format(name="postponed").replace("scale: float = 2.0", "scale: Word[2, 3] = 2")
+    )
+    load_plugin(path)
+    assert create("postponed:scale=3", "pointpillars@4").scale == 3
 
 
 def test_the_source_of_a_plugin_is_all_that_it_imports_and_nobody_installed(tmp_path, monkeypatch):

@@ -132,6 +132,27 @@ def test_wrong_arguments(tmp_path, wrong):
         generator.generate(tmp_path, **{"seed": 0, "train": 1, "val": 1, **wrong})
 
 
+@pytest.mark.parametrize("layout", ["kitti", "openpcdet"])
+def test_nothing_is_written_over(tmp_path, layout):
+    lists = tmp_path / "ImageSets" / "train.txt"
+    lists.parent.mkdir()
+    lists.write_text("000007\n")
+    with pytest.raises(DataError, match=f"{tmp_path} is not empty, .* new or empty folder"):
+        generator.generate(tmp_path, seed=0, train=1, val=1, layout=layout)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [lists]
+    assert lists.read_text() == "000007\n"
+
+
+def test_a_generation_that_is_killed_leaves_no_set(tmp_path, monkeypatch):
+    def killed(*args, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(generator, "_write_note", killed)  # comes after all frames
+    with pytest.raises(KeyboardInterrupt):
+        generator.generate(tmp_path, seed=0, train=1, val=1)
+    assert not list((tmp_path / "ImageSets").iterdir())
+
+
 def test_enough_valid_objects_of_every_class(frames):
     """The devkit's AP is bounded below 41 objects; KITTI's rules for Moderate."""
     for name in ("Car", "Pedestrian", "Cyclist"):
