@@ -32,6 +32,7 @@ from benchmark.training.learner import Learner
 from benchmark.training.lockstep import train
 from benchmark.training.setup import BEGINNING, Position, TrainingSetup
 from detectors import parse_student
+from detectors.core.checkpoints import load_network
 
 TIMED_STEPS = 3
 """Steps that are timed, after one to warm up."""
@@ -101,9 +102,13 @@ def describe_plan(
 
     Raises:
         TeacherError: a cached teacher is not the one of its record.
+        CheckpointError: a checkpoint in place of a teacher does not fit.
     """
     make_deterministic(workplace.device)
     jobs = [*teacher_jobs(matrix, workplace), *student_jobs(matrix, workplace, shard or WHOLE)]
+    for job in jobs:
+        if job.checkpoint is not None:
+            load_network(job.cells[0].student, job.cells[0].grid, job.checkpoint)
     rates = Rates()
     estimates = [_estimate(job, rates) for job in jobs]
     rows = [_row(job, estimate) for job, estimate in zip(jobs, estimates, strict=True)]

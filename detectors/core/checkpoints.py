@@ -21,6 +21,18 @@ from kd_methods.core.errors import PointKDError
 
 ORIGIN = "pointkd"
 """The meta data key of an exported checkpoint that names its network."""
+PARALLEL, STUDENT = "module.", "architecture."
+"""Before the names of all weights in parallel training, and of a student's in mmrazor."""
+HINTS = {
+    r"pfn_layers\.0\.linear\.weight is \[\d+, 9\]": (
+        "pillars of 9 values are of mmdet3d below 1.0, whose coordinate system differs; retrain it, "
+        "or give one of mmdet3d 1.x"
+    ),
+    r"(conv_cls|cls_layers\.\d+|heatmap\.\d+)\.(weight|bias) is": (
+        "it was trained on another number of classes"
+    ),
+}
+"""What some differences mean, by how they are told."""
 SHOWN = 8
 """Maximum number of differences listed in an error message."""
 
@@ -32,7 +44,8 @@ class CheckpointError(PointKDError):
 def read_weights(path: Path, sha256: str | None = None) -> Mapping[str, Tensor]:
     """The weights in an mmengine checkpoint, or in a file that holds only weights.
 
-    Nothing but tensors and plain values is unpickled.
+    Nothing but tensors and plain values is unpickled. Names lose what wrappers put before them:
+    ``module.`` in parallel training, ``architecture.`` in mmrazor's students.
 
     Args:
         sha256: :func:`weights_hash` that a record names; None accepts any weights.
@@ -42,11 +55,24 @@ def read_weights(path: Path, sha256: str | None = None) -> Mapping[str, Tensor]:
     """
     content = _read(path)
     weights = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if weights and "model_state" in weights:
+        raise CheckpointError(
+            f"checkpoint {path} is OpenPCDet's, whose layers have other names and shapes; give one "
+            "of mmdet3d"
+        )
     if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
         raise CheckpointError(f"checkpoint {path} has no state_dict of tensors")
     if sha256 is not None and (found := weights_hash(weights)) != sha256:
         raise CheckpointError(f"checkpoint {path} has hash {found}, but its record says {sha256}")
-    return weights
+    return _unwrapped(weights)
+
+
+def _unwrapped(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The network's weights under its own names for them."""
+    if all(name.startswith(PARALLEL) for name in weights):
+        return _unwrapped({name.removeprefix(PARALLEL): v for name, v in weights.items()})
+    own = {k.removeprefix(STUDENT): v for k, v in weights.items() if k.startswith(STUDENT)}
+    return own or weights
 
 
 @dataclass(frozen=True)
@@ -148,7 +174,9 @@ def load_weights(model: Model, path: Path, name: str, sha256: str | None = None)
     if problems:
         listed = "; ".join(sorted(problems)[:SHOWN])
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise CheckpointError(f"checkpoint {path} does not fit {name}: {listed}{more}")
+        meant = [text for sign, text in HINTS.items() if re.search(sign, "; ".join(problems))]
+        told = "; ".join([f"{listed}{more}", *meant])
+        raise CheckpointError(f"checkpoint {path} does not fit {name}: {told}")
 
 
 def export(model: Model, student: Student, grid: Grid, folder: Path, trained: str = "") -> None:

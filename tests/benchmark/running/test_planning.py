@@ -4,12 +4,14 @@ import re
 from dataclasses import replace
 
 import pytest
+import torch
 from in_process import publish_teachers, run_matrix
 
 from benchmark.running.cohort import Interrupted, run_cohort
 from benchmark.running.matrix_run import Shard
 from benchmark.running.planning import describe_plan
 from benchmark.running.workplace import Job
+from detectors.core.checkpoints import CheckpointError
 from kd_methods import KDMethod, MethodError, register
 
 
@@ -107,3 +109,10 @@ def test_a_cell_that_cannot_be_trained_is_named_with_the_reason(matrix, workplac
     ((_, _, teacher), (_, _, students)) = table(plan)
     assert teacher
     assert students
+
+
+def test_a_plan_looks_into_a_teachers_checkpoint(matrix, workplace, tmp_path):
+    torch.save({"bbox_head.conv_cls.bias": torch.zeros(2)}, tmp_path / "other.pth")
+    request = replace(matrix(["none"]), checkpoints={"pointpillars": tmp_path / "other.pth"})
+    with pytest.raises(CheckpointError, match="other.pth does not fit pointpillars: "):
+        describe_plan(request, workplace)

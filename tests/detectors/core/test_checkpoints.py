@@ -94,6 +94,69 @@ def test_kernels_in_the_layout_of_spconv_1_are_turned(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    "save",
+    [
+        lambda weights, path: torch.save({"state_dict": wrapped("module.", weights)}, path),
+        lambda weights, path: torch.save(
+            wrapped("module.architecture.", weights)
+            | wrapped("module.teacher.", build("pointpillars", 1).state_dict()),
+            path,
+        ),
+        lambda weights, path: torch.save(
+            wrapped("architecture.", weights) | {"connectors.a.weight": torch.zeros(3)}, path
+        ),
+        lambda weights, path: torch.save(weights, path, _use_new_zipfile_serialization=False),
+    ],
+    ids=["parallel", "mmrazor, parallel", "mmrazor", "legacy pickle"],
+)
+def test_what_others_wrap_around_weights_is_taken_away(save, tmp_path):
+    weights = build("pointpillars").state_dict()
+    save(weights, tmp_path / "model.pth")
+    found = read_weights(tmp_path / "model.pth")
+    assert found.keys() == weights.keys()
+    assert all(torch.equal(found[name], value) for name, value in weights.items())
+
+
+def wrapped(prefix, weights):
+    return {prefix + name: value for name, value in weights.items()}
+
+
+def test_half_precision_is_read(tmp_path):
+    weights = {k: v.half() if v.is_floating_point() else v for k, v in
+               build("pointpillars").state_dict().items()}  # fmt: skip
+    torch.save({"state_dict": weights}, tmp_path / "half.pth")
+    other = get_family("pointpillars").build(8, GRIDS["pointpillars"])
+    load_weights(other, tmp_path / "half.pth", "pointpillars@8")
+    for name, value in other.state_dict().items():
+        assert value.dtype != torch.half
+        assert torch.equal(value, weights[name].to(value.dtype))
+
+
+def _nine_values(weights):
+    name = "voxel_encoder.pfn_layers.0.linear.weight"
+    return {**weights, name: weights[name][:, :9]}
+
+
+def _one_class(weights):
+    return {k: v[:2] if "conv_cls" in k else v for k, v in weights.items()}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_nine_values, "linear.weight is .*9.*, .*10.* in the model; pillars of 9 values are of"),
+        (_one_class, "conv_cls.bias is .*; it was trained on another number of classes"),
+        (lambda weights: {"model_state": weights, "epoch": 80}, "is OpenPCDet's"),
+    ],
+)
+def test_what_a_misfit_means_is_told(change, message, tmp_path):
+    path = tmp_path / "model.pth"
+    torch.save(change(build("pointpillars").state_dict()), path)
+    with pytest.raises(CheckpointError, match=message):
+        load_weights(build("pointpillars"), path, "pointpillars@8")
+
+
 class Harmful:
     def __reduce__(self):
         return (print, ("this must not run",))
