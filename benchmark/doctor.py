@@ -148,6 +148,10 @@ def _runs(cuda: int | None) -> str:
 def _spconv() -> Iterator[Finding]:
     found, best = installed("spconv"), spconv_for(driver())
     told = ", ".join(f"{name} {version(name)}" for name in found)
+    if not found:
+        remedy = f"pip install {best} on Linux or Windows with x86-64; it has no other wheels"
+        yield Finding("warning", "spconv", "not installed: no detector of voxels runs", remedy)
+        return
     if len(found) > 1:
         remedy = f"pip uninstall --yes {' '.join(found)}, then pip install {best}"
         yield Finding("problem", "spconv", f"{told} are installed in one folder", remedy)
@@ -218,6 +222,8 @@ def _networks() -> Iterator[Finding]:
 
     for name in FAMILIES:
         family = get_family(name)
+        if family.lacking():
+            continue  # told of spconv
         grid = load_profile("smoke").grid(family)
         ratio = FAMILIES[name].ratios[-1]
         try:

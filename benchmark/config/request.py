@@ -272,6 +272,8 @@ def _students(value: Any, path: str, problems: list[str]) -> list[str]:
         except DetectorError as error:
             problems.append(f"{where}: {error}")
             continue
+        if told := student.family.lacking():
+            problems.append(f"{where}: {student.name}: {told}")
         if "@" not in student.name:
             problems.append(f"{where}: student {item!r} has no ratio; write e.g. {item}@4")
         students.append(student.name)

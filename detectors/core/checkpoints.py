@@ -25,8 +25,8 @@ PARALLEL, STUDENT = "module.", "architecture."
 """Before the names of all weights in parallel training, and of a student's in mmrazor."""
 HINTS = {
     r"pfn_layers\.0\.linear\.weight is \[\d+, 9\]": (
-        "pillars of 9 values are of mmdet3d below 1.0, whose coordinate system differs; retrain it, "
-        "or give one of mmdet3d 1.x"
+        "pillars of 9 values are of mmdet3d below 1.0, whose coordinate system differs; retrain "
+        "it, or give one of mmdet3d 1.x"
     ),
     r"(conv_cls|cls_layers\.\d+|heatmap\.\d+)\.(weight|bias) is": (
         "it was trained on another number of classes"

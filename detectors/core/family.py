@@ -124,6 +124,10 @@ class Family(ABC):
         config = json.dumps(self.base_config(), sort_keys=True, default=str)
         return hashlib.sha256(config.encode() + code).hexdigest()[:16]
 
+    def lacking(self) -> str:
+        """What is not installed that not every family needs, and the remedy; empty if nothing."""
+        return ""
+
     def build(self, ratio: float, grid: Grid) -> Model:
         """A model with fresh weights, drawn from the global generators.
 
@@ -135,6 +139,8 @@ class Family(ABC):
         from mmengine.config import ConfigDict
         from mmengine.registry import DefaultScope
 
+        if told := self.lacking():
+            raise DetectorError(told)
         if not 1 <= ratio < math.inf:
             raise DetectorError(f"compression ratio is {ratio:g}; it must be at least 1")
         with DefaultScope.overwrite_default_scope("mmdet3d"), _quiet():

@@ -10,14 +10,20 @@ from typing import Any
 
 import torch
 from mmcv.cnn.utils.flops_counter import get_modules_mapping
-from spconv.pytorch.conv import SparseConvolution
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from detectors.core.grid import DetectorError
+from detectors.operators import sparse
 
-MULTIPLYING = (_ConvNd, nn.Linear, SparseConvolution)
+if sparse.available():
+    from spconv.pytorch.conv import SparseConvolution
+
+    SPARSE: tuple[type[nn.Module], ...] = (SparseConvolution,)
+else:
+    SPARSE = ()
+MULTIPLYING = (_ConvNd, nn.Linear, *SPARSE)
 """Layers whose multiply-accumulates are counted."""
 KNOWN = (*MULTIPLYING, _BatchNorm)
 """Layers with weights that a network may have; a batch norm folds into the layer before it."""
@@ -82,7 +88,7 @@ def multiply_accumulates(layer: nn.Module, given: Any, result: Any) -> int:
     Raises:
         DetectorError: an unknown kind of sparse convolution.
     """
-    if isinstance(layer, SparseConvolution):
+    if isinstance(layer, SPARSE):
         return index_pairs(layer, given, result) * layer.in_channels * layer.out_channels
     weight: Any = layer.weight
     moved = given if isinstance(layer, _ConvTransposeNd) else result
@@ -105,7 +111,7 @@ def mmcv_flops(layer: nn.Module, given: tuple[Any, ...], result: Any) -> int:
     return counter.__dict__.pop("__flops__")
 
 
-def index_pairs(layer: SparseConvolution, given: Any, result: Any) -> int:
+def index_pairs(layer: Any, given: Any, result: Any) -> int:
     """Pairs of an input and an output cell that a sparse convolution joins: spconv's rulebook.
 
     An output cell o reads, at kernel position k, the input cell o * stride - padding +

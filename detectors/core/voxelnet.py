@@ -82,6 +82,9 @@ class VoxelNet(Family):
             }
         return config | {"type": "VoxelNet"}
 
+    def lacking(self) -> str:
+        return self.encoder.lacking()
+
     @cached_property
     def encoder(self) -> Encoder:
         """What comes before the 2D backbone."""

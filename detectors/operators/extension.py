@@ -111,7 +111,8 @@ def install() -> None:
         raise ImportError("mmcv.ops was imported before detectors; import detectors first")
     sys.modules["mmcv._ext"] = Extension(_compiled_extension())
     functions.replace_cuda_only_functions()
-    sparse.install()
+    if sparse.available():
+        sparse.install()
 
 
 def sources(device: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ spconv 2.3.8's CPU build finds the pairs of cells correctly, but its sums are wr
 one thread, each time differently, and its backward requires a CUDA stream. So the pairs are
 spconv's and the arithmetic is PyTorch's: a gather of all pairs, a product per kernel offset, and a
 scatter in a fixed order. CUDA builds give layers implicit GEMM, which the CPU lacks; there they run
-natively.
+natively. Where spconv is not installed, which has no wheel for macOS and ARM, nothing is replaced.
 
 On CUDA the arithmetic is spconv's. It finds the cells of a strided layer's output in a hash table,
 so that their order differs from run to run, and with it the sums over them; here it sorts them.
@@ -12,6 +12,7 @@ so that their order differs from run to run, and with it the sums over them; her
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,11 @@ from torch import Tensor
 
 from detectors.operators import kernels
 from detectors.operators.per_batch import once
+
+
+def available() -> bool:
+    """Whether spconv is installed."""
+    return importlib.util.find_spec("spconv") is not None
 
 
 def install() -> None:

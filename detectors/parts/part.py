@@ -29,6 +29,10 @@ class Encoder(ABC):
     like: str
     """The family of ours that begins with it."""
 
+    def lacking(self) -> str:
+        """What is not installed that it needs, and the remedy; empty if nothing."""
+        return ""
+
     @abstractmethod
     def layers(self, deep: float, height: float) -> tuple[float, float]:
         """Height of a region at least this deep that the network can take, and of its voxels.

@@ -12,17 +12,25 @@ from torch import Tensor, nn
 
 from detectors.core.family import Inputs, Model, scale_widths, scaled
 from detectors.core.grid import DetectorError, Grid
+from detectors.operators import sparse
 from detectors.parts.part import SLACK, VALUES, Config, Encoder, count_points, require_type
 from kd_methods.core.interface import Points
 
 STRIDE = 8
 """Voxels per cell of the last encoder stage, along x, y and z."""
+NO_SPCONV = (
+    "sparse convolutions need spconv, which is not installed; it has wheels for Linux and Windows "
+    "on x86-64 (pip install spconv); pointpillars, centerpoint_pillar and pointrcnn do without"
+)
 
 
 class Voxels(Encoder):
     """Means of voxels and a sparse 3D encoder."""
 
     stride, like = STRIDE, "second"
+
+    def lacking(self) -> str:
+        return "" if sparse.available() else NO_SPCONV
 
     def layers(self, deep: float, height: float) -> tuple[float, float]:
         count = max(3, math.ceil(deep / height / STRIDE - SLACK)) * STRIDE
