@@ -29,8 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, run the command, print its result.
 
     Returns:
-        0 when all is done, 1 when cells did not finish, 2 for bad usage or input, 130 when it was
-        asked to stop (Ctrl-C, SIGTERM).
+        0 when all is done, 1 when cells did not finish, 2 for bad usage or input, 75 when a batch
+        system asked it to stop (SIGTERM, SIGUSR1, SIGHUP), 130 on Ctrl-C.
     """
     options = make_parser().parse_args(arguments)
     quiet_libraries()

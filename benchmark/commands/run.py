@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from benchmark.commands.common import (
     CELLS_FAILED,
     DONE,
-    INTERRUPTED,
     add_cache,
     add_command,
     add_detectors,
@@ -21,6 +19,7 @@ from benchmark.commands.common import (
     at_least,
     minutes,
     or_auto,
+    told_of_stop,
 )
 from benchmark.config import bundled
 from benchmark.config.controls import CONTROLS
@@ -58,6 +57,7 @@ def run(options: argparse.Namespace) -> int:
     from benchmark.running.cohort import Interrupted
     from benchmark.running.executors import Execution, make_executor
     from benchmark.running.matrix_run import all_cells, describe_work, run_matrix
+    from benchmark.signals import stop_on_warnings
 
     how = Execution(**{field.name: getattr(options, field.name) for field in fields(Execution)})
     matrix, workplace = _prepare(options, how)
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         print(describe_plan(matrix, workplace, options.shard, slots))
         return DONE
     execute = make_executor(how, workplace)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # batch systems end runs this way
+    stop_on_warnings()
     print(describe_work(matrix, workplace, options.retry, options.shard), flush=True)
     print(how.told(workplace), flush=True)
     cells = all_cells(matrix, workplace, options.shard)
@@ -77,8 +77,7 @@ def run(options: argparse.Namespace) -> int:
         if how.executor != "ray":
             _time(cells, workplace)
     except (Interrupted, KeyboardInterrupt) as stop:
-        print(f"interrupted: {str(stop) or 'run the same command to resume'}", file=sys.stderr)
-        return INTERRUPTED
+        return told_of_stop(stop)
     print(leaderboard.write(workplace.results, store.read_all(workplace.results)))
     ended = [record for record in found if record["status"] != "done"]
     if ended:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands.common import DONE, INTERRUPTED, add_command, at_least, new_file
+from benchmark.commands.common import DONE, add_command, at_least, new_file, told_of_stop
 from benchmark.commands.run import add_execution, add_fields, make_workplace
 
 TRIALS, SEEDS = 8, "0,1"
@@ -45,6 +44,7 @@ def tune(options: argparse.Namespace) -> int:
     from benchmark.running.executors import Execution, make_executor
     from benchmark.running.matrix_run import all_cells, describe_work, run_matrix
     from benchmark.running.planning import describe_plan
+    from benchmark.signals import stop_on_warnings
 
     how = Execution(**{field.name: getattr(options, field.name) for field in fields(Execution)})
     if options.settings:
@@ -64,14 +64,13 @@ def tune(options: argparse.Namespace) -> int:
         print(describe_plan(matrix, workplace, options.shard, slots))
         return DONE
     execute = make_executor(how, workplace)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stop_on_warnings()
     print(describe_work(matrix, workplace, options.retry, options.shard), flush=True)
     print(how.told(workplace), flush=True)
     try:
         run_matrix(matrix, workplace, execute, options.retry, options.shard)
     except (Interrupted, KeyboardInterrupt) as stop:
-        print(f"interrupted: {str(stop) or 'run the same command to resume'}", file=sys.stderr)
-        return INTERRUPTED
+        return told_of_stop(stop)
     cells = [cell for cell in all_cells(matrix, workplace) if cell.teacher]
     if left := sum(not workplace.finished(cell) for cell in cells):
         print(f"{left} trials of other shards are left; the run that ends last writes the settings")

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from benchmark.signals import on_warnings
 from kd_methods.core.errors import describe
 
 Made = TypeVar("Made")
@@ -113,7 +114,8 @@ def _work(
     where its pipe is full.
     """
     receiver.close()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    on_warnings(signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which multiprocessing ends it at exit
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

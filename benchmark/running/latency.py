@@ -21,6 +21,7 @@ from benchmark.running.process import keep_freed_memory
 from benchmark.running.server import CONTEXT
 from benchmark.running.setups import make_setup, make_validation
 from benchmark.running.workplace import Workplace, wanted_threads
+from benchmark.signals import on_warnings
 from kd_methods.core.errors import PointKDError, describe
 
 
@@ -79,6 +80,7 @@ def _to_be_timed(record: Record, workplace: Workplace) -> bool:
 def _work(networks: Sequence[Cell], workplace: Workplace, sender: Connection) -> None:
     """Send the latency of each network by its student's name, or why there is none."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
+    on_warnings(signal.SIG_IGN)
     quiet_libraries()
     workplace.load_others()
     keep_freed_memory()

@@ -10,11 +10,11 @@ from importlib import import_module
 
 from benchmark.device import quiet_libraries
 from benchmark.records.provenance import code_version
+from benchmark.signals import on_warnings
 from detectors.core.registry import FAMILIES
 
 code_version()  # of what is loaded now, whatever becomes of the checkout
-# Batch systems end every process of a run: this one must see how the cohorts' processes end.
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
+on_warnings(signal.SIG_IGN)  # this process must see how those of the cohorts end
 quiet_libraries()
 for name in (
     "benchmark.running.process",

@@ -41,6 +41,7 @@ from benchmark.running.outcome import publish
 from benchmark.running.server import CONTEXT
 from benchmark.running.teachers import adopt
 from benchmark.running.workplace import Job
+from benchmark.signals import STOPPED, on_warnings
 from benchmark.training.setup import unasked, unmarked
 from detectors import parse_student
 from kd_methods.core.errors import PointKDError, describe, legible
@@ -238,7 +239,7 @@ def _work(job: Job, marker: Path, sender: Connection) -> None:
     except Interrupted:
         with suppress(BrokenPipeError):  # the parent was killed
             sender.send(("interrupted", ""))
-        sys.exit(INTERRUPTED)
+        sys.exit(STOPPED)
     except (Exception, SystemExit) as error:
         foreseen = isinstance(error, PointKDError)
         sender.send(("failed", legible(str(error)) if foreseen else describe(error)))
@@ -251,7 +252,7 @@ def _end_after_parent(patience: float) -> None:
     assert parent is not None
     parent.join()
     time.sleep(patience)
-    os._exit(INTERRUPTED)
+    os._exit(STOPPED)
 
 
 def run_here(
@@ -304,11 +305,12 @@ def _adopt(job: Job) -> None:
 
 
 class _StopOnSignal:
-    """Whether to stop: on SIGTERM, or once the parent is gone."""
+    """Whether to stop: on a batch system's signal, or once the parent is gone."""
 
     def __init__(self) -> None:
         self._asked = False
-        signal.signal(signal.SIGTERM, self._ask)
+        on_warnings(self._ask)
+        signal.signal(signal.SIGTERM, self._ask)  # the parent's, whatever else is ignored
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and asks
 
     def __call__(self) -> bool:

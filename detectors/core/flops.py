@@ -89,7 +89,9 @@ def multiply_accumulates(layer: nn.Module, given: Any, result: Any) -> int:
         DetectorError: an unknown kind of sparse convolution.
     """
     if isinstance(layer, SPARSE):
-        return index_pairs(layer, given, result) * layer.in_channels * layer.out_channels
+        sparse_layer: Any = layer
+        channels = sparse_layer.in_channels * sparse_layer.out_channels
+        return index_pairs(layer, given, result) * channels
     weight: Any = layer.weight
     moved = given if isinstance(layer, _ConvTransposeNd) else result
     return moved.numel() * weight[0].numel()

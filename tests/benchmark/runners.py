@@ -3,15 +3,19 @@
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from contextlib import suppress
 
+from benchmark.commands.common import told_of_stop
 from benchmark.records.store import read_all
 from benchmark.running import process as cohort_process
+from benchmark.running.cohort import Interrupted
 from benchmark.running.journal import Journal
 from benchmark.running.local import SideBySide
 from benchmark.running.matrix_run import run_matrix
 from benchmark.running.server import CONTEXT
+from benchmark.signals import stop_on_warnings
 
 
 def start(matrix, workplace, jobs=0):
@@ -76,8 +80,11 @@ one_by_one.slots = (None,)
 
 def _run(matrix, workplace, jobs):
     os.setsid()
-    if jobs:
-        run_matrix(matrix, workplace, SideBySide(jobs * [workplace.device]))
-    else:
+    execute = SideBySide(jobs * [workplace.device]) if jobs else one_by_one
+    if not jobs:
         cohort_process.CONTEXT = multiprocessing.get_context("fork")
-        run_matrix(matrix, workplace, one_by_one)
+    stop_on_warnings()
+    try:
+        run_matrix(matrix, workplace, execute)
+    except (Interrupted, KeyboardInterrupt) as stop:
+        sys.exit(told_of_stop(stop))
