@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from benchmark.evaluation.protocol import classes_of, scoring_of
 from benchmark.files import read_text, write_atomically
@@ -20,10 +21,13 @@ from benchmark.records import store
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.provenance import TOOLS, tool_version
 from benchmark.records.record import Record
+from benchmark.records.schema import form_of_externals
 from benchmark.records.store import NONE
 from kd_methods.core.catalogue import BUILT_IN
 from kd_methods.core.errors import PointKDError
 
+LARGEST = 2**63
+"""Above all costs: what every reader of JSON takes as a whole number."""
 AGAIN = "add the external result again with --replace"
 """What to do about a stored result that is wrong."""
 
@@ -35,7 +39,7 @@ class CardError(PointKDError):
 def _costs(value: Any, path: str, problems: Problems) -> Mapping[str, Any]:
     """Numbers by name."""
     if not isinstance(value, Mapping) or not all(
-        isinstance(name, str) and type(number) in (int, float) and math.isfinite(number)
+        isinstance(name, str) and type(number) in (int, float) and abs(number) < LARGEST
         for name, number in value.items()
     ):
         problems.append(f"{path} is {value!r}; it must be 'name: number' pairs")
@@ -268,9 +272,21 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         CardError: it is damaged.
     """
+    stored = load(path)
+    if problem := form_of_externals()(stored):
+        raise CardError(f"{path}: {problem}; {AGAIN}")
+    return stored
+
+
+def load(path: Path) -> dict[str, Any]:
+    """What the file of an external result holds: a sound card, frames and AP of whatever form.
+
+    Raises:
+        CardError: it is damaged.
+    """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        record = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
         raise CardError(f"{path}: {error}; {AGAIN}") from None
     problems: Problems = []
     if not isinstance(record, Mapping):

@@ -169,7 +169,7 @@ def _table(together: Sequence[Record], teachers: Mapping[str, Record]) -> Table:
     described.sort(key=partial(_order, f"{scoring.main} mAP"))
     cells = [cell for row in described for cell in _cells(row, rows, seeds, scoring)]
     return Table(
-        records[0],
+        (records or together)[0],
         scoring,
         classes,
         sorted({record["provenance"]["machine"] for record in records}),

@@ -146,7 +146,7 @@ def _profile(record: Record) -> tuple[str, int | None, list[str]]:
         own = _own_recipe(name, record["student"].partition("@")[0])
         others = [key for key, value in own.items() if not _same(value, recipe.get(key))]
         if set(others) <= {"epochs"}:
-            return name, recipe["epochs"] if others else None, []
+            return name, recipe.get("epochs") if others else None, []
     return f"{name}.yaml", None, [f"the profile {name}.yaml with which it was trained"]
 
 

@@ -185,7 +185,6 @@ class _Cohort:
     def _publish(self, found: Mapping[str, Findings]) -> None:
         for learner in self.learners:
             self.setup.mark(learner.identity)
-            assert learner.status != "running"
             try:
                 self._publish_one(learner, found)
             except (TypeError, ValueError) as error:  # what its method says fits into no record
@@ -208,4 +207,5 @@ class _Cohort:
                 self.validation,
                 self.workplace,
             )
+        assert learner.status != "running"
         publish(learner.cell, self.workplace, learner.status, learner.reason, **known)
