@@ -12,6 +12,7 @@ from tabulate import LATEX_ESCAPE_RULES, tabulate
 from benchmark.leaderboard import external
 from benchmark.leaderboard.markdown import EXTERNAL, as_text, caption, external_text
 from benchmark.leaderboard.tables import Table
+from kd_methods.core.errors import visible
 
 
 def to_csv(tables: Sequence[Table], found: Sequence[Mapping[str, Any]] = ()) -> str:
@@ -32,7 +33,18 @@ def to_csv(tables: Sequence[Table], found: Sequence[Mapping[str, Any]] = ()) -> 
     if found:
         rows = pd.DataFrame([_external_row(external.row(stored)) for stored in found])
         frames = [frame.astype(object) for frame in (*frames, rows)]  # whole numbers stay whole
-    return pd.concat(frames).to_csv(index=False, lineterminator="\n") if frames else ""
+    if not frames:
+        return ""
+    shown = pd.concat(frames).apply(lambda column: column.map(_no_formula))
+    return shown.to_csv(index=False, lineterminator="\n")
+
+
+def _no_formula(value: Any) -> Any:
+    """A text that no spreadsheet takes for a formula, in one line; other values as they are."""
+    if not isinstance(value, str):
+        return value
+    text = _one_line(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def _external_row(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,7 +73,8 @@ def to_latex(tables: Sequence[Table], found: Sequence[Mapping[str, Any]] = ()) -
 
 
 def _latex_table(told: str, rows: Sequence[Mapping[str, str]]) -> str:
-    body = tabulate(rows, "keys", "latex_booktabs", disable_numparse=True)
+    shown = [{name: _one_line(text) for name, text in row.items()} for row in rows]
+    body = tabulate(shown, "keys", "latex_booktabs", disable_numparse=True)
     return f"\\begin{{table}}\n\\caption{{{_latex(told)}}}\n{body}\n\\end{{table}}"
 
 
@@ -95,5 +108,9 @@ def _plain(table: Table) -> dict[str, Any]:
 
 
 def _latex(text: str) -> str:
-    """Plain text in LaTeX."""
-    return "".join(LATEX_ESCAPE_RULES.get(character, character) for character in text)
+    """Plain text in LaTeX, where an empty line would end a caption."""
+    return "".join(LATEX_ESCAPE_RULES.get(character, character) for character in _one_line(text))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(visible(text).split())

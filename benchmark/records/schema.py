@@ -51,9 +51,16 @@ def form_of_externals() -> Callable[[Any], str]:
     return _form("external")
 
 
+def form_of_costs() -> Callable[[Any], str]:
+    """The same for the costs of a student."""
+    return _form("costs")
+
+
 @cache
 def _form(kind: str) -> Callable[[Any], str]:
-    schema = written_schema() if kind == "record" else external_schema()
+    written = written_schema()
+    cost = written["properties"]["cost"] | {"type": "object", "$defs": written["$defs"]}
+    schema = {"record": written, "external": external_schema(), "costs": cost}[kind]
     lenient = _without_limits(schema) | {"$defs": _without_limits(schema["$defs"]) | LENIENT}
     check = fastjsonschema.compile(lenient)
 

@@ -19,6 +19,7 @@ from benchmark.records.folder import MARGIN, ResultsFolder
 from benchmark.records.provenance import code_version, is_processor
 from benchmark.records.record import Record, cohort_title, is_teacher, title
 from kd_methods.core.catalogue import BUILT_IN
+from kd_methods.core.errors import visible
 
 TRACEBACK = r"^.* traceback of {cell}\n((?:" + MARGIN + r".*\n?)*)"
 """A failed cell's traceback in its cohort's log."""
@@ -50,7 +51,7 @@ def describe_cell(results: Path, cell: str) -> str:
     if trace := _traceback(results, record):
         parts.append(trace)
     command, needs = reproduction(record, _checkpoint(results, record))
-    return "\n\n".join([*parts, "\n  ".join(["reproduce", command, *needs])])
+    return visible("\n\n".join([*parts, "\n  ".join(["reproduce", command, *needs])]))
 
 
 def reproduction(record: Record, checkpoint: str = "") -> tuple[str, list[str]]:

@@ -2,6 +2,7 @@
 
 import tracemalloc
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
