@@ -6,14 +6,15 @@ import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from benchmark.evaluation.protocol import classes_of, scoring_of
+from benchmark.evaluation.protocol import MEAN, SCORED_CLASSES, classes_of, scoring_of
 from benchmark.files import read_text, write_atomically
 from benchmark.files.settings import Problems, parse_yaml, read_dataclass
 from benchmark.leaderboard.columns import number
@@ -21,7 +22,7 @@ from benchmark.records import store
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.provenance import TOOLS, tool_version
 from benchmark.records.record import Record
-from benchmark.records.schema import form_of_externals
+from benchmark.records.schema import form, written_schema
 from benchmark.records.store import NONE
 from kd_methods.core.catalogue import BUILT_IN
 from kd_methods.core.errors import PointKDError
@@ -273,7 +274,7 @@ def read(path: Path) -> dict[str, Any]:
         CardError: it is damaged.
     """
     stored = load(path)
-    if problem := form_of_externals()(stored):
+    if problem := _form()(stored):
         raise CardError(f"{path}: {problem}; {AGAIN}")
     return stored
 
@@ -300,6 +301,36 @@ def load(path: Path) -> dict[str, Any]:
     if problems:
         raise CardError(f"{path}: {'; '.join(problems)}; {AGAIN}")
     return dict(record)
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """Of an external result; its AP are KITTI's, its card is checked where it is read."""
+    fields = {
+        "card": {"type": "object"},
+        "frames": {"type": "integer", "minimum": 1},
+        "labels_sha256": {"type": "string", "$ref": "#/$defs/sha256"},
+        "detections_sha256": {"type": "string", "$ref": "#/$defs/sha256"},
+        "evaluator": {"type": "string", "minLength": 1},
+        "ap": {
+            "type": "object",
+            "required": [MEAN, *SCORED_CLASSES],
+            "properties": {MEAN: {"$ref": "#/$defs/metrics"}},
+            "additionalProperties": {"$ref": "#/$defs/class"},
+        },
+    }
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": list(fields),
+        "properties": fields,
+        "$defs": written_schema()["$defs"],
+    }
+
+
+@cache
+def _form() -> Callable[[Any], str]:
+    return form(schema())
 
 
 def _hash(folder: Path, frames: list[str]) -> str:

@@ -19,32 +19,41 @@ def to_csv(tables: Sequence[Table], found: Sequence[Mapping[str, Any]] = ()) -> 
     """All rows with full precision, their cells' identities, and what each table is about; empty
     where there is no figure. External results come last, as the table ``external``."""
     frames = [
-        pd.DataFrame(table.rows).assign(
-            cells=_cells(table),
-            table=number,
-            dataset=table.example["dataset"]["name"],
-            fingerprint=table.example["dataset"]["fingerprint"],
-            synthetic=table.example["dataset"]["synthetic"],
-            profile=table.example["profile"]["name"],
-            precision=table.example["precision"],
+        pd.DataFrame(map(_without_formulas, table.rows)).assign(
+            cells=_cells(table), table=number, **_without_formulas(_about(table))
         )
         for number, table in enumerate(tables, 1)
     ]
     if found:
-        rows = pd.DataFrame([_external_row(external.row(stored)) for stored in found])
+        rows = pd.DataFrame(
+            [_without_formulas(_external_row(external.row(stored))) for stored in found]
+        )
         frames = [frame.astype(object) for frame in (*frames, rows)]  # whole numbers stay whole
     if not frames:
         return ""
-    shown = pd.concat(frames).apply(lambda column: column.map(_no_formula))
-    return shown.to_csv(index=False, lineterminator="\n")
+    return pd.concat(frames).to_csv(index=False, lineterminator="\n")
 
 
-def _no_formula(value: Any) -> Any:
-    """A text that no spreadsheet takes for a formula, in one line; other values as they are."""
-    if not isinstance(value, str):
-        return value
-    text = _one_line(value)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+def _about(table: Table) -> dict[str, Any]:
+    """What a table is about."""
+    dataset = table.example["dataset"]
+    return {
+        "dataset": dataset["name"],
+        "fingerprint": dataset["fingerprint"],
+        "synthetic": dataset["synthetic"],
+        "profile": table.example["profile"]["name"],
+        "precision": table.example["precision"],
+    }
+
+
+def _without_formulas(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row whose texts are one line each, and such as no spreadsheet takes for a formula."""
+    return {key: _no_formula(v) if isinstance(v, str) else v for key, v in row.items()}
+
+
+def _no_formula(text: str) -> str:
+    line = _one_line(text)
+    return f"'{line}" if line.startswith(("=", "+", "-", "@")) else line
 
 
 def _external_row(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from benchmark.leaderboard import consistency, external, pages
 from benchmark.records import store
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.record import KD_LOSS, Record, loss_names
-from benchmark.records.schema import external_schema, written_schema
+from benchmark.records.schema import written_schema
 from benchmark.records.store import NONE
 
 SHOWN = 120
@@ -153,7 +153,7 @@ def _schema() -> Draft202012Validator:
 
 @cache
 def _external_schema() -> Draft202012Validator:
-    return Draft202012Validator(external_schema())
+    return Draft202012Validator(external.schema())
 
 
 def _said_twice(record: Record) -> Iterator[tuple[str, Any, Any]]:

@@ -21,46 +21,20 @@ def written_schema() -> dict[str, Any]:
 
 
 @cache
-def external_schema() -> dict[str, Any]:
-    """Of an external result; its AP are as in records, its card is checked where it is read."""
-    written = written_schema()
-    fields = {
-        "card": {"type": "object"},
-        "frames": {"type": "integer", "minimum": 1},
-        "labels_sha256": {"type": "string", "$ref": "#/$defs/sha256"},
-        "detections_sha256": {"type": "string", "$ref": "#/$defs/sha256"},
-        "evaluator": {"type": "string", "minLength": 1},
-        "ap": written["properties"]["ap"] | {"type": "object"},
-    }
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        "required": list(fields),
-        "properties": fields,
-        "$defs": written["$defs"],
-    }
-
-
 def form_of_records() -> Callable[[Any], str]:
     """What says the first thing for which a record cannot be read; empty if it can."""
-    return _form("record")
-
-
-def form_of_externals() -> Callable[[Any], str]:
-    """The same for external results."""
-    return _form("external")
-
-
-def form_of_costs() -> Callable[[Any], str]:
-    """The same for the costs of a student."""
-    return _form("costs")
+    return form(written_schema())
 
 
 @cache
-def _form(kind: str) -> Callable[[Any], str]:
+def form_of_costs() -> Callable[[Any], str]:
+    """The same for the costs of a student."""
     written = written_schema()
-    cost = written["properties"]["cost"] | {"type": "object", "$defs": written["$defs"]}
-    schema = {"record": written, "external": external_schema(), "costs": cost}[kind]
+    return form(written["properties"]["cost"] | {"type": "object", "$defs": written["$defs"]})
+
+
+def form(schema: Mapping[str, Any]) -> Callable[[Any], str]:
+    """What says the first thing that a schema refuses, but for hashes and unknown fields."""
     lenient = _without_limits(schema) | {"$defs": _without_limits(schema["$defs"]) | LENIENT}
     check = fastjsonschema.compile(lenient)
 
