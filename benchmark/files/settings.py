@@ -12,7 +12,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from kd_methods.core.errors import suggestion
+from kd_methods.core.errors import PointKDError, suggestion
 
 Problems = list[str]
 """The problems so far, each as "PATH ...": readers append to it."""
@@ -22,6 +22,8 @@ Reader = Callable[[Any, str, Problems], Any]
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 """Half of a character, which no file can hold."""
+MOST_CHARACTERS = 2**22
+"""Of a document; the parser takes a hundred times as many bytes."""
 MOST_VALUES = 100_000
 """Of a document; aliases of aliases make billions with a few lines."""
 
@@ -63,6 +65,8 @@ def parse_yaml(text: str) -> Any:
     Raises:
         ValueError: says where it is wrong, and what helps most often.
     """
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"it has {len(text):,} characters, over {MOST_CHARACTERS:,}; shorten it")
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -140,7 +144,7 @@ def read_dataclass(kind: type, value: Any, path: str, problems: Problems) -> Any
         return None
     try:
         return kind(**given)
-    except ValueError as error:
+    except (ValueError, PointKDError) as error:
         problems.append(f"{path}: {error}" if path else str(error))
         return None
 
