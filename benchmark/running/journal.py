@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 from benchmark.files import write_atomically
 from benchmark.files.settings import Problems, read_dataclass
 from benchmark.records.folder import ResultsFolder
-from kd_methods.core.errors import PointKDError
+from kd_methods.core.errors import PointKDError, visible
 
 if TYPE_CHECKING:
     from benchmark.config.matrix import Cell  # what is left there is read without PyTorch
@@ -193,7 +193,8 @@ class Journal:
             "profile": cell.profile.name,
             "data": cell.data.name,
         }
-        content = {**known, **progress, "updated": time.time()}
+        said = {**known, **progress, "updated": time.time()}
+        content = {name: visible(v) if isinstance(v, str) else v for name, v in said.items()}
         write_atomically(self._place.entry(cell.identity()), json.dumps(content).encode())
 
 

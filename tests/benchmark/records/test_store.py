@@ -9,7 +9,7 @@ import pytest
 from made_records import make_record
 
 from benchmark.files import DiskFullError, write_atomically
-from benchmark.records.store import FIELDS, RecordError, publish, read, read_all
+from benchmark.records.store import FIELDS, RecordError, find, publish, read, read_all
 
 
 def record(cell="a", status="done", **values):
@@ -64,6 +64,15 @@ def test_a_damaged_record_is_named(tmp_path, text, message):
     (tmp_path / "records" / "a.json").write_text(text)
     with pytest.raises(RecordError, match=message):
         read_all(tmp_path)
+
+
+@pytest.mark.parametrize("cell", ["/abs/model.pth", "../work/x", "**", "\0", "[", "..", "a/../a"])
+def test_a_cell_is_not_looked_for_outside(tmp_path, cell):
+    publish(tmp_path, record())
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "x.json").write_text("{}")
+    with pytest.raises(RecordError, match="no finished cell begins with"):
+        find(tmp_path, cell)
 
 
 def test_a_figure_that_is_no_number_is_never_written(tmp_path):

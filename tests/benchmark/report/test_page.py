@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 from made_records import make_ap, make_record
 
+from benchmark import leaderboard
 from benchmark.config.profile import load_profile
 from benchmark.report import plots
 from benchmark.report.page import make_content, render, write
@@ -218,6 +219,15 @@ def test_external_results_are_there(tmp_path):
     assert row["shown"]["data, split"] == "KITTI, val (50 frames)"
     assert row["shown"]["3D mAP"] == "12.35"
     assert row["shown"]["stated costs"] == "GFLOPs 1.5"
+
+
+def test_a_folder_whose_name_is_no_text_has_pages(tmp_path):
+    folder = tmp_path / "caf\udce9"
+    folder.mkdir()
+    (page, *_) = write(folder, [trained()])
+    assert "<title>caf?" in page.read_text()
+    leaderboard.write(folder, [trained()])
+    assert (folder / "leaderboard.md").read_text().startswith("# caf?")
 
 
 def test_data_and_profile_are_labelled(tmp_path):

@@ -113,6 +113,13 @@ def running_cell(path, running):
         yield
 
 
+def test_names_that_are_no_text_are_read_back(journal, cells, tmp_path):
+    odd = replace(cells[0], data=replace(cells[0].data, name="caf\udce9"))
+    journal.request(odd)
+    assert journal.entry(odd.identity())["data"] == "caf?"
+    assert "pending" in describe_cells(tmp_path)
+
+
 def test_those_who_may_only_read_see_who_is_at_work(journal, cells):
     with journal.holding(cells[0]):
         path = journal.folder / f"{cells[0].identity()}.lock"
