@@ -1,5 +1,7 @@
 """Plain values with one thing changed, as damaged or forged files hold them."""
 
+import functools
+
 from hypothesis import strategies as st
 
 ODD = st.one_of(
@@ -45,4 +47,24 @@ def damaged(value):
         st.sampled_from(list(places(value))),
         ODD,
         st.booleans(),
+    )
+
+
+BITS = (
+    b"", b"\0", b"\xff\xfe", b"nan", b"-1", b"1e999", b"9" * 30, b" ", b"\n", b"\r", b"\xc2\xb2",
+    b"[", b"{", b"../", b"\x1b[2J", b"inf", b":", b",", b"\xe2\x80\xa8", b"0x1", b"1_0",
+)  # fmt: skip
+
+
+def spliced(content):
+    """A strategy: bytes with something put in, left out or doubled at a place or two."""
+
+    def cut(data, start, length, new):
+        start %= len(data) + 1
+        return data[:start] + new + data[start + length :]
+
+    new = st.sampled_from(BITS) | st.binary(max_size=6)
+    place = st.tuples(st.integers(0, 10**6), st.integers(0, 40), new)
+    return st.lists(place, min_size=1, max_size=3).map(
+        lambda places: functools.reduce(lambda data, one: cut(data, *one), places, content)
     )
