@@ -11,7 +11,7 @@ from collections.abc import Sequence
 try:
     from benchmark.commands import cost, data, doctor, evaluate, methods, results, run, tune
     from benchmark.commands.common import BAD_INPUT, DONE, INTERRUPTED
-    from benchmark.device import quiet_libraries
+    from benchmark.device import let_numba_cache, quiet_libraries
     from kd_methods import PointKDError
     from kd_methods.core.errors import legible
 except ModuleNotFoundError as missing:
@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = make_parser().parse_args(arguments)
     quiet_libraries()
+    let_numba_cache()
     for stream in (sys.stdout, sys.stderr):  # names of files may hold what is no character
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+import shutil
+import tempfile
 import warnings
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kd_methods.core.errors import PointKDError
@@ -27,6 +32,24 @@ def quiet_libraries() -> None:
     for name in LIBRARIES:
         warnings.filterwarnings("ignore", module=rf"{name}(\.|$)")
     logging.getLogger("torch.fx").setLevel(logging.ERROR)
+
+
+def let_numba_cache() -> None:
+    """A folder for what Numba compiles, until this process ends, where it may write neither
+    beside the code nor into the user's cache: without one it refuses to compile."""
+    places = [Path(__file__).parent]
+    with suppress(RuntimeError):  # nobody knows of a home
+        places.append(Path.home() / ".cache" / "numba")
+    if "NUMBA_CACHE_DIR" not in os.environ and not any(map(_writable, places)):
+        folder = tempfile.mkdtemp(prefix="pointkd-numba-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ["NUMBA_CACHE_DIR"] = folder
+
+
+def _writable(folder: Path) -> bool:
+    """Whether a folder, or the one in which it would be made, can be written."""
+    there = next((place for place in (folder, *folder.parents) if os.path.exists(place)), folder)
+    return os.access(there, os.W_OK)
 
 
 def make_deterministic(device: torch.device) -> None:

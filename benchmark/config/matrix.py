@@ -22,6 +22,7 @@ from benchmark.records.record import GENERATED
 from benchmark.records.store import NONE
 from detectors import Grid, get_family, parse_student
 from kd_methods import KDMethod, MethodError, create
+from kd_methods.core.errors import visible
 from kd_methods.core.registry import source_hash
 
 WEIGHTINGS = ("source", "balanced")
@@ -334,7 +335,7 @@ def describe_data(source: Path, synthetic: bool) -> Data:
     """The data set of a folder, or of a description."""
     splits = [open_dataset(source, split) for split in ("train", "val")]
     root = splits[0].root
-    name = GENERATED if synthetic else root.resolve().name
+    name = GENERATED if synthetic else visible(root.resolve().name)
     prints = "".join(split.fingerprint() for split in splits)
     digest = hashlib.sha256(prints.encode()).hexdigest()[:16]
     train, val = (split.all_contents for split in splits)

@@ -89,7 +89,7 @@ class Recipe:
     epochs: int = field(metadata={"least": 1})
     batch_size: int = field(metadata={"least": 1})
     micro_batch_size: int = field(metadata={"least": 1})
-    learning_rate: float = field(metadata={"above": 0})
+    learning_rate: float = field(metadata={"above": 0, "most": 10})
     betas: tuple[float, float] = field(default=(0.95, 0.99), metadata={"least": 0, "most": 1})
     weight_decay: float = field(default=0.01, metadata={"least": 0})
     max_grad_norm: float = field(default=10.0, metadata={"above": 0})

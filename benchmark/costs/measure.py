@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import orjson
 import torch
 from torch.utils import benchmark
 
@@ -23,6 +24,7 @@ from benchmark.evaluation.detector import ValidationFrames
 from benchmark.files import write_atomically
 from benchmark.records.provenance import environment
 from benchmark.records.record import Cost, Latency
+from benchmark.records.schema import form_of_costs
 from benchmark.records.spread import says_little
 from benchmark.training.setup import Setup
 from detectors import Family, Grid, grid_settings
@@ -72,7 +74,7 @@ def remembered_cost(
 ) -> Cost:
     """:func:`model_cost`, measured once per student, grid, precision, frames and environment.
 
-    A latency that says little is measured again for the next cell.
+    A latency that says little is measured again for the next cell; so is what was damaged.
 
     Args:
         folder: where measurements are kept.
@@ -91,14 +93,23 @@ def remembered_cost(
     }
     key = hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:16]
     path = folder / f"{key}.json"
-    if not path.exists():
-        deployed = Deployed(model.eval(), setup.family, setup.grid, setup.device, setup.autocast)
-        cost = model_cost(deployed, [frames.dataset.frame(frame_id) for frame_id in ids])
-        latency = cost["latency_ms"]
-        if latency and says_little(latency["median"], latency["iqr"]):
-            return cost  # measured beside other work; the next cell may have a better moment
+    if (kept := _kept_cost(path)) is not None:
+        return kept
+    deployed = Deployed(model.eval(), setup.family, setup.grid, setup.device, setup.autocast)
+    cost = model_cost(deployed, [frames.dataset.frame(frame_id) for frame_id in ids])
+    latency = cost["latency_ms"]
+    if not latency or not says_little(latency["median"], latency["iqr"]):
         write_atomically(path, json.dumps(cost).encode())
-    return json.loads(path.read_bytes())
+    return cost  # if it says little, the next cell may have a better moment
+
+
+def _kept_cost(path: Path) -> Cost | None:
+    """The cost in a file; None where there is none, or what is there is damaged."""
+    try:
+        cost = orjson.loads(path.read_bytes())
+    except (FileNotFoundError, orjson.JSONDecodeError):
+        return None
+    return None if form_of_costs()(cost) else cost
 
 
 def model_cost(deployed: Deployed, frames: Sequence[Frame], timed: bool = True) -> Cost:

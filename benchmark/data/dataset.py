@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import orjson
 
 from benchmark.data.calibration import (
     Calibration,
@@ -220,7 +221,7 @@ def generated_by(root: Path) -> int:
     if not note.exists():
         return 0
     try:
-        return int(json.loads(read_text(note, DataError))["generator"])
+        return int(orjson.loads(read_text(note, DataError))["generator"])
     except (ValueError, TypeError, KeyError):
         remedy = "generate the set anew, or remove the file if its frames were measured"
         raise DataError(f"{note}: does not say which generator made the set; {remedy}") from None

@@ -192,7 +192,7 @@ def _read_sizes(path: Path) -> dict[str, tuple[int, int]]:
     lines = read_text(path, DataError).splitlines()
     header = bool(lines) and not any(char.isdigit() for char in lines[0])
     for number, line in enumerate(lines[header:], start=1 + header):
-        match = re.fullmatch(r"\s*([\w.-]+)\s*,\s*([1-9]\d*)\s*,\s*([1-9]\d*)\s*", line)
+        match = re.fullmatch(r"\s*([\w.-]+)\s*,\s*([1-9]\d{0,5})\s*,\s*([1-9]\d{0,5})\s*", line)
         if match is None:
             raise DataError(f"{path}:{number}: '{line}' must be 'frame,width,height'")
         size = int(match[2]), int(match[3])

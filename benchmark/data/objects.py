@@ -7,7 +7,6 @@ file of plain arrays.
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +20,7 @@ from benchmark.data.errors import DataError
 from benchmark.data.labels import LEAST_HEIGHT, MOST_OCCLUSION, MOST_TRUNCATION, Labels
 from benchmark.data.sample import Sample
 from benchmark.files import write_atomically
+from benchmark.files.arrays import read_arrays
 
 _FIELDS = ("points", "ends", "boxes", "labels", "difficulty", "frames")
 
@@ -135,10 +135,10 @@ def _write(path: Path, objects: Objects, fingerprint: str) -> None:
 
 def _read(path: Path, fingerprint: str) -> Objects:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            found = str(file["fingerprint"])
-            objects = Objects(**{name: file[name] for name in _FIELDS})
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        arrays = read_arrays(path)
+        found = str(arrays["fingerprint"])
+        objects = Objects(**{name: arrays[name] for name in _FIELDS})
+    except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path}: {error}; remove the file and it will be rebuilt") from None
     if found != fingerprint:
         raise DataError(

@@ -23,6 +23,8 @@ BYTES = 16
 """Of a point there: four little-endian float32."""
 INTENSITIES = ("intensity", "reflectance", "reflectivity", "i")
 """Names that PCD files have for it."""
+MOST_BYTES = 2**28
+"""Of a file: 16 million points of KITTI's, a hundred times a scan's."""
 MOST_STEPS = 65535
 """Highest value of a reflectance."""
 ROUNDING = 1e-3
@@ -88,9 +90,10 @@ def read_all_points(path: Path, held: ScanFormat = KITTIS) -> np.ndarray:
     Raises:
         DataError: as :func:`read_scan`.
     """
+    _refuse_large(path)
     if held != KITTIS:
         return _described(path, held)
-    data = path.read_bytes()
+    data = _content(path)
     for magic, remedy in FORMATS.items():
         if data.startswith(magic):
             raise DataError(f"{path}: {remedy}")
@@ -100,6 +103,19 @@ def read_all_points(path: Path, held: ScanFormat = KITTIS) -> np.ndarray:
             f"y, z, reflectance as float32); {_advice(data) or 'it is truncated: add it again'}"
         )
     return np.frombuffer(data, "<f4").reshape(-1, 4).astype(np.float32)
+
+
+def _content(path: Path) -> bytes:
+    _refuse_large(path)
+    return path.read_bytes()
+
+
+def _refuse_large(path: Path) -> None:
+    """Raise DataError for a file of more points than a scan can have, which memory may not hold."""
+    if (size := path.stat().st_size) > MOST_BYTES:
+        raise DataError(
+            f"{path}: {size:,} bytes are no scan of one frame, over {MOST_BYTES:,}; add it again"
+        )
 
 
 def _described(path: Path, held: ScanFormat) -> np.ndarray:
@@ -113,7 +129,7 @@ def _described(path: Path, held: ScanFormat) -> np.ndarray:
 
 
 def _bare(path: Path, held: ScanFormat) -> np.ndarray:
-    data, size = path.read_bytes(), np.dtype(held.dtype).itemsize * held.fields
+    data, size = _content(path), np.dtype(held.dtype).itemsize * held.fields
     if len(data) % size:
         raise DataError(
             f"{path}: {len(data)} bytes are not a whole number of points of {held.fields} "
@@ -189,7 +205,7 @@ def guess_format(paths: Sequence[Path]) -> ScanFormat:
     if kind == "npy":
         held = ScanFormat(kind, fields=_array(paths[0]).shape[1])
     elif kind == "bin":
-        layout = _guess_layout([path.read_bytes() for path in paths])
+        layout = _guess_layout([_content(path) for path in paths])
         if layout is None:
             raise DataError(
                 f"{paths[0]}: its numbers look like no layout of points known, in metres; write "
@@ -237,7 +253,7 @@ def _for_reflectance(path: Path, held: ScanFormat, low: float, high: float) -> s
     """What to do about numbers that are none; coordinates in its place would be negative too."""
     if low >= 0 and (scale := _scale(high)):
         return scale
-    if held == KITTIS and (layout := _advice(path.read_bytes())):
+    if held == KITTIS and (layout := _advice(_content(path))):
         return layout
     if low < 0:
         return f"correct points.fields or points.dtype in {FILE}, or the files"

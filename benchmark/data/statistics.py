@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pandas as pd
 
 from benchmark.data.box_geometry import count_inside
@@ -212,8 +213,8 @@ def read_summary(path: Path) -> Summary:
     if not path.is_file():
         raise DataError(f"{path}: no such summary; {remedy}")
     try:
-        values = json.loads(read_text(path, DataError))
-    except json.JSONDecodeError as error:
+        values = orjson.loads(read_text(path, DataError))
+    except orjson.JSONDecodeError as error:
         raise DataError(f"{path}:{error.lineno}: not JSON ({error.msg}); {remedy}") from None
     problems: list[str] = []
     summary = read_dataclass(Summary, values, "", problems)

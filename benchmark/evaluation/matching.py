@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from benchmark.data.description import Description
 from benchmark.data.errors import DataError
 from benchmark.data.labels import Labels
 from benchmark.evaluation.protocol import STRICT, ClassRule, in_table_order
+from benchmark.files.arrays import read_arrays
 
 Rules = Sequence[ClassRule]
 Matches = TypeVar("Matches")
@@ -78,15 +78,15 @@ class Statistics(Generic[Matches]):
             DataError: the file is not a statistics file of this metric.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                names = dict.fromkeys(key.rpartition(".")[0] for key in file.files if "." in key)
-                stored = [field.name for field in fields(cls.kind)]
-                classes = {
-                    name: cls.kind(**{field: file[f"{name}.{field}"] for field in stored})
-                    for name in names
-                }
-                return cls(classes, int(file["frames"]))
-        except (KeyError, ValueError, BadZipFile) as error:
+            arrays = read_arrays(path)
+            names = dict.fromkeys(key.rpartition(".")[0] for key in arrays if "." in key)
+            stored = [field.name for field in fields(cls.kind)]
+            classes = {
+                name: cls.kind(**{field: arrays[f"{name}.{field}"] for field in stored})
+                for name in names
+            }
+            return cls(classes, int(arrays["frames"]))
+        except (KeyError, ValueError, TypeError) as error:
             told = f"no statistics of {cls.__name__} ({error}); evaluate again"
             raise DataError(f"{path}: {told}") from error
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from benchmark.data.calibration import camera_to_lidar_boxes
 from benchmark.data.dataset import Dataset, Frame
@@ -43,6 +44,9 @@ LEAST_SCORE = 0.1
 """Detections below it are not kept."""
 MOST_BOXES = 100
 """Detections of a frame that are kept, the best ones."""
+
+
+MALFORMED = (KeyError, IndexError, TypeError, AttributeError, ValueError)
 
 
 class ViewError(PointKDError):
@@ -107,7 +111,7 @@ def load(folder: ResultsFolder, cell: str) -> dict[str, Any] | None:
                     for metric in ("bev", "3d"):
                         _check_numbers([v or 0 for v in part["ap"][name][metric]["R40"]], 3)
                     _check_numbers(part["ap"][name]["objects"], 3)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except MALFORMED as error:
             raise _malformed(folder.view(cell), error) from None
     return view
 
@@ -124,7 +128,7 @@ def load_frame(folder: ResultsFolder, fingerprint: str, frame: str) -> dict[str,
         try:
             _check_boxes(scene["objects"])
             _check_numbers(scene["points"], len(scene["points"]))
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except MALFORMED as error:
             raise _malformed(path, error) from None
     return scene
 
@@ -194,7 +198,7 @@ def _read(path: Path, *names: str) -> Any:
     if not all(re.fullmatch(r"[\w@-][\w@.-]*", name) for name in names) or not path.exists():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return orjson.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise _malformed(path, error) from None
 

@@ -16,6 +16,9 @@ from pathlib import Path
 
 from kd_methods.core.errors import PointKDError
 
+MOST_BYTES = 2**26
+"""Of a text."""
+
 
 class DiskFullError(PointKDError):
     """No space, or no quota, is left to write a file."""
@@ -32,6 +35,8 @@ def read_text(path: Path, error: type[PointKDError] = TextError) -> str:
         error: it is in another encoding; names the file, the line where known, and what to do.
         OSError: the file cannot be read.
     """
+    if (size := path.stat().st_size) > MOST_BYTES:
+        raise error(f"{path}: {size:,} bytes are too many for a text; give another file")
     content = path.read_bytes()
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise error(f"{path}: not UTF-8 (looks like UTF-16); save the file as UTF-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import re
 import types
@@ -11,7 +12,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from kd_methods.core.errors import suggestion
+from kd_methods.core.errors import PointKDError, suggestion
 
 Problems = list[str]
 """The problems so far, each as "PATH ...": readers append to it."""
@@ -19,8 +20,25 @@ Reader = Callable[[Any, str, Problems], Any]
 """Reads a field's value, given its path; appends what is wrong."""
 
 
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a character, which no file can hold."""
+MOST_CHARACTERS = 2**22
+"""Of a document; the parser takes a hundred times as many bytes."""
+MOST_VALUES = 100_000
+"""Of a document; aliases of aliases make billions with a few lines."""
+
+
 class _Loader(yaml.SafeLoader):
     """YAML 1.1, in which alone 1e-3 is text, and a key twice is taken without a word."""
+
+    def construct_scalar(self, node: Any) -> Any:
+        if SURROGATE.search(str(node.value)):
+            raise yaml.constructor.ConstructorError(
+                problem="it is no text: \\ud800 to \\udfff are halves of characters; write them "
+                "whole",
+                problem_mark=node.start_mark,
+            )
+        return super().construct_scalar(node)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: dict[Any, int] = {}
@@ -47,8 +65,16 @@ def parse_yaml(text: str) -> Any:
     Raises:
         ValueError: says where it is wrong, and what helps most often.
     """
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"it has {len(text):,} characters, over {MOST_CHARACTERS:,}; shorten it")
     try:
-        return yaml.load(text, _Loader)
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _values(node, {}) > MOST_VALUES:
+            raise ValueError(f"aliases make over {MOST_VALUES:,} values of it; write fewer")
+        return loader.construct_document(node)
     except RecursionError:
         raise ValueError("brackets are nested too deeply; it needs a few levels") from None
     except yaml.YAMLError as error:
@@ -58,9 +84,21 @@ def parse_yaml(text: str) -> Any:
         raise ValueError(f"{where}{told}{_remedy(told)}") from None
 
 
+def _values(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
+    """How many values a node stands for, with all aliases written out."""
+    if node not in known:
+        known[node] = 1  # what holds itself is counted once
+        children = itertools.chain.from_iterable(
+            child if isinstance(child, tuple) else (child,)
+            for child in (node.value if isinstance(node, yaml.CollectionNode) else ())
+        )
+        known[node] = 1 + sum(_values(child, known) for child in children)
+    return known[node]
+
+
 def _remedy(told: str) -> str:
     """What helps most often against a mistake of YAML's grammar."""
-    if told.endswith("keep one"):
+    if "; " in told:
         return ""
     if r"'\t'" in told:
         return "; indent with blanks, not with tabs"
@@ -106,7 +144,7 @@ def read_dataclass(kind: type, value: Any, path: str, problems: Problems) -> Any
         return None
     try:
         return kind(**given)
-    except ValueError as error:
+    except (ValueError, PointKDError) as error:
         problems.append(f"{path}: {error}" if path else str(error))
         return None
 

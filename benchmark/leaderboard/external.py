@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from benchmark.evaluation.protocol import classes_of, scoring_of
+import orjson
+
+from benchmark.evaluation.protocol import MEAN, SCORED_CLASSES, classes_of, scoring_of
 from benchmark.files import read_text, write_atomically
 from benchmark.files.settings import Problems, parse_yaml, read_dataclass
 from benchmark.leaderboard.columns import number
@@ -20,10 +22,13 @@ from benchmark.records import store
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.provenance import TOOLS, tool_version
 from benchmark.records.record import Record
+from benchmark.records.schema import form, written_schema
 from benchmark.records.store import NONE
 from kd_methods.core.catalogue import BUILT_IN
 from kd_methods.core.errors import PointKDError
 
+LARGEST = 2**63
+"""Above all costs: what every reader of JSON takes as a whole number."""
 AGAIN = "add the external result again with --replace"
 """What to do about a stored result that is wrong."""
 
@@ -35,7 +40,7 @@ class CardError(PointKDError):
 def _costs(value: Any, path: str, problems: Problems) -> Mapping[str, Any]:
     """Numbers by name."""
     if not isinstance(value, Mapping) or not all(
-        isinstance(name, str) and type(number) in (int, float) and math.isfinite(number)
+        isinstance(name, str) and type(number) in (int, float) and abs(number) < LARGEST
         for name, number in value.items()
     ):
         problems.append(f"{path} is {value!r}; it must be 'name: number' pairs")
@@ -268,9 +273,21 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         CardError: it is damaged.
     """
+    stored = load(path)
+    if problem := _form()(stored):
+        raise CardError(f"{path}: {problem}; {AGAIN}")
+    return stored
+
+
+def load(path: Path) -> dict[str, Any]:
+    """What the file of an external result holds: a sound card, frames and AP of whatever form.
+
+    Raises:
+        CardError: it is damaged.
+    """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        record = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
         raise CardError(f"{path}: {error}; {AGAIN}") from None
     problems: Problems = []
     if not isinstance(record, Mapping):
@@ -284,6 +301,36 @@ def read(path: Path) -> dict[str, Any]:
     if problems:
         raise CardError(f"{path}: {'; '.join(problems)}; {AGAIN}")
     return dict(record)
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """Of an external result; its AP are KITTI's, its card is checked where it is read."""
+    fields = {
+        "card": {"type": "object"},
+        "frames": {"type": "integer", "minimum": 1},
+        "labels_sha256": {"type": "string", "$ref": "#/$defs/sha256"},
+        "detections_sha256": {"type": "string", "$ref": "#/$defs/sha256"},
+        "evaluator": {"type": "string", "minLength": 1},
+        "ap": {
+            "type": "object",
+            "required": [MEAN, *SCORED_CLASSES],
+            "properties": {MEAN: {"$ref": "#/$defs/metrics"}},
+            "additionalProperties": {"$ref": "#/$defs/class"},
+        },
+    }
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": list(fields),
+        "properties": fields,
+        "$defs": written_schema()["$defs"],
+    }
+
+
+@cache
+def _form() -> Callable[[Any], str]:
+    return form(schema())
 
 
 def _hash(folder: Path, frames: list[str]) -> str:

@@ -12,27 +12,48 @@ from tabulate import LATEX_ESCAPE_RULES, tabulate
 from benchmark.leaderboard import external
 from benchmark.leaderboard.markdown import EXTERNAL, as_text, caption, external_text
 from benchmark.leaderboard.tables import Table
+from kd_methods.core.errors import visible
 
 
 def to_csv(tables: Sequence[Table], found: Sequence[Mapping[str, Any]] = ()) -> str:
     """All rows with full precision, their cells' identities, and what each table is about; empty
     where there is no figure. External results come last, as the table ``external``."""
     frames = [
-        pd.DataFrame(table.rows).assign(
-            cells=_cells(table),
-            table=number,
-            dataset=table.example["dataset"]["name"],
-            fingerprint=table.example["dataset"]["fingerprint"],
-            synthetic=table.example["dataset"]["synthetic"],
-            profile=table.example["profile"]["name"],
-            precision=table.example["precision"],
+        pd.DataFrame(map(_without_formulas, table.rows)).assign(
+            cells=_cells(table), table=number, **_without_formulas(_about(table))
         )
         for number, table in enumerate(tables, 1)
     ]
     if found:
-        rows = pd.DataFrame([_external_row(external.row(stored)) for stored in found])
+        rows = pd.DataFrame(
+            [_without_formulas(_external_row(external.row(stored))) for stored in found]
+        )
         frames = [frame.astype(object) for frame in (*frames, rows)]  # whole numbers stay whole
-    return pd.concat(frames).to_csv(index=False, lineterminator="\n") if frames else ""
+    if not frames:
+        return ""
+    return pd.concat(frames).to_csv(index=False, lineterminator="\n")
+
+
+def _about(table: Table) -> dict[str, Any]:
+    """What a table is about."""
+    dataset = table.example["dataset"]
+    return {
+        "dataset": dataset["name"],
+        "fingerprint": dataset["fingerprint"],
+        "synthetic": dataset["synthetic"],
+        "profile": table.example["profile"]["name"],
+        "precision": table.example["precision"],
+    }
+
+
+def _without_formulas(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row whose texts are one line each, and such as no spreadsheet takes for a formula."""
+    return {key: _no_formula(v) if isinstance(v, str) else v for key, v in row.items()}
+
+
+def _no_formula(text: str) -> str:
+    line = _one_line(text)
+    return f"'{line}" if line.startswith(("=", "+", "-", "@")) else line
 
 
 def _external_row(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,7 +82,8 @@ def to_latex(tables: Sequence[Table], found: Sequence[Mapping[str, Any]] = ()) -
 
 
 def _latex_table(told: str, rows: Sequence[Mapping[str, str]]) -> str:
-    body = tabulate(rows, "keys", "latex_booktabs", disable_numparse=True)
+    shown = [{name: _one_line(text) for name, text in row.items()} for row in rows]
+    body = tabulate(shown, "keys", "latex_booktabs", disable_numparse=True)
     return f"\\begin{{table}}\n\\caption{{{_latex(told)}}}\n{body}\n\\end{{table}}"
 
 
@@ -95,5 +117,9 @@ def _plain(table: Table) -> dict[str, Any]:
 
 
 def _latex(text: str) -> str:
-    """Plain text in LaTeX."""
-    return "".join(LATEX_ESCAPE_RULES.get(character, character) for character in text)
+    """Plain text in LaTeX, where an empty line would end a caption."""
+    return "".join(LATEX_ESCAPE_RULES.get(character, character) for character in _one_line(text))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(visible(text).split())

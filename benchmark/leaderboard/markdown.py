@@ -20,6 +20,7 @@ from benchmark.leaderboard.columns import NAMES, Column, Place, columns
 from benchmark.leaderboard.tables import Table
 from benchmark.records.record import kind_of_data
 from benchmark.records.spread import NOISY, NOISY_MARK, says_little
+from kd_methods.core.errors import visible
 
 FEW_SEEDS = 5
 """With fewer seeds a table claims nothing."""
@@ -51,7 +52,7 @@ which no method changes: one figure per student, the median over its cells.
 
 
 KITTIS = f"{METRICS['kitti']}; mAP is the mean of Car, Pedestrian and Cyclist"
-MARKUP = re.compile(r"[\\|*`]|](?=[(\[:])")
+MARKUP = re.compile(r"[\\|*`]|](?=[(\[:])|:(?=//)|(?<=www)[.]")
 
 
 @dataclass(frozen=True)
@@ -411,6 +412,6 @@ def _is_figure(text: str) -> bool:
 
 @cache
 def _escape(text: str) -> str:
-    """Plain text as Markdown: no table cells, emphasis, code, links or tags."""
-    plain = " ".join(text.replace("<", " ").replace(">", " ").split())
+    """Plain text as Markdown: no table cells, emphasis, code, links or tags, nothing unseen."""
+    plain = " ".join(visible(text).replace("<", " ").replace(">", " ").split())
     return MARKUP.sub(r"\\\g<0>", plain)

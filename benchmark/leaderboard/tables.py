@@ -193,7 +193,8 @@ def _table(together: Sequence[Record], teachers: Mapping[str, Record]) -> Table:
     ]
     described.sort(key=partial(_order, f"{scoring.main} mAP"))
     cells = [cell for row in described for cell in _cells(row, rows, seeds, scoring)]
-    example = next((record for record in records if not is_teacher(record)), records[0])
+    shown = records or together
+    example = next((record for record in shown if not is_teacher(record)), shown[0])
     return Table(
         example,
         scoring,

@@ -7,11 +7,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import orjson
 from jsonschema import Draft202012Validator, ValidationError
 
 from benchmark.config.matrix import WEIGHTINGS
@@ -28,6 +26,7 @@ from benchmark.leaderboard import consistency, external, pages
 from benchmark.records import store
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.record import KD_LOSS, Record, loss_names
+from benchmark.records.schema import written_schema
 from benchmark.records.store import NONE
 
 SHOWN = 120
@@ -67,7 +66,7 @@ def verify_records(results: Path) -> Findings:
     paths = ResultsFolder(results).find_records("")
     for path in paths:
         try:
-            record = store.read(path)
+            record = store.load(path)
         except store.RecordError as error:
             problems.append(str(error))
             continue
@@ -100,7 +99,7 @@ def _external_problems(results: Path, records: Sequence[Record]) -> list[str]:
     problems = []
     for path in external.paths(results):
         try:
-            stored = external.read(path)
+            stored = external.load(path)
         except external.CardError as error:
             problems.append(str(error))
             continue
@@ -149,35 +148,12 @@ def _told(error: ValidationError) -> str:
 
 @cache
 def _schema() -> Draft202012Validator:
-    return Draft202012Validator(_written_schema())
+    return Draft202012Validator(written_schema())
 
 
 @cache
 def _external_schema() -> Draft202012Validator:
-    """Of an external result; its AP are as in records, its card is checked where it is read."""
-    written = _written_schema()
-    fields = {
-        "card": {"type": "object"},
-        "frames": {"type": "integer", "minimum": 1},
-        "labels_sha256": {"type": "string", "$ref": "#/$defs/sha256"},
-        "detections_sha256": {"type": "string", "$ref": "#/$defs/sha256"},
-        "evaluator": {"type": "string", "minLength": 1},
-        "ap": written["properties"]["ap"] | {"type": "object"},
-    }
-    return Draft202012Validator(
-        {
-            "type": "object",
-            "additionalProperties": False,
-            "required": list(fields),
-            "properties": fields,
-            "$defs": written["$defs"],
-        }
-    )
-
-
-@cache
-def _written_schema() -> dict[str, Any]:
-    return orjson.loads(files("benchmark.records").joinpath("record.schema.json").read_bytes())
+    return Draft202012Validator(external.schema())
 
 
 def _said_twice(record: Record) -> Iterator[tuple[str, Any, Any]]:

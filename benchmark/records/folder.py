@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +30,8 @@ class ResultsFolder:
 
     def find_records(self, beginning: str) -> list[Path]:
         """The records of the cells whose identity begins with these characters."""
-        return sorted(self.records.glob(f"{glob.escape(beginning)}*.json"))
+        found = self.records.glob("*.json")
+        return sorted(path for path in found if path.name.startswith(beginning))
 
     def checkpoint(self, cell: str) -> Path:
         """The weights of a finished cell."""

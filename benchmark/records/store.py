@@ -14,7 +14,8 @@ import orjson
 from benchmark.files import without_collection, write_atomically, write_once
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.record import FIELDS, Latency, Record
-from kd_methods.core.errors import PointKDError
+from benchmark.records.schema import form_of_records
+from kd_methods.core.errors import PointKDError, visible
 
 NONE = "none"
 """The method of a student trained alone."""
@@ -32,6 +33,7 @@ def publish(results: Path, record: Record) -> Path:
 
     Raises:
         RecordError: the record lacks a field, or the cell is already published as done.
+        TypeError, ValueError: it holds what no record can.
         DiskFullError: nothing is written.
     """
     missing = [field for field in FIELDS if field not in record]
@@ -58,13 +60,45 @@ def replace_latency(results: Path, cell: str, latency: Latency) -> None:
 
 
 def _written(record: Record) -> bytes:
-    """A record as its file holds it."""
-    ordered = {field: record[field] for field in FIELDS}  # type: ignore[literal-required]
-    return (json.dumps(ordered, indent=1, allow_nan=False) + "\n").encode()
+    """A record as its file holds it.
+
+    Raises:
+        TypeError, ValueError: it holds what JSON or :func:`read` do not take.
+    """
+    ordered = {field: _visible(record[field]) for field in FIELDS}  # type: ignore[literal-required]
+    content = (json.dumps(ordered, indent=1, allow_nan=False) + "\n").encode()
+    if problem := form_of_records()(orjson.loads(content)):
+        raise ValueError(f"what is known of the cell makes no record: {problem}")
+    return content
+
+
+def _visible(value: Any) -> Any:
+    """A plain value with texts that every program can read and show."""
+    if isinstance(value, Mapping):
+        return {_visible(key): _visible(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_visible(item) for item in value]
+    return visible(value) if isinstance(value, str) else value
 
 
 def read(path: Path) -> Record:
     """One record.
+
+    Raises:
+        RecordError: names the file and what is wrong with it.
+    """
+    record = load(path)
+    if problem := form_of_records()(record):
+        raise RecordError(f"{path}: {problem}; remove the file to run its cell again")
+    if record["cell"] != path.stem:
+        raise RecordError(
+            f"{path}: is the record of cell {record['cell']}; rename it to that, or remove it"
+        )
+    return record
+
+
+def load(path: Path) -> Record:
+    """What the file of a record holds: every field, whatever is in it.
 
     Raises:
         RecordError: names the file and what is wrong with it.

@@ -20,6 +20,7 @@ from benchmark.records.provenance import code_version, is_processor
 from benchmark.records.record import Record, cohort_title, is_teacher, title
 from detectors.core.registry import shipped_students
 from kd_methods.core.catalogue import BUILT_IN
+from kd_methods.core.errors import visible
 
 TRACEBACK = r"^.* traceback of {cell}\n((?:" + MARGIN + r".*\n?)*)"
 """A failed cell's traceback in its cohort's log."""
@@ -51,7 +52,7 @@ def describe_cell(results: Path, cell: str) -> str:
     if trace := _traceback(results, record):
         parts.append(trace)
     command, needs = reproduction(record, _maker(results, record))
-    return "\n\n".join([*parts, "\n  ".join(["reproduce", command, *needs])])
+    return visible("\n\n".join([*parts, "\n  ".join(["reproduce", command, *needs])]))
 
 
 def reproduction(record: Record, teachers: Record | None = None) -> tuple[str, list[str]]:
@@ -152,7 +153,7 @@ def _profile(record: Record) -> tuple[str, int | None, list[str]]:
         own = _own_recipe(name, record["student"].partition("@")[0])
         others = [key for key, value in own.items() if not _same(value, recipe.get(key))]
         if set(others) <= {"epochs"}:
-            return name, recipe["epochs"] if others else None, []
+            return name, recipe.get("epochs") if others else None, []
     return f"{name}.yaml", None, [f"the profile {name}.yaml with which it was trained"]
 
 

@@ -32,6 +32,7 @@ from benchmark.records.spread import NOISY, NOISY_MARK
 from benchmark.records.store import NONE
 from benchmark.report import plots
 from benchmark.report.cell import reproduction
+from kd_methods.core.errors import visible
 
 SCRIPTS = ("base.js", "table.js", "text_tables.js", "charts.js", "scenes.js", "page.js")
 DIGITS = 4
@@ -64,7 +65,7 @@ def make_content(folder: Path, records: Iterable[Record]) -> Content:
     found = {record["cell"]: record for record in records}
     sections = [_section(folder, table, found) for table in make_tables(found.values())]
     return {
-        "title": folder.resolve().name,
+        "title": visible(folder.resolve().name),
         "axes": [_column(column) for column in axes()],
         "noisy": {"share": NOISY, "mark": NOISY_MARK},
         "methods": _methods(sections),

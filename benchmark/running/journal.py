@@ -10,19 +10,24 @@ In RESULTS/work, until a cell's record is published:
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from filelock import FileLock, Timeout
 
 from benchmark.files import write_atomically
+from benchmark.files.settings import Problems, read_dataclass
 from benchmark.records.folder import ResultsFolder
-from kd_methods.core.errors import PointKDError
+from kd_methods.core.errors import PointKDError, visible
 
 if TYPE_CHECKING:
     from benchmark.config.matrix import Cell  # what is left there is read without PyTorch
@@ -33,6 +38,29 @@ PATIENCE = 0.2
 
 class JournalError(PointKDError):
     """A file of the journal that cannot be read."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What an entry holds: the cell, then its progress."""
+
+    cell: str
+    student: str
+    method: str
+    weighting: str
+    precision: str
+    seed: int
+    source: str
+    profile: str
+    data: str
+    updated: float
+    status: str | None = None
+    reason: str | None = None
+    epoch: int | None = None
+    epochs: int | None = None
+    seconds: float | None = None
+    where: str | None = None
+    deaths: int | None = None
 
 
 class Journal:
@@ -72,13 +100,20 @@ class Journal:
     def locked(self, identity: str) -> bool:
         """Whether a process trains the cell now."""
         path = self._place.lock(identity)
-        if not path.exists():
+        try:  # not with FileLock, which those who may only read cannot open
+            file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        except FileNotFoundError:
             return False
+        except OSError as error:
+            told = "a link" if path.is_symlink() else error.strerror
+            raise JournalError(f"{path}: {told}; remove the file") from None
         try:
-            with FileLock(path, timeout=0):
-                return False
-        except Timeout:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
             return True
+        finally:
+            os.close(file)  # and with it the lock
+        return False
 
     def free(self, cells: Sequence[Cell]) -> list[Cell]:
         """The cells that no process trains now."""
@@ -130,7 +165,7 @@ class Journal:
 
     def blame(self, cell: Cell) -> int:
         """Count one more death of a process in a step of the cell; returns the total."""
-        deaths = self.entry(cell.identity()).get("deaths", 0) + 1
+        deaths = (self.entry(cell.identity()).get("deaths") or 0) + 1
         self.report(cell, deaths=deaths)
         return deaths
 
@@ -158,17 +193,26 @@ class Journal:
             "profile": cell.profile.name,
             "data": cell.data.name,
         }
-        content = {**known, **progress, "updated": time.time()}
+        said = {**known, **progress, "updated": time.time()}
+        content = {name: visible(v) if isinstance(v, str) else v for name, v in said.items()}
         write_atomically(self._place.entry(cell.identity()), json.dumps(content).encode())
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """The entry of a cell; empty if another runner closed it a moment ago."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:  # closed by another runner a moment ago
+        content = orjson.loads(path.read_bytes())
+    except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         raise JournalError(f"{path}: {error}; remove the file") from None
     if not isinstance(content, dict):
         raise JournalError(f"{path} is not the journal entry of a cell; remove the file")
-    return content
+    known = {field.name: content[field.name] for field in fields(_Entry) if field.name in content}
+    problems: Problems = []
+    read_dataclass(_Entry, known, "", problems)
+    if not problems and known["cell"] != path.stem:
+        problems.append(f"is the entry of cell {known['cell']}")
+    if problems:
+        raise JournalError(f"{path}: {problems[0]}; remove the file")
+    return known

@@ -12,6 +12,7 @@ from tabulate import tabulate
 from benchmark.records import store
 from benchmark.records.record import Record
 from benchmark.running.journal import Journal
+from kd_methods.core.errors import visible
 
 
 def describe_cells(results: Path) -> str:
@@ -29,7 +30,7 @@ def describe_cells(results: Path) -> str:
     rows.sort(key=lambda row: (row["student"], row["seed"], row["method"]))
     counts = {status: [row["status"] for row in rows].count(status) for status in store.STATUSES}
     total = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
-    return f"{tabulate(rows, headers='keys')}\n\n{total}"
+    return visible(f"{tabulate(rows, headers='keys')}\n\n{total}")
 
 
 def _finished(record: Record) -> dict[str, Any]:
@@ -46,9 +47,9 @@ def _finished(record: Record) -> dict[str, Any]:
 def _unfinished(entry: dict[str, Any], journal: Journal) -> dict[str, Any]:
     """A cell without a record: running while its lock is held, else pending."""
     running = journal.locked(entry["cell"])
-    progress = f"{entry['epoch']}/{entry['epochs']}" if "epoch" in entry else ""
-    if running and "where" in entry:
-        age = time.time() - entry["updated"]
+    progress = f"{entry.get('epoch') or 0}/{entry['epochs']}" if entry.get("epochs") else ""
+    if running and entry.get("where"):
+        age = max(0, time.time() - entry["updated"])  # the writer's clock may be ahead
         remark = f"on {entry['where']}, reported {age:.0f} s ago"
     else:
         remark = f"interrupted after {progress} epochs" if progress else ""

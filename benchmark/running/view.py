@@ -86,4 +86,4 @@ class _Seen:
 
     def trained(self) -> int:
         """The epochs that it says are trained."""
-        return self._journal.entry(self._identity).get("epoch", 0)
+        return self._journal.entry(self._identity).get("epoch") or 0

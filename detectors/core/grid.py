@@ -55,6 +55,8 @@ CLASSES = tuple(each.name for each in KITTI_CLASSES)
 
 MOST_CELLS = 4096**2
 """Cells of a grid from above; one of 200 m at 5 cm has as many."""
+MOST_METRES = 10_000.0
+_COUNT = {"least": 0, "most": 10**7}
 
 
 def _not_here(value: Any, path: str, problems: list[str]) -> None:
@@ -76,16 +78,39 @@ class Grid:
             quarter of them.
         roi_points: points that the second stage reads in each.
         classes: those of the data set, in the order of class indices.
+
+    Raises:
+        DetectorError: it is no region, or no way to cut one into voxels.
     """
 
     point_cloud_range: tuple[float, float, float, float, float, float]
     voxel_size: tuple[float, ...] = ()
     max_voxels: tuple[int, ...] = ()
-    num_points: int = 0
-    sample_range: float = 0.0
-    proposals: int = 0
-    roi_points: int = 0
+    num_points: int = field(default=0, metadata=_COUNT)
+    sample_range: float = field(default=0.0, metadata={"least": 0})
+    proposals: int = field(default=0, metadata=_COUNT)
+    roi_points: int = field(default=0, metadata=_COUNT)
     classes: tuple[ObjectClass, ...] = field(default=KITTI_CLASSES, metadata={"read": _not_here})
+
+    def __post_init__(self) -> None:
+        low, high = self.point_cloud_range[:3], self.point_cloud_range[3:]
+        if not all(-MOST_METRES <= a < b <= MOST_METRES for a, b in zip(low, high, strict=True)):
+            raise DetectorError(
+                f"point_cloud_range is {list(self.point_cloud_range)}; write x, y, z minimum, then "
+                f"maximum, in metres, at most {MOST_METRES:g} m away"
+            )
+        if not self.voxel_size:
+            return
+        if len(self.voxel_size) != 3 or min(self.voxel_size) <= 0:
+            raise DetectorError(
+                f"voxel_size is {list(self.voxel_size)}; write x, y, z in metres, each above 0"
+            )
+        most = self.max_voxels
+        if len(most) != 2 or min(most) < 1 or max(most) > MOST_CELLS:
+            raise DetectorError(
+                f"max_voxels is {list(self.max_voxels)}; write those kept in training and in "
+                f"evaluation, each 1 to {MOST_CELLS:,}"
+            )
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -156,5 +181,5 @@ def read_grid(settings: Mapping[str, Any]) -> Grid:
             read = [ObjectClass(**{**c, "size": tuple(c["size"])}) for c in sides["classes"]]
             sides["classes"] = tuple(read)
         return Grid(**{**settings, **sides})
-    except (TypeError, KeyError) as error:
+    except (TypeError, ValueError, KeyError) as error:
         raise DetectorError(f"grid {dict(settings)}: {error}") from None

@@ -11,7 +11,7 @@ from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
 from detectors.core.family import Inputs, Model, scale_widths
-from detectors.core.grid import Grid
+from detectors.core.grid import DetectorError, Grid
 from detectors.operators.per_batch import once
 from detectors.parts.part import VALUES, Config, Encoder, count_points, require_type
 from kd_methods.core.interface import Points
@@ -35,7 +35,12 @@ class Pillars(Encoder):
             point_cloud_range=list(grid.point_cloud_range),
             voxel_size=list(grid.voxel_size),
         )
-        nx, ny, _ = grid.cells
+        nx, ny, layers = grid.cells
+        if layers != 1:
+            raise DetectorError(
+                f"point_cloud_range and voxel_size give {layers} cells along z; a pillar is as "
+                "high as the region, so make the voxels so"
+            )
         config["middle_encoder"].update(in_channels=widths[-1], output_shape=[ny, nx])
         return widths[-1]
 

@@ -103,7 +103,10 @@ def load_plugin(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise MethodError(f"plugin {path} does not exist")
-    module = new_module(path, "kd_plugin")
+    try:
+        module = new_module(path, "kd_plugin")
+    except ImportError as error:
+        raise MethodError(f"plugin {path} is no Python file: {error}") from None
     _import(str(path), lambda: execute(module), path)
     names = sorted(n for n, cls in _registered.items() if cls.__module__ == module.__name__)
     if not names:
@@ -253,6 +256,8 @@ class Composition(KDMethod):
 
 
 def _create_one(text: str, student: str) -> KDMethod:
+    if not (text.isascii() and text.isprintable()):
+        raise MethodError(f"{text!r}: write methods and settings in plain ASCII")
     name, *settings = text.split(":")
     values = {}
     for setting in settings:

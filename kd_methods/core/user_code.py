@@ -14,10 +14,14 @@ def new_module(path: Path, kind: str) -> ModuleType:
 
     Args:
         kind: what its name begins with; the file's place ends it.
+
+    Raises:
+        ImportError: the file is not Python by its name.
     """
     place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
     spec = importlib.util.spec_from_file_location(f"{kind}_{path.stem}_{place}", path)
-    assert spec is not None
+    if spec is None:
+        raise ImportError("it does not end in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module.__name__] = module  # where its annotations are looked up
     return module

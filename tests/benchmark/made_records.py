@@ -28,7 +28,7 @@ def make_record(
         **dict.fromkeys(FIELDS),
         "cell": f"{student}-{method}-{seed}" if teacher else "t",
         "status": status,
-        "reason": "",
+        "reason": "" if done else "a reason",
         "dataset": {
             "name": "KITTI", "synthetic": False, "fingerprint": "f",
             "train_frames": 10, "val_frames": 5,
@@ -42,22 +42,25 @@ def make_record(
         "precision": "fp32",
         "seed": seed,
         "settings": {
-            "data": "f", "epochs": 1, "precision": "fp32", "method": method, "seed": seed,
-            "recipe": {}, "student": student, **({"teacher": teacher} if teacher else {}),
+            "data": "f", "precision": "fp32", "method": method, "seed": seed,
+            "recipe": {}, "grid": {}, "student": student,
+            **({"teacher": teacher} if teacher else {}),
         },
         "hyperparameters": {},
+        "weights_sha256": f"{student} {method} {seed}" if done else None,
         "ap": make_ap(mean) if done else None,
         "cost": {
             "params": 1_217_352, "flops_paper": 8_910_000_000, "flops_full": 8_980_000_000,
             "activations": 35_400_000, "latency_ms": {"median": 7.0, "iqr": 0.5},
-            "peak_memory_mb": None,
+            "peak_memory_mb": None, "peak_memory_of": None, "energy_j": None, "frames": [],
         } if done else None,
         "training": {
             "seconds_alone": 100.0, "seconds_as_run": 60.0, "seconds_method": 25.0,
-            "extra_params": 6272, "extrapolated": False, "losses": [],
+            "balance": None, "extra_params": 6272, "extrapolated": False, "losses": [],
         } if done else None,
         "provenance": {
-            "versions": VERSIONS, "machine": "a machine", "threads": 1,
+            "versions": VERSIONS, "python": "3.11.7", "machine": "a machine", "threads": 1,
+            "operators": [],
             "commit": "c" * 40, "clean": True, "ended": "2026-11-27T06:00:00+00:00",
         },
     }  # fmt: skip

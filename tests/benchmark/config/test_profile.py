@@ -1,5 +1,6 @@
 """Profiles: those that come along, and mistakes in one's own."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -130,6 +131,23 @@ def test_the_parts_of_a_recipe(load):
 def test_mistakes_in_a_recipe_are_named(load, recipe, message):
     with pytest.raises(ProfileError, match=message):
         load(GOOD | {"defaults": RECIPE | recipe})
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({"voxel_size": [0, 0.32, 4]}, "defaults.grid: voxel_size is [0.0, 0.32, 4.0]; write x, y"),
+        ({"max_voxels": [-5, 5]}, "defaults.grid: max_voxels is [-5, 5]; write those kept"),
+        ({"num_points": -1}, "defaults.grid.num_points is -1; it must be a whole number of at"),
+        ({"roi_points": 10**12}, "defaults.grid.roi_points is 1000000000000; it must be"),
+        ({"sample_range": -1.0}, "defaults.grid.sample_range is -1.0; it must be a number of at"),
+    ],
+)
+def test_a_grid_that_no_network_can_see_is_named(load, grid, message):
+    own = {"point_cloud_range": [0, -8, -3, 16, 8, 1], "voxel_size": [0.32, 0.32, 4]}
+    own |= {"max_voxels": [9, 9]} | grid
+    with pytest.raises(ProfileError, match=re.escape(message)):
+        load(GOOD | {"defaults": RECIPE | {"grid": own}})
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,12 @@
 """Cost of a model against a hand count."""
 
+import json
+
 import pytest
 import torch
+from hostile import damaged
+from hypothesis import HealthCheck, given, settings
+from made_records import make_record
 from torch import nn
 
 from benchmark.costs import measure
@@ -14,6 +19,7 @@ from benchmark.costs.measure import (
     remembered_cost,
 )
 from benchmark.data.kitti import KittiDataset
+from benchmark.records.schema import form_of_records
 from benchmark.running.setups import make_setup, make_validation
 from detectors import get_family
 
@@ -122,6 +128,29 @@ def test_a_latency_that_says_little_is_measured_again(parts, tmp_path, monkeypat
     cost = remembered_cost(tmp_path, "pointpillars@4", model, setup, frames)
     assert cost["latency_ms"]["median"] > 0
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}", '{"params": 1', '{"params": "many"}', "[1]", "[" * 9999]
+)
+def test_a_damaged_cost_is_measured_anew(parts, tmp_path, monkeypatch, content):
+    model, setup, frames = parts
+    monkeypatch.setattr(measure, "says_little", lambda median, iqr: False)
+    first = remembered_cost(tmp_path, "pointpillars@4", model, setup, frames)
+    (path,) = tmp_path.iterdir()
+    path.write_text(content)
+    again = remembered_cost(tmp_path, "pointpillars@4", model, setup, frames)
+    assert again["flops_full"] == first["flops_full"]
+    assert json.loads(path.read_text()) == again
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(cost=damaged(make_record()["cost"]))
+def test_a_damaged_cost_is_none_or_fits_into_a_record(tmp_path, cost):
+    path = tmp_path / "cost.json"
+    path.write_text(json.dumps(cost))
+    kept = measure._kept_cost(path)
+    assert kept is None or form_of_records()(make_record(cost=kept)) == ""
 
 
 def test_cost_is_measured_once_per_student(parts, tmp_path, monkeypatch):

@@ -1,10 +1,13 @@
 """Files of points: what is read, and what is said of other formats."""
 
+import os
+
 import numpy as np
 import pytest
 
+from benchmark.data.description import ScanFormat
 from benchmark.data.errors import DataError
-from benchmark.data.scans import read_scan
+from benchmark.data.scans import read_all_points, read_scan
 
 
 def cloud(count=4000, columns=4, seed=0):
@@ -89,3 +92,14 @@ def test_points_that_are_not_finite_are_left_out(tmp_path):
     found = read_scan(written(tmp_path, points.tobytes()))
     np.testing.assert_array_equal(found, points[np.isfinite(points).all(axis=1)])
     assert len(found) == 4000 - 80 - 2
+
+
+@pytest.mark.parametrize("name", ["x.bin", "x.npy", "x.pcd"])
+@pytest.mark.parametrize("fields", [4, 5])
+def test_a_file_too_large_for_a_scan_is_refused_unread(tmp_path, name, fields):
+    path = tmp_path / name
+    path.touch()
+    os.truncate(path, 2**40)  # takes no space
+    held = ScanFormat(path.suffix[1:], fields=fields)
+    with pytest.raises(DataError, match=rf"{path}: 1,099,511,627,776 bytes are no scan of one"):
+        read_all_points(path, held)

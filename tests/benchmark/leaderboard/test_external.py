@@ -1,14 +1,18 @@
 """Results of other code: scored here, shown apart."""
 
 import json
+from contextlib import suppress
 
 import pandas as pd
 import pytest
 import yaml
+from hostile import damaged
+from hypothesis import HealthCheck, given, settings
+from made_records import make_ap, make_record
 
 import run_bench
 from benchmark.data.errors import DataError
-from benchmark.leaderboard import external, write
+from benchmark.leaderboard import external, pages, write
 from benchmark.leaderboard.verification import verify_records
 from benchmark.records.store import publish
 
@@ -86,6 +90,8 @@ def test_they_have_a_table_of_their_own_without_a_gain(place, record):
         ({"url": "javascript:alert(1)"}, "url is"),
         ({"papr": "x"}, "did you mean 'paper'"),
         ({"costs": {"params": "few"}}, "costs is"),
+        ({"costs": {"params": 99999999999999999999}}, "costs is"),
+        ({"notes": "\ud800"}, "line .*: it is no text: .* halves of characters"),
         ({"detector": 3}, "detector is 3"),
     ],
 )
@@ -210,3 +216,51 @@ def test_a_damaged_result_is_named(place):
     path.write_text('{"card": {}}')
     with pytest.raises(external.CardError, match="other-net.json"):
         external.read_all(place / "results")
+
+
+STORED = {
+    "card": CARD, "frames": 50, "labels_sha256": "a" * 64, "detections_sha256": "b" * 64,
+    "evaluator": "a test", "ap": make_ap(12.3),
+}  # fmt: skip
+
+
+def store(folder, stored):
+    path = folder / "external" / "other-net.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(stored))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"ap": {}}, "ap must contain"),
+        ({"ap": []}, "ap must be object"),
+        ({"card": CARD | {"url": "javascript:alert(document.cookie)"}}, "card.url is 'javascript:"),
+        ({"card": CARD | {"notes": 3}}, "card.notes is 3"),
+        ({"card": CARD | {"costs": {"params": 10**20}}}, "card.costs is"),
+        ({"frames": "50"}, "frames must be integer"),
+    ],
+)
+def test_a_stored_result_of_a_wrong_form_is_refused(tmp_path, fields, message):
+    path = store(tmp_path, STORED | fields)
+    with pytest.raises(external.CardError, match=f"{path}: {message}.*--replace"):
+        write(tmp_path, [])
+    assert any(str(path) in problem for problem in verify_records(tmp_path).problems)
+    assert not list(tmp_path.glob("leaderboard.*"))
+
+
+def test_a_result_nested_without_end_is_refused(tmp_path):
+    path = store(tmp_path, {})
+    path.write_text("[" * 100_000)
+    with pytest.raises(external.CardError, match=f"{path}: .*--replace"):
+        external.read_all(tmp_path)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(stored=damaged(STORED))
+def test_a_damaged_stored_result_is_shown_or_refused(tmp_path, stored):
+    store(tmp_path, stored)
+    verify_records(tmp_path)
+    with suppress(external.CardError):
+        pages(tmp_path, [make_record()])

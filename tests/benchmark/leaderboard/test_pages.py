@@ -61,7 +61,7 @@ def test_cells_that_did_not_finish_are_listed_with_their_reason(page, record):
     failed = record("fitnet", status="failed", reason="IndexError: a | b <script> [x](http://y)")
     text = page([record(), record(seed=1), failed])
     listed = section(text, "Cells without a figure")
-    assert r"IndexError: a \| b script [x\](http://y)" in line(listed, "failed")
+    assert r"IndexError: a \| b script [x\](http\://y)" in line(listed, "failed")
     assert "no record" in line(listed, "fitnet", "missing")
     assert "<script>" not in text
 
@@ -168,3 +168,21 @@ def test_rows_of_several_commits_are_told(page, record):
     text = page([record(), record("fitnet", provenance=other)])
     assert "Rows come from 2 commits: cccccccccccc, dddddddddddd+." in text
     assert "Rows come from" not in page([record(), record("fitnet")])
+
+
+def test_texts_of_strangers_stay_texts(page, record):
+    """No formula in a spreadsheet, no empty line in a caption, no link, no command."""
+    profile = {"name": "p", "purpose": "good\n\nbad", "reduced": False, "recipe": {}}
+    name = "=HYPERLINK(1) https://evil.org www.evil.org \u202e\x1b[2J"
+    dataset = {**record()["dataset"], "name": name}
+    records = [record(dataset=dataset, profile=profile)]
+    tables = make_tables(records)
+    (row,) = csv.DictReader(io.StringIO(to_csv(tables)))
+    assert row["dataset"] == "'=HYPERLINK(1) https://evil.org www.evil.org [2J"
+    assert float(row["3D mAP"]) == 50
+    caption = to_latex(tables).partition("\\caption{")[2].partition("\\begin")[0]
+    assert "profile p: good bad" in caption
+    assert "\n\n" not in caption
+    text = page(records)
+    assert r"https\://evil.org www\.evil.org" in text
+    assert not set(text) & {"\u202e", "\x1b"}

@@ -6,18 +6,19 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from made_records import make_record
 
 from benchmark.files import DiskFullError, write_atomically
-from benchmark.records.store import FIELDS, RecordError, publish, read, read_all
+from benchmark.records.store import FIELDS, RecordError, find, publish, read, read_all
 
 
 def record(cell="a", status="done", **values):
-    return {**dict.fromkeys(FIELDS), "cell": cell, "status": status, "reason": "", **values}
+    return make_record(status=status, **{"cell": cell, **values})
 
 
 def test_what_is_published_is_read_back(tmp_path):
-    path = publish(tmp_path, record(seed=3, ap={"x": 0.1}))
-    assert read(path) == record(seed=3, ap={"x": 0.1})
+    path = publish(tmp_path, record(seed=3, mean=0.1))
+    assert read(path) == record(seed=3, mean=0.1)
     assert list(json.loads(path.read_text())) == list(FIELDS)
 
 
@@ -65,9 +66,18 @@ def test_a_damaged_record_is_named(tmp_path, text, message):
         read_all(tmp_path)
 
 
+@pytest.mark.parametrize("cell", ["/abs/model.pth", "../work/x", "**", "\0", "[", "..", "a/../a"])
+def test_a_cell_is_not_looked_for_outside(tmp_path, cell):
+    publish(tmp_path, record())
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "x.json").write_text("{}")
+    with pytest.raises(RecordError, match="no finished cell begins with"):
+        find(tmp_path, cell)
+
+
 def test_a_figure_that_is_no_number_is_never_written(tmp_path):
     with pytest.raises(ValueError, match="JSON compliant"):
-        publish(tmp_path, record(ap=float("nan")))
+        publish(tmp_path, record(mean=float("nan")))
     assert not list(tmp_path.iterdir())
 
 

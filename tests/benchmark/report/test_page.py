@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 from made_records import make_ap, make_record
 
+from benchmark import leaderboard
 from benchmark.config.profile import load_profile
 from benchmark.report import plots
 from benchmark.report.page import make_content, render, write
@@ -81,7 +82,8 @@ def save_external(folder, name="other-net", **card):
     }  # fmt: skip
     path = folder / "external" / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"card": values, "frames": 50, "ap": make_ap(12.345)}))
+    hashes = {"labels_sha256": "a" * 64, "detections_sha256": "b" * 64, "evaluator": "a test"}
+    path.write_text(json.dumps({"card": values, "frames": 50, "ap": make_ap(12.345), **hashes}))
 
 
 def matrix():
@@ -217,6 +219,15 @@ def test_external_results_are_there(tmp_path):
     assert row["shown"]["data, split"] == "KITTI, val (50 frames)"
     assert row["shown"]["3D mAP"] == "12.35"
     assert row["shown"]["stated costs"] == "GFLOPs 1.5"
+
+
+def test_a_folder_whose_name_is_no_text_has_pages(tmp_path):
+    folder = tmp_path / "caf\udce9"
+    folder.mkdir()
+    (page, *_) = write(folder, [trained()])
+    assert "<title>caf?" in page.read_text()
+    leaderboard.write(folder, [trained()])
+    assert (folder / "leaderboard.md").read_text().startswith("# caf?")
 
 
 def test_data_and_profile_are_labelled(tmp_path):

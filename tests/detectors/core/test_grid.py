@@ -99,3 +99,26 @@ def test_a_range_that_no_memory_holds_is_refused(name):
     family = get_family(name)
     with pytest.raises(DetectorError, match="cells, more than 16,777,216; choose a smaller range"):
         family.cover(family.default_grid(), (-5000, -5000, -3), (5000, 5000, 1))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"voxel_size": (0, 0.32, 4)}, "voxel_size is .* each above 0"),
+        ({"voxel_size": (0.32, -0.32, 4)}, "voxel_size is .* each above 0"),
+        ({"voxel_size": (0.32, 0.32)}, "voxel_size is .*; write x, y, z in metres"),
+        ({"voxel_size": (1e-9, 0.32, 4)}, "cells, more than 16,777,216"),
+        ({"voxel_size": (0.32, 0.32, 2)}, "2 cells along z; a pillar is as high as the region"),
+        ({"max_voxels": (-5, 5)}, "max_voxels is .*, each 1 to 16,777,216"),
+        ({"max_voxels": (0, 0)}, "max_voxels is"),
+        ({"max_voxels": (10**12, 1)}, "max_voxels is"),
+        ({"max_voxels": ()}, "max_voxels is"),
+        ({"point_cloud_range": (0, -8, -3, 1e12, 8, 1)}, "point_cloud_range is .*at most 10000 m"),
+        ({"point_cloud_range": (8, -8, -3, 0, 8, 1)}, "point_cloud_range is .*minimum, then"),
+        ({"point_cloud_range": (0, -8, 1, 16, 8, 1)}, "point_cloud_range is"),
+    ],
+)
+def test_grids_that_no_network_can_see_are_refused(change, message):
+    family = get_family("pointpillars")
+    with pytest.raises(DetectorError, match=message):
+        family.config(4, replace(GRIDS["pointpillars"], **change))

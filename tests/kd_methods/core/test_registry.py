@@ -90,6 +90,8 @@ def test_a_student_overrides_its_family_and_a_user_overrides_both():
         ("many_settings:limit=x", "many_settings:limit is 'x'; it must be of type float"),
         ("many_settings:count", "setting 'count' must be key=value"),
         ("fitnet+fitnet", "contains a method twice"),
+        ("many_settings:mode=\u202eb", "write methods and settings in plain ASCII"),
+        ("many_settings:mode=\x1b[2J", "write methods and settings in plain ASCII"),
     ],
 )
 def test_wrong_names_and_settings_are_explained(text, message):
@@ -216,6 +218,12 @@ def test_the_source_of_a_plugin_is_all_that_it_imports_and_nobody_installed(tmp_
         file.write_text(file.read_text() + "# edited\n")
         assert source_hash("with_helper") != before
         before = source_hash("with_helper")
+
+
+def test_a_file_that_is_no_python_is_named(tmp_path):
+    (tmp_path / "notes.txt").write_text("notes")
+    with pytest.raises(MethodError, match="notes.txt is no Python file: it does not end in .py"):
+        load_plugin(tmp_path / "notes.txt")
 
 
 def test_a_missing_plugin_file_is_named(tmp_path):

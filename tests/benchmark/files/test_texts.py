@@ -1,0 +1,22 @@
+"""Texts are read as their authors meant them, or refused before they cost memory."""
+
+import os
+
+import pytest
+
+from benchmark.files import MOST_BYTES, TextError, read_text
+from benchmark.files.settings import MOST_CHARACTERS, parse_yaml
+
+
+def test_a_file_too_large_for_a_text_is_refused_unread(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.touch()
+    os.truncate(path, 2**40)  # takes no space
+    with pytest.raises(TextError, match=rf"{path}: 1,099,511,627,776 bytes are too many"):
+        read_text(path)
+    assert MOST_BYTES < 2**30
+
+
+def test_a_yaml_document_too_long_for_memory_is_refused():
+    with pytest.raises(ValueError, match="characters, over 4,194,304; shorten it"):
+        parse_yaml("a" * (MOST_CHARACTERS + 1))
