@@ -160,7 +160,7 @@ class VoxelNet(Family):
         return config
 
     def place(self, model: Model, device: torch.device) -> Model:
-        for part in (model.backbone, model.neck, model.bbox_head):
+        for part in (model.backbone, model.neck, self.head(model)):
             part.to(memory_format=torch.channels_last)
         return model.to(device)
 
@@ -188,7 +188,7 @@ class VoxelNet(Family):
             local=Layer(self.encoder.channels(model), dense=False),
             stages=[_dense_layer([norm]) for norm in _norms(model.backbone.blocks)],
             neck=_dense_layer(_norms(model.neck.deblocks)),
-            classes=self.dense_head.classes(model.bbox_head),
+            classes=self.dense_head.classes(self.head(model)),
         )
 
     def taps(self, model: Model, needs: set[str]) -> Hooks:
@@ -196,7 +196,7 @@ class VoxelNet(Family):
             "local": self.encoder.local(model),
             "stages": model.backbone,
             "neck": model.neck,
-            "head": model.bbox_head,
+            "head": self.head(model),
         }
         taps = {name: modules[name] for name in wanted(needs)}
         if "stages:pre_relu" in needs:
@@ -221,11 +221,11 @@ class VoxelNet(Family):
             pre_relu = torch.cat(parts, dim=1) if parts else None
             read["neck"] = _map(raw["neck"][0], grid, pre_relu)
         if "head" in raw:
-            read["head"] = self.dense_head.read(model.bbox_head, raw["head"], inputs)
+            read["head"] = self.dense_head.read(self.head(model), raw["head"], inputs)
         return read
 
     def detections(self, model: Model, inputs: Inputs, raw: dict[str, Any]) -> list[Detections]:
-        return self.dense_head.detections(model.bbox_head, raw["head"], inputs)
+        return self.dense_head.detections(self.head(model), raw["head"], inputs)
 
 
 def _never_empty(points: Tensor, grid: Grid) -> Tensor:
