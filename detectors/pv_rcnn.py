@@ -35,6 +35,7 @@ from detectors.operators.per_batch import remembering
 from detectors.parts.anchors import TargetsOnce
 from detectors.parts.part import Config, as_detections, metas
 from detectors.parts.proposals import Proposals, as_proposals, never_without
+from detectors.parts.set_abstraction import SetAbstraction
 from kd_methods.core.interface import Detections
 
 FIRST_STAGE = ("data_preprocessor", "voxel_encoder", "middle_encoder", "backbone", "neck")
@@ -75,13 +76,15 @@ class PVRCNN(VoxelNet):
         config["rpn_head"] = first["bbox_head"] | {"type": config["rpn_head"]["type"]}
         config["train_cfg"]["rpn"] = first["train_cfg"]
         _resize_points(config, ratio, grid)
-        _resize_second_stage(config["roi_head"], config["points_encoder"], ratio, grid)
+        _resize_second_stage(config, ratio, grid)
         self._resize_proposals(config, grid)
         return config
 
     def buildable(self, config: Config) -> Config:
         config["rpn_head"]["type"] = ProposalHead.__name__
         config["roi_head"]["type"] = RefiningHead.__name__
+        for layer in (*_gathering(config), config["roi_head"]["bbox_roi_extractor"]["roi_layer"]):
+            layer["type"] = SetAbstraction.__name__
         return config
 
     def build(self, ratio: float, grid: Grid) -> Model:
@@ -213,11 +216,11 @@ def _resize_points(config: Config, ratio: float, grid: Grid) -> None:
     )
     for layer, widths in zip(encoder["voxel_sa_cfgs_list"], stages, strict=True):
         layer["in_channels"] = widths[-1]
-    for layer in (encoder["rawpoints_sa_cfgs"], *encoder["voxel_sa_cfgs_list"]):
+    for layer in _gathering(config):
         layer["mlp_channels"] = _nested(layer["mlp_channels"], ratio)
 
 
-def _resize_second_stage(stage: Config, encoder: Config, ratio: float, grid: Grid) -> None:
+def _resize_second_stage(config: Config, ratio: float, grid: Grid) -> None:
     """The grid in each proposal, classes, and widths.
 
     Raises:
@@ -228,8 +231,8 @@ def _resize_second_stage(stage: Config, encoder: Config, ratio: float, grid: Gri
         raise DetectorError(
             f"roi_points is {grid.roi_points}; make it the places of a cube, such as 27 or 216"
         )
-    gathering = (encoder["rawpoints_sa_cfgs"], *encoder["voxel_sa_cfgs_list"])
-    gathered = encoder["bev_feat_channel"] + sum(map(_leaving, gathering))
+    stage, encoder = config["roi_head"], config["points_encoder"]
+    gathered = encoder["bev_feat_channel"] + sum(map(_leaving, _gathering(config)))
     layer, box = stage["bbox_roi_extractor"]["roi_layer"], stage["bbox_head"]
     layer["in_channels"] = encoder["fused_out_channel"]
     layer["mlp_channels"] = _nested(layer["mlp_channels"], ratio)
@@ -245,6 +248,12 @@ def _resize_second_stage(stage: Config, encoder: Config, ratio: float, grid: Gri
 
 SEGMENTATION = (256, 256)
 """Widths of the head that tells objects' key points from others: mmdet3d's default."""
+
+
+def _gathering(config: Config) -> list[Config]:
+    """The set abstractions around key points: of the points, and of each encoder stage's voxels."""
+    encoder = config["points_encoder"]
+    return [encoder["rawpoints_sa_cfgs"], *encoder["voxel_sa_cfgs_list"]]
 
 
 def _leaving(layer: Config) -> int:

@@ -60,9 +60,10 @@ def stack_group_points_forward(
     Args:
         counts, idx_counts: (B,) how many features and rows of ``idx`` each frame has.
     """
-    rows = _rows(idx, idx_counts, counts)
-    found = pad(features, (0, 0, 0, 1)).index_select(0, rows.flatten())
-    out.copy_(found.unflatten(0, idx.shape).transpose(1, 2))
+    rows = rows_of_frames(idx, idx_counts, counts)
+    out.copy_(
+        pad(features, (0, 0, 0, 1)).index_select(0, rows.flatten()).unflatten(0, idx.shape).mT
+    )
 
 
 def stack_group_points_backward(
@@ -78,11 +79,24 @@ def stack_group_points_backward(
     Args:
         idx_counts, counts: as in :func:`stack_group_points_forward`.
     """
-    rows, number = _rows(idx, idx_counts, counts).flatten(), len(grad_features)
-    wide = torch.promote_types(grad_out.dtype, torch.float)
-    values = grad_out.transpose(1, 2).flatten(0, 1).to(wide)
-    add = _sum_sorted if values.is_cuda else _sum_rows
-    grad_features.add_(add(rows, values, number + 1)[:number])
+    rows, number = rows_of_frames(idx, idx_counts, counts), len(grad_features)
+    grad_features.add_(sum_rows(rows.flatten(), grad_out.mT.flatten(0, 1), number + 1)[:number])
+
+
+def rows_of_frames(idx: Tensor, idx_counts: Tensor, counts: Tensor) -> Tensor:
+    """(M, S) rows of the table that indices within frames name, or the number of its rows."""
+    ends = counts.long().cumsum(0)
+    frame = torch.repeat_interleave(idx_counts.long(), output_size=len(idx))
+    start, end = (ends - counts)[frame, None], ends[frame, None]
+    rows = idx + start
+    return torch.where((idx >= 0) & (rows < end), rows, counts.sum())
+
+
+def sum_rows(rows: Tensor, values: Tensor, number: int) -> Tensor:
+    """(number, C) sums, in order, of the values (n, C) that rows (n,) sends to each place."""
+    wide = values.to(torch.promote_types(values.dtype, torch.float))
+    add = _add_sorted if values.is_cuda else _add_in_turn
+    return add(rows, wide.contiguous(), number).to(values.dtype)
 
 
 def _within(points: Tensor, centres: Tensor, high: float, samples: int) -> Tensor:
@@ -102,22 +116,13 @@ def _frames(table: Tensor, counts: Tensor) -> tuple[Tensor, ...]:
     return table.detach().float().split(counts.tolist())
 
 
-def _rows(idx: Tensor, idx_counts: Tensor, counts: Tensor) -> Tensor:
-    """(M, S) rows of the table that indices within frames name, or the number of its rows."""
-    ends = counts.long().cumsum(0)
-    frame = torch.repeat_interleave(idx_counts.long(), output_size=len(idx))
-    start, end = (ends - counts)[frame, None], ends[frame, None]
-    rows = idx + start
-    return torch.where((idx >= 0) & (rows < end), rows, counts.sum())
-
-
-def _sum_rows(rows: Tensor, values: Tensor, number: int) -> Tensor:
-    """(number, C) sums of the values (n, C) that rows (n,) sends to each place."""
+def _add_in_turn(rows: Tensor, values: Tensor, number: int) -> Tensor:
+    """:func:`sum_rows` on the CPU."""
     totals = values.new_zeros(number, values.shape[1])
     kernels.add_rows(totals.numpy(), rows.numpy(), values.numpy())
     return totals
 
 
-def _sum_sorted(rows: Tensor, values: Tensor, number: int) -> Tensor:
-    """:func:`_sum_rows` on any device."""
+def _add_sorted(rows: Tensor, values: Tensor, number: int) -> Tensor:
+    """:func:`sum_rows` on any device."""
     return summed_columns(rows[None], values.T[None], number)[0].T

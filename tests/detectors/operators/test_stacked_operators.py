@@ -131,8 +131,8 @@ def test_both_ways_to_add_give_the_same_gradient(dtype, monkeypatch):
     generator = torch.Generator().manual_seed(5)
     weights = torch.randn(sum(CENTRES), 6, 5, generator=generator).to(dtype)
     gradients = []
-    for way in (stacked._sum_rows, stacked._sum_sorted):
-        monkeypatch.setattr(stacked, "_sum_rows", way)
+    for way in (stacked._add_in_turn, stacked._add_sorted):
+        monkeypatch.setattr(stacked, "_add_in_turn", way)
         features = torch.zeros(sum(COUNTS), 6, dtype=dtype, requires_grad=True)
         out = mmcv.ops.grouping_operation(features, indices(), numbers(COUNTS), numbers(CENTRES))
         (out * weights).sum().backward()
