@@ -13,10 +13,12 @@ from typing import Any
 
 import torch
 from mmdet3d.models.dense_heads import PartA2RPNHead
+from mmdet3d.models.middle_encoders import VoxelSetAbstraction
 from mmdet3d.models.roi_heads import PVRCNNRoiHead
 from mmdet3d.registry import MODELS
 from mmdet3d.structures import LiDARInstance3DBoxes
 from mmengine.model import normal_init
+from spconv.pytorch import SparseConvTensor
 from torch import Tensor
 
 from detectors.core.family import (
@@ -83,6 +85,7 @@ class PVRCNN(VoxelNet):
     def buildable(self, config: Config) -> Config:
         config["rpn_head"]["type"] = ProposalHead.__name__
         config["roi_head"]["type"] = RefiningHead.__name__
+        config["points_encoder"]["type"] = KeyPoints.__name__
         for layer in (*_gathering(config), config["roi_head"]["bbox_roi_extractor"]["roi_layer"]):
             layer["type"] = SetAbstraction.__name__
         return config
@@ -159,14 +162,23 @@ class PVRCNN(VoxelNet):
 
 @MODELS.register_module()
 class ProposalHead(TargetsOnce, PartA2RPNHead):
-    """mmdet3d's head, whose proposals have no gradient, as the authors' (``proposal_layer`` of
-    pcdet/models/roi_heads/roi_head_template.py). mmdet3d's second stage sends one through the
-    places of its grids and the corners of its boxes."""
+    """mmdet3d's head, whose proposals are quick to divide by class."""
 
-    @torch.no_grad()
     def predict_by_feat(self, *arguments: Any, **options: Any) -> list[Proposals]:
-        """Proposals of each frame."""
+        """Proposals of each frame, without gradient."""
         return as_proposals(super().predict_by_feat(*arguments, **options))
+
+
+@MODELS.register_module()
+class KeyPoints(VoxelSetAbstraction):
+    """mmdet3d's encoder, for voxels in any order. The original (voxel_set_abstraction.py:298)
+    takes them to be sorted by frame; spconv's are not behind a strided layer, so that key points
+    would gather voxels of other frames."""
+
+    def forward(self, read: Any, features: dict[str, Any], proposals: Any) -> dict[str, Tensor]:
+        """Features of key points, with and without fusion, and where they are."""
+        voxels = [_by_frame(stage) for stage in features["multi_scale_3d_feats"]]
+        return super().forward(read, features | {"multi_scale_3d_feats": voxels}, proposals)
 
 
 @MODELS.register_module()
@@ -183,6 +195,13 @@ class RefiningHead(PVRCNNRoiHead):
         """Final boxes of each frame."""
         with _full_precision(features):
             return super().predict(features, *arguments)
+
+
+def _by_frame(stage: SparseConvTensor) -> SparseConvTensor:
+    """The same cells, sorted by frame and otherwise in their order."""
+    order = stage.indices[:, 0].argsort(stable=True)
+    rows = stage.features.index_select(0, order), stage.indices.index_select(0, order)
+    return SparseConvTensor(*rows, stage.spatial_shape, stage.batch_size)
 
 
 def _full_precision(features: dict[str, Tensor]) -> AbstractContextManager[None]:

@@ -49,7 +49,7 @@ def test_parameters_on_the_kitti_grid(name, ratio):
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("name", ["pointpillars", "second"])
+@pytest.mark.parametrize("name", ["pointpillars", "second", "pv_rcnn"])
 def test_voxels_are_those_of_mmdet3ds_preprocessor(name, training):
     family, grid = get_family(name), replace(GRIDS[name], max_voxels=(250, 300))
     frames = batch(frames=3)
