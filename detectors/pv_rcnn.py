@@ -50,20 +50,20 @@ proposals: the authors' (pcdet/models/roi_heads/pvrcnn_head.py), which mmdet3d l
 class PVRCNN(VoxelNet):
     """SECOND's network, key points, refinement of grids in the proposals."""
 
-    def whole_config(self) -> Config:
-        """mmdet3d's own model config."""
+    def base_config(self) -> Config:
+        """mmdet3d's own model config, both stages."""
         return Family.base_config(self)
 
-    def base_config(self) -> Config:
-        """The first stage as one of mmdet3d's VoxelNet."""
-        whole = self.whole_config()
+    def first_stage(self) -> Config:
+        """Its parts and settings under the names that a VoxelNet has for them."""
+        whole = self.base_config()
         first = {name: whole[name] for name in FIRST_STAGE}
         head = whole["rpn_head"] | {"type": "Anchor3DHead"}
         settings = {name: whole[name]["rpn"] for name in ("train_cfg", "test_cfg")}
         return {"type": "VoxelNet", **first, "bbox_head": head, **settings}
 
     def default_grid(self) -> Grid:
-        config = self.whole_config()
+        config = self.base_config()
         return replace(
             super().default_grid(),
             key_points=config["points_encoder"]["num_keypoints"],
@@ -73,7 +73,7 @@ class PVRCNN(VoxelNet):
 
     def config(self, ratio: float, grid: Grid) -> Config:
         """Where the grid says nothing of the second stage (it is SECOND's), that is mmdet3d's."""
-        first, config, grid = super().config(ratio, grid), self.whole_config(), self._complete(grid)
+        first, config, grid = super().config(ratio, grid), self.base_config(), self._complete(grid)
         config |= {name: first[name] for name in FIRST_STAGE}
         config["rpn_head"] = first["bbox_head"] | {"type": config["rpn_head"]["type"]}
         config["train_cfg"]["rpn"] = first["train_cfg"]

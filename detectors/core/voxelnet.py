@@ -47,6 +47,10 @@ class VoxelNet(Family):
             }
         return config | {"type": "VoxelNet"}
 
+    def first_stage(self) -> dict[str, Any]:
+        """The config of what comes before a second stage, as one of mmdet3d's VoxelNet."""
+        return self.base_config()
+
     @cached_property
     def encoder(self) -> Encoder:
         """What comes before the 2D backbone."""
@@ -63,7 +67,7 @@ class VoxelNet(Family):
         Raises:
             DetectorError: there is no such part, or it is of an unknown type.
         """
-        found = (self.base_config().get(name) or {}).get("type")
+        found = (self.first_stage().get(name) or {}).get("type")
         if found not in known:
             raise DetectorError(
                 f"{self.config_file}: model.{name} is of type {found}; known are {', '.join(known)}"
@@ -88,14 +92,14 @@ class VoxelNet(Family):
     @cached_property
     def strides(self) -> tuple[int, int]:
         """Voxels per cell, along x and y: of the backbone's last map, and of the neck's."""
-        config = self.base_config()
+        config = self.first_stage()
         for name, known in (("backbone", BACKBONES), ("neck", NECKS)):
             self._part(dict.fromkeys(known), name)
         down, up = config["backbone"]["layer_strides"], config["neck"]["upsample_strides"]
         return self.encoder.stride * math.prod(down), round(self.encoder.stride * down[0] / up[0])
 
     def default_grid(self) -> Grid:
-        layer = self.base_config().get("data_preprocessor", {}).get("voxel_layer") or {}
+        layer = self.first_stage().get("data_preprocessor", {}).get("voxel_layer") or {}
         names = ("point_cloud_range", "voxel_size", "max_voxels")
         if lacking := [name for name in names if name not in layer]:
             raise DetectorError(
@@ -124,7 +128,7 @@ class VoxelNet(Family):
 
     def config(self, ratio: float, grid: Grid) -> dict[str, Any]:
         grid.check(self.strides[0])
-        config = self.base_config()
+        config = self.first_stage()
         config["data_preprocessor"]["voxel_layer"].update(
             point_cloud_range=list(grid.point_cloud_range),
             voxel_size=list(grid.voxel_size),
@@ -166,7 +170,7 @@ class VoxelNet(Family):
 
     def voxelizer(self, grid: Grid, training: bool) -> Callable[[Batch], Inputs]:
         """As mmdet3d's data preprocessor does, for all frames at once."""
-        room = self.base_config()["data_preprocessor"]["voxel_layer"]["max_num_points"]
+        room = self.first_stage()["data_preprocessor"]["voxel_layer"]["max_num_points"]
         most = grid.max_voxels[0 if training else 1]
         size, limits = torch.tensor(grid.voxel_size), torch.tensor(grid.point_cloud_range)
 

@@ -54,7 +54,7 @@ def test_the_whole_network_is_mmdet3ds_on_the_kitti_grid():
     grid = FAMILY.default_grid()
     assert grid.cells == (1408, 1600, 40)
     assert (grid.key_points, grid.proposals, grid.roi_points) == (2048, 100, 216)
-    config, plain = FAMILY.config(1, grid), FAMILY.whole_config()
+    config, plain = FAMILY.config(1, grid), FAMILY.base_config()
     assert config["roi_head"]["semantic_head"].pop("mlp_channels") == (256, 256)  # the default
     for part in ("points_encoder", "neck", "rpn_head", "roi_head", "train_cfg", "test_cfg"):
         assert as_lists(config[part]) == as_lists(plain[part]), part
@@ -89,7 +89,7 @@ def test_a_grid_of_second_gets_mmdet3ds_second_stage():
     config = FAMILY.config(4, grid)
     assert config["points_encoder"]["num_keypoints"] == 2048
     assert config["roi_head"]["bbox_roi_extractor"]["grid_size"] == 6
-    assert config["test_cfg"] == FAMILY.whole_config()["test_cfg"]
+    assert config["test_cfg"] == FAMILY.base_config()["test_cfg"]
 
 
 def test_proposals_keep_their_proportions():
