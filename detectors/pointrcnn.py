@@ -10,7 +10,6 @@ import torch
 from mmdet3d.models.dense_heads import PointRPNHead
 from mmdet3d.registry import MODELS
 from mmengine.model import normal_init
-from mmengine.structures import InstanceData
 from torch import Tensor
 
 from detectors.core.family import (
@@ -26,6 +25,7 @@ from detectors.core.family import (
     wanted,
 )
 from detectors.core.grid import DetectorError, Grid
+from detectors.parts.proposals import Proposals, as_proposals, never_without
 from kd_methods.core.interface import Batch, Detections, HeadOutputs, Layer, Points, Spec
 
 YAW = 6
@@ -36,8 +36,6 @@ FRESH_BOX_STD = 0.001
 """Standard deviation of the second stage's fresh box weights, so that it initially keeps the
 proposals. mmdet3d intends to set it, but passes the weights to a function that expects their layer
 and then does nothing (point_rcnn_bbox_head.py:211)."""
-NOWHERE = (0.0, 0.0, -1000.0, 1.0, 1.0, 1.0, 0.0)
-"""A box that holds no point."""
 
 
 class PointRCNN(Family):
@@ -147,7 +145,7 @@ class PointRCNN(Family):
         return read
 
     def losses(self, model: Model, inputs: Inputs) -> dict[str, Tensor]:
-        return super().losses(model, _never_without(inputs))
+        return super().losses(model, never_without(inputs))
 
     @torch.no_grad()
     def dry_run(self, model: Model, grid: Grid) -> None:
@@ -208,19 +206,6 @@ class PointRCNN(Family):
         return tuple(grid.num_points * n // whole for n in counts)
 
 
-class Proposals(InstanceData):
-    """Proposals of a frame, of which some are taken at once.
-
-    mmengine takes boxes one by one (instance_data.py:230): a thousand small tensors per step.
-    """
-
-    def __getitem__(self, chosen: Any) -> InstanceData:
-        if not isinstance(chosen, Tensor):
-            return super().__getitem__(chosen)
-        taken = {name: values[chosen] for name, values in self.items()}
-        return Proposals(metainfo=self.metainfo, **taken)
-
-
 @MODELS.register_module()
 class PointHead(PointRPNHead):
     """mmdet3d's point head, trained also on batches without a point in a box.
@@ -233,8 +218,7 @@ class PointHead(PointRPNHead):
     @torch.no_grad()
     def predict_by_feat(self, *arguments: Any, **options: Any) -> list[Proposals]:
         """Proposals of each frame."""
-        found = super().predict_by_feat(*arguments, **options)
-        return [Proposals(metainfo=one.metainfo, **dict(one.items())) for one in found]
+        return as_proposals(super().predict_by_feat(*arguments, **options))
 
     def loss_by_feat(
         self, bbox_preds: Tensor, cls_preds: Tensor, points: Tensor, truth: Any, *unused: Any
@@ -278,18 +262,6 @@ def _refined(model: Model, raw: dict[str, Any], index: int, frame: Inputs) -> De
     }
     (found,) = model.roi_head.predict(features, proposals, samples)
     return Detections(found.bboxes_3d.tensor, found.scores_3d, found.labels_3d)
-
-
-def _never_without(inputs: Inputs) -> Inputs:
-    """Frames without an object get one far below the ground, which nothing lies in or overlaps.
-
-    Where there is none, mmdet3d's targets index the last box (point_rpn_head.py:243) and mmdet's
-    samples of proposals have 4 columns.
-    """
-    batch = inputs.batch
-    boxes = [b if len(b) else b.new_tensor([NOWHERE]) for b in batch.boxes]
-    labels = [label if len(label) else label.new_zeros(1) for label in batch.labels]
-    return inputs.with_targets(replace(batch, boxes=boxes, labels=labels))
 
 
 def _roi_layer(config: dict[str, Any]) -> dict[str, Any]:
@@ -362,7 +334,7 @@ def _boxes(head: Model, raw: tuple[Tensor, Tensor], inputs: Inputs) -> HeadOutpu
         return _on_the_ground(centred).view(*deltas.shape[:-1], 7)
 
     def assign() -> Tensor:
-        truth = [sample.gt_instances_3d for sample in _never_without(inputs).samples()]
+        truth = [sample.gt_instances_3d for sample in never_without(inputs).samples()]
         _, labels, positive, negative, _, _ = head.get_targets(list(xyz), truth)
         return labels.masked_fill(~positive, -2).masked_fill(negative, -1)
 

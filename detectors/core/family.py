@@ -180,11 +180,15 @@ class Family(ABC):
     @torch.no_grad()
     def dry_run(self, model: Model, grid: Grid) -> None:
         """Run every dense layer once at sizes that depend on the grid alone: on an empty frame."""
+        self.observe(model, self.empty_frame(model, grid))
+
+    def empty_frame(self, model: Model, grid: Grid) -> Inputs:
+        """A frame without points and objects, where a model is."""
         device = next(model.parameters()).device
         boxes, points = torch.zeros(0, 7, device=device), torch.zeros(0, 4, device=device)
         labels = torch.zeros(0, dtype=torch.long, device=device)
         empty = Batch([boxes], [labels], [points], grid.class_names)
-        self.observe(model, self.voxelizer(grid, training=False)(empty))
+        return self.voxelizer(grid, training=False)(empty)
 
     @torch.no_grad()
     def predict(self, model: Model, inputs: Inputs) -> list[Detections]:

@@ -74,9 +74,11 @@ class Grid:
         max_voxels: voxels kept per frame in training and in evaluation.
         num_points: points drawn per frame, in training and in evaluation; 0 takes all.
         sample_range: points at least this far away, metres, are drawn before nearer ones.
-        proposals: boxes per frame that the second stage refines in evaluation; it trains on a
-            quarter of them.
+        proposals: boxes per frame that the second stage refines in evaluation; on how many it is
+            trained follows, in mmdet3d's proportion.
         roi_points: points that the second stage reads in each.
+        key_points: points per frame that gather features for the second stage, where it reads
+            those of key points.
         classes: those of the data set, in the order of class indices.
 
     Raises:
@@ -90,6 +92,7 @@ class Grid:
     sample_range: float = field(default=0.0, metadata={"least": 0})
     proposals: int = field(default=0, metadata=_COUNT)
     roi_points: int = field(default=0, metadata=_COUNT)
+    key_points: int = field(default=0, metadata=_COUNT)
     classes: tuple[ObjectClass, ...] = field(default=KITTI_CLASSES, metadata={"read": _not_here})
 
     def __post_init__(self) -> None:
@@ -159,13 +162,16 @@ class Grid:
 
 
 def grid_settings(grid: Grid) -> dict[str, Any]:
-    """The grid as plain lists, for configs and records; without classes if they are KITTI's."""
+    """The grid as plain lists, for configs and records; without classes if they are KITTI's, and
+    without key points if there are none."""
     settings = {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in asdict(grid).items()
     }
     if grid.classes == KITTI_CLASSES:
         del settings["classes"]
+    if not grid.key_points:
+        del settings["key_points"]
     return settings
 
 

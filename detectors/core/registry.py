@@ -47,6 +47,7 @@ FAMILIES = {
     "centerpoint_pillar": Listed("detectors.centerpoint_pillar", (4, 16), "pointpillars"),
     "centerpoint_voxel": Listed("detectors.centerpoint_voxel", (4, 16), "second"),
     "pointrcnn": Listed("detectors.pointrcnn", (8, 16)),
+    "pv_rcnn": Listed("detectors.pv_rcnn", (4, 16), "second"),
 }
 """Every family by name: ours, and those that were added."""
 BUILT_IN = tuple(FAMILIES)
@@ -72,6 +73,8 @@ def get_family(name: str) -> Family:
             f"unknown detector {name!r}{suggestion(name, known)}; known are {', '.join(known)}; "
             "--detector NAME=FILE adds your own"
         )
+    import detectors.operators  # noqa: F401  (before mmdet3d)
+
     return import_module(FAMILIES[name].module).FAMILY
 
 

@@ -45,13 +45,13 @@ class VoxelNet(Family):
         student = type(self)(self.name, str(file.resolve()))
         student.source, student._of = student.digest(), self
         for part in PARTS:
-            theirs, own = (each.base_config()[part]["type"] for each in (self, student))
+            theirs, own = (each.first_stage()[part]["type"] for each in (self, student))
             if own != theirs:
                 raise DetectorError(
                     f"{file}: model.{part} is of type {own}, that of {self.name} of {theirs}; a "
                     "student has its family's parts in other widths"
                 )
-        stages = {len(each.base_config()["backbone"]["layer_strides"]) for each in (self, student)}
+        stages = {len(each.first_stage()["backbone"]["layer_strides"]) for each in (self, student)}
         if len(stages) > 1:
             raise DetectorError(f"{file}: model.backbone has not as many stages as {self.name}'s")
         student.try_out()
@@ -85,6 +85,10 @@ class VoxelNet(Family):
     def lacking(self) -> str:
         return self.encoder.lacking()
 
+    def first_stage(self) -> dict[str, Any]:
+        """The config of what comes before a second stage, as one of mmdet3d's VoxelNet."""
+        return self.base_config()
+
     @cached_property
     def encoder(self) -> Encoder:
         """What comes before the 2D backbone."""
@@ -101,7 +105,7 @@ class VoxelNet(Family):
         Raises:
             DetectorError: there is no such part, or it is of an unknown type.
         """
-        found = (self.base_config().get(name) or {}).get("type")
+        found = (self.first_stage().get(name) or {}).get("type")
         if found not in known:
             raise DetectorError(
                 f"{self.config_file}: model.{name} is of type {found}; known are {', '.join(known)}"
@@ -126,19 +130,19 @@ class VoxelNet(Family):
     @cached_property
     def strides(self) -> tuple[int, int]:
         """Voxels per cell, along x and y: of the backbone's last map, and of the neck's."""
-        config = self.base_config()
+        config = self.first_stage()
         for name, known in (("backbone", BACKBONES), ("neck", NECKS)):
             self._part(dict.fromkeys(known), name)
         down, up = config["backbone"]["layer_strides"], config["neck"]["upsample_strides"]
         return self.encoder.stride * math.prod(down), round(self.encoder.stride * down[0] / up[0])
 
     def maps(self, grid: Grid) -> Maps:
-        down = self.base_config()["backbone"]["layer_strides"]
+        down = self.first_stage()["backbone"]["layer_strides"]
         stages = tuple(self.encoder.stride * product for product in accumulate(down, operator.mul))
         return Maps(grid.extent, grid.cells[:2], stages, self.strides[1])
 
     def default_grid(self) -> Grid:
-        layer = self.base_config().get("data_preprocessor", {}).get("voxel_layer") or {}
+        layer = self.first_stage().get("data_preprocessor", {}).get("voxel_layer") or {}
         names = ("point_cloud_range", "voxel_size", "max_voxels")
         if lacking := [name for name in names if name not in layer]:
             raise DetectorError(
@@ -167,7 +171,7 @@ class VoxelNet(Family):
 
     def config(self, ratio: float, grid: Grid) -> dict[str, Any]:
         grid.check(self.strides[0])
-        config = self.base_config()
+        config = self.first_stage()
         config["data_preprocessor"]["voxel_layer"].update(
             point_cloud_range=list(grid.point_cloud_range),
             voxel_size=list(grid.voxel_size),
@@ -203,13 +207,13 @@ class VoxelNet(Family):
         return config
 
     def place(self, model: Model, device: torch.device) -> Model:
-        for part in (model.backbone, model.neck, model.bbox_head):
+        for part in (model.backbone, model.neck, self.head(model)):
             part.to(memory_format=torch.channels_last)
         return model.to(device)
 
     def voxelizer(self, grid: Grid, training: bool) -> Callable[[Batch], Inputs]:
         """As mmdet3d's data preprocessor does, for all frames at once."""
-        room = self.base_config()["data_preprocessor"]["voxel_layer"]["max_num_points"]
+        room = self.first_stage()["data_preprocessor"]["voxel_layer"]["max_num_points"]
         most = grid.max_voxels[0 if training else 1]
         size, limits = torch.tensor(grid.voxel_size), torch.tensor(grid.point_cloud_range)
 
@@ -231,7 +235,7 @@ class VoxelNet(Family):
             local=Layer(self.encoder.channels(model), dense=False),
             stages=[_dense_layer([norm]) for norm in _norms(model.backbone.blocks)],
             neck=_dense_layer(_norms(model.neck.deblocks)),
-            classes=self.dense_head.classes(model.bbox_head),
+            classes=self.dense_head.classes(self.head(model)),
         )
 
     def taps(self, model: Model, needs: set[str]) -> Hooks:
@@ -239,7 +243,7 @@ class VoxelNet(Family):
             "local": self.encoder.local(model),
             "stages": model.backbone,
             "neck": model.neck,
-            "head": model.bbox_head,
+            "head": self.head(model),
         }
         taps = {name: modules[name] for name in wanted(needs)}
         if "stages:pre_relu" in needs:
@@ -264,11 +268,11 @@ class VoxelNet(Family):
             pre_relu = torch.cat(parts, dim=1) if parts else None
             read["neck"] = _map(raw["neck"][0], grid, pre_relu)
         if "head" in raw:
-            read["head"] = self.dense_head.read(model.bbox_head, raw["head"], inputs)
+            read["head"] = self.dense_head.read(self.head(model), raw["head"], inputs)
         return read
 
     def detections(self, model: Model, inputs: Inputs, raw: dict[str, Any]) -> list[Detections]:
-        return self.dense_head.detections(model.bbox_head, raw["head"], inputs)
+        return self.dense_head.detections(self.head(model), raw["head"], inputs)
 
 
 def _never_empty(points: Tensor, grid: Grid) -> Tensor:

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from detectors.operators import boxes, focal, functions, points, sparse, voxels
+from detectors.operators import boxes, focal, functions, points, sparse, stacked, voxels
 from kd_methods.core.errors import PointKDError
 
 OURS: dict[str, Callable[..., Any]] = {
@@ -38,6 +38,9 @@ OURS: dict[str, Callable[..., Any]] = {
     "gather_points_backward": points.gather_points_backward,
     "group_points_forward": points.group_points_forward,
     "group_points_backward": points.group_points_backward,
+    "stack_ball_query_forward": stacked.stack_ball_query_forward,
+    "stack_group_points_forward": stacked.stack_group_points_forward,
+    "stack_group_points_backward": stacked.stack_group_points_backward,
     "three_nn_forward": points.three_nn_forward,
     "three_interpolate_forward": points.three_interpolate_forward,
     "three_interpolate_backward": points.three_interpolate_backward,

@@ -47,15 +47,19 @@ class Anchors(DenseHead):
         return as_detections(head.predict_by_feat(*detached, batch_input_metas=metas(inputs)))
 
 
-@MODELS.register_module()
-class AnchorHead(Anchor3DHead):
-    """mmdet3d's head. Its targets depend on anchors and objects alone, so they are computed once
-    for all networks that see a batch."""
+class TargetsOnce:
+    """For a head of mmdet3d whose targets depend on anchors and objects alone: they are computed
+    once for all networks that see a batch."""
 
     def anchor_target_3d(self, anchors: Any, truth: Any, *unused: Any, **settings: Any) -> Any:
         objects = [tensor for one in truth for tensor in (one.bboxes_3d.tensor, one.labels_3d)]
         (among,) = anchors[0]
         return once("anchor targets", (among, *objects), lambda: anchor_targets(self, among, truth))
+
+
+@MODELS.register_module()
+class AnchorHead(TargetsOnce, Anchor3DHead):
+    """mmdet3d's head."""
 
 
 def _anchors(grid: Grid) -> dict[str, Any]:

@@ -81,5 +81,6 @@ def mmdet3d_config():
         "pointpillars": "pointpillars/pointpillars_hv_secfpn_8xb6-160e_kitti-3d-3class.py",
         "second": "second/second_hv_secfpn_8xb6-80e_kitti-3d-3class.py",
         "pointrcnn": "point_rcnn/point-rcnn_8xb2_kitti-3d-3class.py",
+        "pv_rcnn": "pv_rcnn/pv_rcnn_8xb2-80e_kitti-3d-3class.py",
     }
     return lambda family: Config.fromfile(str(folder / names[family]))

@@ -13,6 +13,9 @@ GRIDS = {
     "centerpoint_pillar": Grid(RANGE, (0.32, 0.32, 4), (300, 400)),
     "centerpoint_voxel": Grid(RANGE, (0.16, 0.16, 0.1), (1200, 1400)),
     "pointrcnn": Grid(RANGE, num_points=1024, sample_range=8.0, proposals=40, roi_points=64),
+    "pv_rcnn": Grid(
+        RANGE, (0.08, 0.08, 0.1), (1200, 1400), proposals=20, roi_points=8, key_points=64
+    ),
 }
 """A small grid for each family."""
 

@@ -9,7 +9,7 @@ from mmdet3d.structures import LiDARInstance3DBoxes
 from mmengine.structures import InstanceData
 
 from detectors import CLASSES, DetectorError, Grid, get_family
-from detectors.pointrcnn import Proposals
+from detectors.parts.proposals import Proposals
 from kd_methods import Batch
 
 FAMILY = get_family("pointrcnn")

@@ -8,11 +8,12 @@ from benchmark.config.profile import load_profile
 from detectors import CLASSES, get_family
 from detectors.core.registry import FAMILIES
 
-FAMILY_NAMES = ["pointpillars", "second", "pointrcnn"]
+FAMILY_NAMES = ["pointpillars", "second", "pointrcnn", "pv_rcnn"]
 DIFFERENCES = {
     "pointpillars": {"paste.use_ground_plane": (True, False)},
     "second": {},
     "pointrcnn": {},
+    "pv_rcnn": {"batch_size": (48, 16), "paste.use_ground_plane": (True, False)},
 }
 """What differs on purpose, by family: field, mmdet3d's value, ours. docs/protocol.md says why."""
 

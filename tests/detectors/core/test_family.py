@@ -1,7 +1,10 @@
 """What holds for every detector family, besides what `check-detector` looks at."""
 
 import gc
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +15,7 @@ from mmengine.registry import DefaultScope
 from detectors import get_family
 from detectors.core.registry import FAMILIES
 
+ROOT = Path(__file__).parents[3]
 MILLIONS = {
     ("pointpillars", 1): 4.835, ("pointpillars", 4): 1.217, ("pointpillars", 16): 0.309,
     ("second", 1): 5.326, ("second", 4): 1.343, ("second", 16): 0.341,
@@ -39,6 +43,13 @@ def inputs_of(family, training):
     return family.voxelizer(grid, training)(batch(points=grid.num_points or 1500))
 
 
+@pytest.mark.parametrize("name", ["pointrcnn", "pv_rcnn"])
+def test_a_family_is_all_that_a_program_needs_to_import(name):
+    """Where mmcv is not compiled, mmdet3d must not be imported before the operators."""
+    program = f"from detectors import get_family; get_family({name!r})"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True, cwd=ROOT)
+
+
 @pytest.mark.parametrize(("name", "ratio"), MILLIONS)
 def test_parameters_on_the_kitti_grid(name, ratio):
     family = get_family(name)
@@ -49,7 +60,7 @@ def test_parameters_on_the_kitti_grid(name, ratio):
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("name", ["pointpillars", "second"])
+@pytest.mark.parametrize("name", ["pointpillars", "second", "pv_rcnn"])
 def test_voxels_are_those_of_mmdet3ds_preprocessor(name, training):
     family, grid = get_family(name), replace(GRIDS[name], max_voxels=(250, 300))
     frames = batch(frames=3)

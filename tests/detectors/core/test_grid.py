@@ -89,6 +89,8 @@ def test_classes_travel_with_the_settings_of_a_grid():
     assert read_grid(grid_settings(grid)) == grid
     assert "classes" not in grid_settings(GRIDS["second"])
     assert read_grid(grid_settings(GRIDS["second"])).classes == KITTI_CLASSES
+    assert "key_points" not in grid_settings(GRIDS["second"])
+    assert read_grid(grid_settings(GRIDS["pv_rcnn"])) == GRIDS["pv_rcnn"]
     broken = grid_settings(grid) | {"classes": [{"name": "Car"}]}
     with pytest.raises(DetectorError, match="size"):
         read_grid(broken)

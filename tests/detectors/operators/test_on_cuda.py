@@ -36,6 +36,11 @@ def with_gradient(function, features, *rest):
     return out.detach(), features.grad
 
 
+def counts(frames):
+    """(B,) rows of each frame (B, N, ...), as the operators on stacked frames want them."""
+    return torch.full((len(frames),), frames.shape[1], dtype=torch.int, device=frames.device)
+
+
 def hard_voxels(points):
     return mmcv.ops.Voxelization(*VOXELS, max_num_points=4, max_voxels=900)(points)
 
@@ -53,6 +58,16 @@ CASES = {
     ),
     "group_points_forward group_points_backward": lambda f, i: with_gradient(
         mmcv.ops.grouping_operation, f, i
+    ),
+    "stack_ball_query_forward": lambda p, c: mmcv.ops.ball_query(
+        0, 1.0, 16, p.flatten(0, 1), c.flatten(0, 1), counts(p), counts(c)
+    ),
+    "stack_group_points_forward stack_group_points_backward": lambda f, i: with_gradient(
+        mmcv.ops.grouping_operation,
+        f.transpose(1, 2).flatten(0, 1),
+        i.flatten(0, 1),
+        counts(f.transpose(1, 2)),
+        counts(i),
     ),
     "three_interpolate_forward three_interpolate_backward": lambda f, i, w: with_gradient(
         mmcv.ops.three_interpolate, f, i, w

@@ -51,6 +51,7 @@ def test_nothing_is_remembered_outside_of_a_batch():
 SEARCH = {
     "second": (spconv.SpconvOps, "get_indice_pairs"),
     "pointrcnn": (cpu_searches, "nearest"),
+    "pv_rcnn": (spconv.SpconvOps, "get_indice_pairs"),
 }
 """What does a family's work, where a test can take it away."""
 
@@ -83,7 +84,7 @@ def test_students_use_what_the_teacher_found_and_learn_the_same(name, monkeypatc
         learn(family, grid, voxelize(frames))
 
 
-@pytest.mark.parametrize("name", ["pointpillars", "second"])
+@pytest.mark.parametrize("name", ["pointpillars", "second", "pv_rcnn"])
 def test_targets_are_made_once_for_equal_objects(name, monkeypatch):
     family, grid = get_family(name), GRIDS[name]
     inputs = family.voxelizer(grid, training=True)(batch())

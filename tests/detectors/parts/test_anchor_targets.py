@@ -13,12 +13,13 @@ from mmengine.structures import InstanceData
 from detectors import get_family
 from detectors.parts.anchor_targets import anchor_targets
 
-FAMILIES = ["pointpillars", "second"]
+FAMILIES = ["pointpillars", "second", "pv_rcnn"]
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def head(request):
-    return get_family(request.param).build(4, GRIDS[request.param]).bbox_head
+    family = get_family(request.param)
+    return family.head(family.build(4, GRIDS[request.param]))
 
 
 def make(boxes, labels):
