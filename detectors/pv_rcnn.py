@@ -18,7 +18,6 @@ from mmdet3d.models.roi_heads import PVRCNNRoiHead
 from mmdet3d.registry import MODELS
 from mmdet3d.structures import LiDARInstance3DBoxes
 from mmengine.model import normal_init
-from spconv.pytorch import SparseConvTensor
 from torch import Tensor
 
 from detectors.core.family import (
@@ -197,11 +196,11 @@ class RefiningHead(PVRCNNRoiHead):
             return super().predict(features, *arguments)
 
 
-def _by_frame(stage: SparseConvTensor) -> SparseConvTensor:
-    """The same cells, sorted by frame and otherwise in their order."""
+def _by_frame(stage: Any) -> Any:
+    """The same cells of a SparseConvTensor, sorted by frame and otherwise in their order."""
     order = stage.indices[:, 0].argsort(stable=True)
     rows = stage.features.index_select(0, order), stage.indices.index_select(0, order)
-    return SparseConvTensor(*rows, stage.spatial_shape, stage.batch_size)
+    return type(stage)(*rows, stage.spatial_shape, stage.batch_size)
 
 
 def _full_precision(features: dict[str, Tensor]) -> AbstractContextManager[None]:

@@ -28,7 +28,7 @@ for name in ("pointpillars", "centerpoint_pillar", "pointrcnn"):
     with count_work(model.eval()) as work:
         family.dry_run(model, grid)
     assert work.multiply_accumulates > 0
-for name in ("second", "centerpoint_voxel"):
+for name in ("second", "centerpoint_voxel", "pv_rcnn"):
     try:
         get_family(name).build(16, GRIDS[name])
     except DetectorError as error:
