@@ -293,7 +293,25 @@ def _methods(value: Any, path: str, problems: list[str]) -> list[str]:
             methods.append(form)
             if form != NONE:
                 problems += [f"{where}: {problem}" for problem in _method_problems(form)]
-    return list(dict.fromkeys(methods))
+    distinct: dict[Any, str] = {}
+    for form in methods:
+        distinct.setdefault(_meaning(form), form)
+    return list(distinct.values())
+
+
+def _meaning(form: str) -> Any:
+    """The same for written forms of the same methods and values: what it says of each method."""
+    try:
+        values = create(form, "pointpillars@4").hyperparameters()
+    except (Exception, SystemExit):  # told already
+        return form
+    parts = [part.split(":") for part in form.split("+")]
+    if len(parts) == 1:
+        values = {parts[0][0]: values}
+    given = {name: [pair.partition("=")[0] for pair in said] for name, *said in parts}
+    return frozenset(
+        (name, frozenset((key, values[name][key]) for key in keys)) for name, keys in given.items()
+    )
 
 
 def _matching(pattern: str) -> list[str]:

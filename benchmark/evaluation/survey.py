@@ -180,7 +180,7 @@ def _share(datasets: Sequence[Dataset], tasks: Sequence[Task]) -> float:
 
 FRAME_COLUMNS = [
     "split", "id", "read", "dropped", "kept", "reach", "dullest", "brightest", "digest", *FOLDERS,
-    "wide", "zeros", "repeated",
+    "wide", "zeros", "repeated", "folder", "bare",
 ]  # fmt: skip
 OBJECT_COLUMNS = [
     "split", "class", "level", "reason", "distance", "x", "y", "bottom", "yaw", "truncation",
@@ -195,6 +195,10 @@ def _tasks(dataset: Dataset, sample: int | None) -> Iterator[Task]:
     ids = [dataset.ids[i] for i in chosen]
     for start in range(0, len(ids), BATCH):
         yield dataset, ids[start : start + BATCH]
+
+
+NOTHING = hashlib.sha256(b"").digest()
+"""What an empty file holds."""
 
 
 def _look(dataset: Dataset, ids: Sequence[str]) -> _Found:
@@ -227,6 +231,8 @@ def _look(dataset: Dataset, ids: Sequence[str]) -> _Found:
                 "scan": is_genuine(scan.parent.name, frame_id, digest),
                 "label": is_genuine("label_2", frame_id, held.label),
                 "calibration": is_genuine("calib", frame_id, held.calibration),
+                "folder": scan.parent.name,
+                "bare": held.label == NOTHING,
                 "wide": kittis and has_sixteenth_field(dataset.label(frame_id)),
             }
         )

@@ -50,7 +50,7 @@ NAMED = 12
 
 def notes(found: Survey) -> list[str]:
     """What is taken for granted."""
-    return [*found.notes, *_wide(found)]
+    return [*found.notes, *_wide(found), *_bare(found), *_folders(found)]
 
 
 def warnings(found: Survey) -> list[str]:
@@ -227,6 +227,24 @@ def _wide(found: Survey) -> Iterator[str]:
     """Labels with a sixteenth field."""
     if wide := int(found.frames["wide"].sum()):
         yield f"labels of {wide} frames have a sixteenth field, a score in some exports: ignored"
+
+
+def _bare(found: Survey) -> Iterator[str]:
+    """Empty label files among others."""
+    bare = int(found.frames["bare"].sum())
+    if 0 < bare < len(found.frames):
+        yield (
+            f"{bare} of {len(found.frames)} label files are empty: frames without an object, "
+            "unless a copy was cut off"
+        )
+
+
+def _folders(found: Survey) -> Iterator[str]:
+    """Scans that are read from several folders."""
+    counts = found.frames["folder"].value_counts()
+    if len(counts) > 1:
+        listed = ", ".join(f"{count} from {name}" for name, count in counts.items())
+        yield f"scans are read from several folders: {listed}; is velodyne_reduced complete?"
 
 
 def _dark(found: Survey) -> Iterator[str]:

@@ -36,7 +36,7 @@ def form_of_costs() -> Callable[[Any], str]:
 def form(schema: Mapping[str, Any]) -> Callable[[Any], str]:
     """What says the first thing that a schema refuses, but for hashes and unknown fields."""
     lenient = _without_limits(schema) | {"$defs": _without_limits(schema["$defs"]) | LENIENT}
-    check = fastjsonschema.compile(lenient)
+    check = fastjsonschema.compile(lenient, use_default=False)
 
     def first_problem(value: Any) -> str:
         try:

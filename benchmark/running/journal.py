@@ -147,12 +147,16 @@ class Journal:
         import torch
 
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            epoch, step = state["position"]
+            if type(epoch) is not int or type(step) is not int or "fields" not in state:
+                raise ValueError
         except Exception as error:
             raise JournalError(
                 f"checkpoint {path} cannot be read ({type(error).__name__}); remove it, and "
                 f"{cell.title} trains from the start"
             ) from None
+        return state
 
     def report(self, cell: Cell, **progress: Any) -> None:
         """Write a cell's progress."""

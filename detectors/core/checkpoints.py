@@ -105,8 +105,10 @@ def read_origin(path: Path) -> Origin | None:
         if not told:
             return None
         said = [str(told.get(name, "")) for name in ("trained", "detector")]
+        if not isinstance(told["student"], str):
+            raise TypeError(f"student is {told['student']!r}")
         return Origin(told["student"], read_grid(told["grid"]), *said)
-    except (KeyError, TypeError, DetectorError) as error:
+    except (KeyError, TypeError, AttributeError, DetectorError) as error:
         raise CheckpointError(f"checkpoint {path}: invalid {ORIGIN} in meta: {error}") from None
 
 

@@ -55,7 +55,7 @@ CLASSES = tuple(each.name for each in KITTI_CLASSES)
 
 MOST_CELLS = 4096**2
 """Cells of a grid from above; one of 200 m at 5 cm has as many."""
-MOST_METRES = 10_000.0
+LEAST_METRES, MOST_METRES = 0.001, 10_000.0
 _COUNT = {"least": 0, "most": 10**7}
 
 
@@ -96,20 +96,30 @@ class Grid:
     classes: tuple[ObjectClass, ...] = field(default=KITTI_CLASSES, metadata={"read": _not_here})
 
     def __post_init__(self) -> None:
-        low, high = self.point_cloud_range[:3], self.point_cloud_range[3:]
-        if not all(-MOST_METRES <= a < b <= MOST_METRES for a, b in zip(low, high, strict=True)):
+        region = self.point_cloud_range
+        sides = zip(region[:3], region[3:], strict=False)
+        if len(region) != 6 or not all(-MOST_METRES <= a < b <= MOST_METRES for a, b in sides):
             raise DetectorError(
-                f"point_cloud_range is {list(self.point_cloud_range)}; write x, y, z minimum, then "
+                f"point_cloud_range is {list(region)}; write x, y, z minimum, then "
                 f"maximum, in metres, at most {MOST_METRES:g} m away"
             )
+        for name in ("num_points", "proposals", "roi_points"):
+            count = getattr(self, name)
+            if type(count) is not int or not _COUNT["least"] <= count <= _COUNT["most"]:
+                raise DetectorError(f"{name} is {count!r}; write a whole number of at least 0")
+        if not 0 <= self.sample_range <= MOST_METRES:
+            raise DetectorError(f"sample_range is {self.sample_range!r}; write metres")
         if not self.voxel_size:
             return
-        if len(self.voxel_size) != 3 or min(self.voxel_size) <= 0:
+        if len(self.voxel_size) != 3 or not all(
+            LEAST_METRES <= side <= MOST_METRES for side in self.voxel_size
+        ):
             raise DetectorError(
-                f"voxel_size is {list(self.voxel_size)}; write x, y, z in metres, each above 0"
+                f"voxel_size is {list(self.voxel_size)}; write x, y, z in metres, each at least "
+                f"{LEAST_METRES:g}"
             )
         most = self.max_voxels
-        if len(most) != 2 or min(most) < 1 or max(most) > MOST_CELLS:
+        if len(most) != 2 or not all(type(n) is int and 1 <= n <= MOST_CELLS for n in most):
             raise DetectorError(
                 f"max_voxels is {list(self.max_voxels)}; write those kept in training and in "
                 f"evaluation, each 1 to {MOST_CELLS:,}"
@@ -142,6 +152,8 @@ class Grid:
 
     def check(self, multiple: int) -> None:
         """Raise :class:`DetectorError` unless the map's sides are multiples of ``multiple``."""
+        if not self.voxel_size:
+            raise DetectorError("the grid has no voxel_size; write x, y, z in metres")
         if math.prod(self.cells[:2]) > MOST_CELLS:
             raise DetectorError(
                 f"point_cloud_range and voxel_size give {' x '.join(map(str, self.cells[:2]))} "
@@ -181,11 +193,11 @@ def read_grid(settings: Mapping[str, Any]) -> Grid:
     Raises:
         DetectorError: the settings are not those of a grid.
     """
-    sides: dict[str, Any] = {k: tuple(v) for k, v in settings.items() if isinstance(v, list)}
     try:
+        sides: dict[str, Any] = {k: tuple(v) for k, v in settings.items() if isinstance(v, list)}
         if "classes" in sides:
             read = [ObjectClass(**{**c, "size": tuple(c["size"])}) for c in sides["classes"]]
             sides["classes"] = tuple(read)
         return Grid(**{**settings, **sides})
-    except (TypeError, ValueError, KeyError) as error:
-        raise DetectorError(f"grid {dict(settings)}: {error}") from None
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise DetectorError(f"grid {settings}: {error}") from None

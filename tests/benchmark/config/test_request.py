@@ -246,6 +246,12 @@ def test_patterns_name_methods_and_compositions():
         read_request(None, {"methods": "fitnet+f*net"})  # nothing beside itself
 
 
+def test_forms_of_the_same_methods_and_values_are_one_cell():
+    forms = "fitnet:weight=1,fitnet:weight=1.0,fitnet:weight=2,fitnet,fitnet+crd,crd+fitnet"
+    found = read_request(None, {"methods": forms}).methods
+    assert found == ["fitnet:weight=1", "fitnet:weight=2", "fitnet", "fitnet+crd"]
+
+
 def test_controls_are_named(tmp_path):
     file = tmp_path / "m.yaml"
     file.write_text("controls: [none_twice, teacher_halv]\n")

@@ -482,3 +482,16 @@ def test_files_that_the_system_does_not_let_be_read_are_named(tmp_path):
     ]
     assert len(found.frames) == 6 + FRAMES - 2
     assert warnings(found) == []
+
+
+def test_empty_labels_and_scans_of_two_folders_are_noted(tmp_path):
+    root = make(tmp_path)
+    assert suspicions.notes(survey(root)) == []
+    (root / "training" / "label_2" / "000003.txt").write_text("")
+    (root / "training" / "velodyne_reduced").mkdir()
+    for i in (1, 2):
+        scan = root / "training" / "velodyne" / f"{i:06d}.bin"
+        (root / "training" / "velodyne_reduced" / scan.name).write_bytes(scan.read_bytes())
+    bare, folders = suspicions.notes(survey(root))
+    assert bare.startswith("1 of 48 label files are empty: frames without an object, unless a copy")
+    assert "46 from velodyne, 2 from velodyne_reduced; is velodyne_reduced complete?" in folders

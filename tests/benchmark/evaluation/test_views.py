@@ -1,10 +1,14 @@
 """What is kept of a cell for the report."""
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import pytest
+from hostile import damaged
+from hypothesis import HealthCheck, given, settings
 from in_process import run_matrix
+from made_records import make_ap
 
 from benchmark.data.kitti import KittiDataset
 from benchmark.evaluation import views
@@ -132,3 +136,41 @@ def test_a_trained_cell_and_its_teacher_have_views(matrix, workplace):
         assert view["range"] == [0, -7.68, 15.36, 7.68]
         for frame in view["detections"]:
             assert views.load_frame(workplace.folder, view["fingerprint"], frame)
+
+
+VIEW = {
+    "range": [0.0, -8.0, 16.0, 8.0],
+    "detections": {"000001": [{"class": "Car", "box": [1.0, 2.0, 3.9, 1.6, 0.5], "score": 0.5}]},
+    "by_distance": [{"from": 0.0, "ap": make_ap(50.0)}],
+}
+SCENE = {
+    "frame": "000001", "points": [0.0, 1.0],
+    "objects": [{"class": "Car", "box": [1.0, 2.0, 3.9, 1.6, 0.5]}],
+}  # fmt: skip
+
+
+def load_written(folder, view, scene):
+    for path, content in ((folder.view("cell"), view), (folder.scene("print", "000001"), scene)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+    return views.load(folder, "cell"), views.load_frame(folder, "print", "000001")
+
+
+def test_what_is_sound_is_shown(tmp_path):
+    assert load_written(ResultsFolder(tmp_path), VIEW, SCENE) == (VIEW, SCENE)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(view=damaged(VIEW), scene=damaged(SCENE))
+def test_a_damaged_view_is_shown_or_refused(tmp_path, view, scene):
+    for pair in ((view, SCENE), (VIEW, scene)):
+        with suppress(views.ViewError):
+            load_written(ResultsFolder(tmp_path), *pair)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"range": 1e999}', "", "\udce9"])
+def test_a_view_that_is_no_json_is_refused(tmp_path, view, text):
+    path = ResultsFolder(tmp_path).view("cell")
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(views.ViewError, match=f"{path}: .*; remove the file to leave out this"):
+        views.load(ResultsFolder(tmp_path), "cell")

@@ -38,7 +38,7 @@ def test_a_cell_is_free_unless_another_holds_it(journal, cells):
 
 
 def test_a_checkpoint_comes_back_as_it_was(journal, cells):
-    state = {"position": [1, 2], "weights": torch.arange(3.0)}
+    state = {"position": [1, 2], "fields": {}, "weights": torch.arange(3.0)}
     assert not journal.saved(cells[0])
     assert journal.load(cells[0]) is None
     journal.save(cells[0], state)
@@ -51,6 +51,15 @@ def test_a_damaged_checkpoint_is_named_with_the_remedy(journal, cells):
     path = journal.folder / f"{cells[0].identity()}.pt"
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(JournalError, match=rf"{path.name} cannot be read .*; remove it, and point"):
+        journal.load(cells[0])
+
+
+@pytest.mark.parametrize(
+    "state", [[], 3, None, {}, {"position": 1}, {"position": ["a", 0]}, {"position": [1, 2]}]
+)
+def test_a_checkpoint_of_another_kind_is_named_with_the_remedy(journal, cells, state):
+    journal.save(cells[0], state)
+    with pytest.raises(JournalError, match="cannot be read .*; remove it, and point"):
         journal.load(cells[0])
 
 

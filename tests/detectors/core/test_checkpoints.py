@@ -2,18 +2,23 @@
 
 import collections
 import re
+from contextlib import suppress
 
 import numpy as np
 import pytest
 import torch
 from frames import GRIDS, batch
+from hostile import damaged
+from hypothesis import HealthCheck, given, settings
 from mmengine.logging import HistoryBuffer
 
-from detectors import get_family, parse_student
+from detectors import DetectorError, get_family, grid_settings, parse_student
 from detectors.core.checkpoints import (
+    ORIGIN,
     CheckpointError,
     export,
     load_weights,
+    read_origin,
     read_weights,
     usage,
 )
@@ -185,6 +190,40 @@ def test_what_is_no_checkpoint_is_refused(write, message, tmp_path, capsys):
         read_weights(tmp_path / "model.pth")
     assert str(tmp_path / "model.pth") in str(error.value)
     assert "must not run" not in capsys.readouterr().out
+
+
+ORIGIN_SAID = {
+    "student": "pointpillars@8", "grid": grid_settings(GRIDS["pointpillars"]),
+    "trained": "none, seed 0", "detector": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"student": 5}, "student is 5"),
+        ({"student": None}, "student is None"),
+        ({"grid": 5}, "grid 5"),
+        ({"grid": {"num_points": "x"}}, "point_cloud_range"),
+        ({"grid": {"point_cloud_range": [0, 0, 0, 1, 1, 1], "num_points": "x"}}, "num_points is"),
+        ({"grid": ORIGIN_SAID["grid"] | {"voxel_size": [float("nan"), 1, 1]}}, "voxel_size is"),
+    ],
+)
+def test_an_origin_of_a_wrong_form_is_refused(tmp_path, change, message):
+    torch.save({"state_dict": {}, "meta": {ORIGIN: ORIGIN_SAID | change}}, tmp_path / "model.pth")
+    with pytest.raises(CheckpointError, match=f"model.pth: invalid pointkd in meta: .*{message}"):
+        read_origin(tmp_path / "model.pth")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(said=damaged({"meta": {ORIGIN: ORIGIN_SAID}}))
+def test_a_damaged_origin_is_read_or_refused(tmp_path, said):
+    torch.save(said, tmp_path / "model.pth")
+    with suppress(CheckpointError, DetectorError):
+        origin = read_origin(tmp_path / "model.pth")
+        if origin is not None:
+            family, ratio = parse_student(origin.student)
+            family.config(ratio, origin.grid)
 
 
 def test_what_does_not_fit_is_named(tmp_path):

@@ -106,10 +106,11 @@ def test_a_range_that_no_memory_holds_is_refused(name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"voxel_size": (0, 0.32, 4)}, "voxel_size is .* each above 0"),
-        ({"voxel_size": (0.32, -0.32, 4)}, "voxel_size is .* each above 0"),
+        ({"voxel_size": (0, 0.32, 4)}, "voxel_size is .* each at least 0.001"),
+        ({"voxel_size": (0.32, -0.32, 4)}, "voxel_size is .* each at least 0.001"),
         ({"voxel_size": (0.32, 0.32)}, "voxel_size is .*; write x, y, z in metres"),
-        ({"voxel_size": (1e-9, 0.32, 4)}, "cells, more than 16,777,216"),
+        ({"voxel_size": (1e-9, 0.32, 4)}, "voxel_size is .* each at least 0.001"),
+        ({"voxel_size": (0.001, 0.001, 4)}, "cells, more than 16,777,216"),
         ({"voxel_size": (0.32, 0.32, 2)}, "2 cells along z; a pillar is as high as the region"),
         ({"max_voxels": (-5, 5)}, "max_voxels is .*, each 1 to 16,777,216"),
         ({"max_voxels": (0, 0)}, "max_voxels is"),
