@@ -170,7 +170,7 @@ class ProposalHead(TargetsOnce, PartA2RPNHead):
 
 @MODELS.register_module()
 class KeyPoints(VoxelSetAbstraction):
-    """mmdet3d's encoder, for voxels in any order. The original (voxel_set_abstraction.py:298)
+    """mmdet3d's encoder, for voxels in any order. The original (voxel_set_abstraction.py:307)
     takes them to be sorted by frame; spconv's are not behind a strided layer, so that key points
     would gather voxels of other frames."""
 

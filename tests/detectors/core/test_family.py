@@ -43,10 +43,9 @@ def inputs_of(family, training):
     return family.voxelizer(grid, training)(batch(points=grid.num_points or 1500))
 
 
-@pytest.mark.parametrize("name", ["pointrcnn", "pv_rcnn"])
-def test_a_family_is_all_that_a_program_needs_to_import(name):
+def test_a_family_is_all_that_a_program_needs_to_import():
     """Where mmcv is not compiled, mmdet3d must not be imported before the operators."""
-    program = f"from detectors import get_family; get_family({name!r})"
+    program = "from detectors import get_family; get_family('pv_rcnn')"
     subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True, cwd=ROOT)
 
 
