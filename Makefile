@@ -41,8 +41,9 @@ test: tools
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/perf -n auto --dist loadfile \
 		--no-loadscope-reorder
 
-# Every method on one student of every family; `make test` has one family.
+# Every detector, and every method on one student of each; `make test` has one detector.
 conformance: setup
+	OMP_NUM_THREADS=1 $(BIN)/python run_bench.py check-detector all
 	OMP_NUM_THREADS=1 $(BIN)/python run_bench.py check-method all
 
 lint: tools

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import pdb
 import traceback
 from collections import Counter
@@ -46,9 +47,10 @@ def add(commands: Any) -> None:
     check.add_argument("--pdb", action="store_true", help="stop where the method raises an error")
     add_detectors(check)
     told = "does a detector keep to the interface?"
-    examples = ["centerpoint_pillar", "my_net.py", "detectors/my_net.py"]
+    examples = ["centerpoint_pillar", "my_net.py", "all"]
     check = add_command(commands, "check-detector", check_detector, told, examples)
-    check.add_argument("detector", metavar="NAME|FILE", help="a file is called by its own name")
+    told = "a file is called by its own name; all are those that come along"
+    check.add_argument("detector", metavar="NAME|FILE|all", help=told)
     new = add_command(
         commands,
         "new-method",
@@ -166,13 +168,16 @@ def check_detector(options: argparse.Namespace) -> int:
     """Run the conformance checks on a detector and print a line for each."""
     from benchmark.conformance.detector_suite import run_checks
     from detectors import load_detectors
+    from detectors.core.registry import BUILT_IN
 
-    name, path = options.detector, Path(options.detector)
+    names, path = [options.detector], Path(options.detector)
     if path.suffix:
-        name = path.stem
-        load_detectors({name: path})
+        names = [path.stem]
+        load_detectors({path.stem: path})
+    if options.detector == "all":
+        names = list(BUILT_IN)
     failed = 0
-    for outcome in run_checks(name):
+    for outcome in itertools.chain.from_iterable(map(run_checks, names)):
         line = f"{outcome.status:9}{outcome.student} {outcome.check}"
         print(f"{line}: {outcome.remark}" if outcome.remark else line, flush=True)
         failed += outcome.status == "failed"
