@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import pdb
+import sys
 import traceback
 from collections import Counter
 from collections.abc import Sequence
@@ -110,12 +111,12 @@ def _list_fits(plugins: Sequence[Path]) -> int:
 
     for plugin in plugins:
         load_plugin(plugin)
-    students = default_students()
-    rows = [
-        {"method": form} | {student: suitability(student, form) for student in students}
-        for form in every_method()
-        if form != NONE
-    ]
+    students, rows = default_students(), []
+    forms = [form for form in every_method() if form != NONE]
+    for number, form in enumerate(forms, 1):
+        print(f"trying {form} ({number} of {len(forms)})", file=sys.stderr, flush=True)
+        tried = {student: suitability(student, form) for student in students}
+        rows.append({"method": form} | tried)
     print(tabulate(rows, headers="keys"))
     print(
         "\n+N %: time of a step above the student's own, on a small grid of this processor. "

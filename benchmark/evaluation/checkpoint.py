@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmark.config import bundled
 from benchmark.config.matrix import describe_data
 from benchmark.config.profile import load_profile, whole_grid
 from benchmark.config.request import SYNTHETIC
@@ -202,6 +203,11 @@ def _data_root(network: Network, data: str, cache: Path) -> Path:
     if data != SYNTHETIC:
         return Path(data)
     name = network.record["profile"]["name"] if network.record else UNKNOWN_PROFILE
+    if name not in bundled.names("profiles"):
+        raise DataError(
+            f"the cell's profile {name} is from a file, so its frames are not known here; give "
+            "their folder with --data"
+        )
     return synthetic.ensure(cache / "synthetic", **load_profile(name).synthetic)
 
 

@@ -47,6 +47,13 @@ def test_a_cell_scores_as_its_record_says(trained):
     assert text.endswith("NOT the same as in its record")
 
 
+def test_frames_of_a_profile_from_a_file_must_be_given(trained):
+    workplace, record = trained  # of the profile "tiny", which does not come along
+    network = find_network(record["cell"], workplace.results, None)
+    with pytest.raises(DataError, match="profile tiny is from a file.* --data"):
+        score_network(network, "synthetic", workplace.cache, CPU, None)
+
+
 def test_an_exported_network_knows_what_it_is(trained):
     workplace, record = trained
     network = find_network(str(workplace.results.parent / "student"), None, None)
