@@ -16,7 +16,7 @@ FLOORS = [
     {"benchmark.training"},
     {"benchmark.config"},
     {"benchmark.records", "benchmark.data"},
-    {"benchmark.files", "benchmark.device"},
+    {"benchmark.files", "benchmark.device", "benchmark.signals"},
     {"detectors"},
     {"kd_methods"},
 ]
