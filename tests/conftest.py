@@ -14,7 +14,8 @@ LONG = (
     "running/test_ray.py", "conformance/test_scaffold.py", "conformance/test_checks.py",
     "running/test_cohort.py", "tests/test_run_bench.py", "running/test_process.py",
     "training/test_lockstep.py", "tests/test_example_package.py", "running/test_sharing.py",
-    "running/test_kills.py", "running/test_setups.py", "benchmark/test_signals.py", "report/test_page.py", "conformance/test_detector_suite.py",
+    "running/test_kills.py", "running/test_setups.py", "benchmark/test_signals.py",
+    "report/test_page.py", "conformance/test_detector_suite.py",
 )  # fmt: skip
 """Files that take longest. They run first, so that no worker waits for one of them at the end."""
 

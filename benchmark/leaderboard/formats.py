@@ -73,7 +73,7 @@ def to_latex(tables: Sequence[Table], found: Sequence[Mapping[str, Any]] = ()) -
     """The headline tables and one of external results, for ``booktabs``."""
     parts = ["% \\usepackage{booktabs}"]
     for table in tables:
-        told = f"{table.family} on {caption(table)}"
+        told = f"{table.network} on {caption(table)}"
         parts.append(_latex_table(told, as_text(table, "paper")))
     if found:
         rows = [external_text(external.row(stored)) for stored in found]

@@ -78,18 +78,17 @@ class Table:
         return self.example["student"].partition("@")[0]
 
     @property
-    def teacher(self) -> str:
-        """Family of the teacher."""
-        named = [row["student"] for row in self.rows if row["method"] == TEACHER]
-        return named[0] if named else self.family
+    def network(self) -> str:
+        """The family, and its teacher's if that is another."""
+        taught = {row["student"] for row in self.rows if row["method"] == TEACHER} - {self.family}
+        return self.family + "".join(f" taught by {family}" for family in taught)
 
     @property
     def title(self) -> str:
-        """Family, its teacher's if that is another, data set, profile and precision."""
+        """Network, data set, profile and precision."""
         example = self.example
-        taught = f", taught by {self.teacher}," if self.teacher != self.family else ""
         return (
-            f"{self.family}{taught} on {example['dataset']['name']}, "
+            f"{self.network} on {example['dataset']['name']}, "
             f"profile {example['profile']['name']}, {example['precision']}"
             f"{', tuned' if self.tuned else ''}"
         )
@@ -440,14 +439,14 @@ def _significance(gain: Gain) -> str:
 def _order(best: str, row: Mapping[str, Any]) -> tuple[Any, ...]:
     """Teacher, then students by ratio or name, each with its methods from the best figure down;
     those with fewer seeds than the table come after the complete ones."""
-    _, student, width = row["student"].partition("@")
-    number = re.fullmatch(r"[\d.]+(e\+?\d+)?", width)
-    size = float(width) if number else 0.0
+    family, _, width = row["student"].partition("@")
+    ratio = float(width) if re.fullmatch(r"[\d.]+", width) else math.inf
     value = row[best]
     undefined = math.isnan(value)
     fewer = row["seeds"] < row["of seeds"]
     best_first = 0 if undefined else -value
-    return student, not number, size, width, undefined, fewer, best_first, row["method"]
+    place = row["method"] != TEACHER, family, ratio, width
+    return *place, undefined, fewer, best_first, row["method"]
 
 
 def _pairs(comparisons: Mapping[str, Sequence[Comparison]]) -> Iterator[dict[str, Any]]:

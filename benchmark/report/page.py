@@ -124,7 +124,7 @@ def _section(folder: Path, table: Table, found: Mapping[str, Record]) -> dict[st
         "level": LEVELS[scoring.name],
         "metric": metric(table) if table.classes else "",
         "enough": scoring.enough,
-        "family": table.family,
+        "family": table.network,
         "data": example["dataset"],
         "synthetic": example["dataset"]["synthetic"],
         "profile": example["profile"],

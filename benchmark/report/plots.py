@@ -78,7 +78,7 @@ def write(folder: Path, content: Mapping[str, Any]) -> list[Path]:
     written = []
     for number, section in enumerate(content["sections"], start=1):
         for name, figure in _figures(section, content["methods"]):
-            path = folder / f"{number}-{section['family']}-{name}"
+            path = folder / f"{number}-{section['family'].replace(' ', '-')}-{name}"
             written += _save(path, figure)
     return written
 

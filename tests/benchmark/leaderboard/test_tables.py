@@ -192,3 +192,22 @@ def test_a_student_has_one_latency_whatever_one_of_its_cells_says(record):
 def test_a_student_without_a_finished_cell_has_no_costs(record):
     found = rows([record(), record("crd", status="failed")])
     assert math.isnan(found.loc["pointpillars@4", "crd"]["params (M)"])
+
+
+def test_a_teacher_of_another_family_is_in_the_table_of_its_students_and_named(record):
+    teacher, student = record(student="second", cell="t"), record("fitnet")
+    (table,) = make_tables([teacher, record(), student])
+    assert table.title.startswith("pointpillars taught by second on KITTI")
+    assert [row["student"] for row in table.rows if row["method"] == "teacher"] == ["second"]
+    same = {**teacher, "student": "pointpillars"}
+    (table,) = make_tables([same, record(), student])
+    assert table.title.startswith("pointpillars on KITTI")
+
+
+def test_students_with_a_config_of_their_own_come_after_the_ratios(record):
+    names = ["pointpillars@16", "pointpillars@b", "pointpillars@4", "pointpillars@a"]
+    found = [record(student=name) for name in names]
+    (table,) = make_tables([record(student="pointpillars"), *found])
+    assert [row["student"] for row in table.rows] == [
+        "pointpillars", "pointpillars@4", "pointpillars@16", "pointpillars@a", "pointpillars@b"
+    ]  # fmt: skip
