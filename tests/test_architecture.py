@@ -2,6 +2,7 @@
 
 import ast
 from graphlib import TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,19 @@ def test_imports_point_downward(module):
     assert not {n.partition(".")[0] for n in imported(MODULES[module])} & LIBRARIES.get(
         module.partition(".")[0], set()
     )
+
+
+SCRIPTS = sorted((ROOT / "tests" / "perf").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_what_scripts_import_is_there(path):
+    """Nothing else runs them all."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] in PACKAGES:
+            module = import_module(node.module)
+            lacking = [a.name for a in node.names if not hasattr(module, a.name)]
+            assert [n for n in lacking if f"{node.module}.{n}" not in MODULES] == []
 
 
 def test_detectors_know_nothing_of_methods_but_their_core():

@@ -4,6 +4,7 @@ how to read what the part puts out.
 An encoder is all that comes before the 2D backbone, a dense head all that comes after the neck.
 """
 
+import detectors.operators  # noqa: F401  (before mmdet3d)
 from detectors.parts.anchors import Anchors
 from detectors.parts.centres import Centres
 from detectors.parts.part import DenseHead, Encoder
