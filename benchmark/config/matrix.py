@@ -18,9 +18,9 @@ from benchmark.data.genuine import has_genuine_size, is_genuine
 from benchmark.data.opening import open_dataset
 from benchmark.files.settings import changed_settings
 from benchmark.records import store
-from benchmark.records.record import GENERATED
+from benchmark.records.record import GENERATED, has_own_config
 from benchmark.records.store import NONE
-from detectors import Grid, get_family, parse_student
+from detectors import DetectorError, Grid, get_family, parse_student
 from kd_methods import KDMethod, MethodError, create
 from kd_methods.core.errors import visible
 from kd_methods.core.registry import source_hash
@@ -253,8 +253,13 @@ class Matrix:
         family, made = student.partition("@")[0], CONTROLS.get(control)
         if made is None or not made.distils:
             return self.teacher(family)
-        family = self.taught_by.get(family, family)
-        name = family + student[student.index("@") :] if made.narrow else family
+        taught = self.taught_by.get(family, family)
+        if made.narrow and taught != family and has_own_config(student):
+            raise DetectorError(
+                f"control {control}: {student} has a config of its own, and {taught} none as "
+                "narrow; leave one of the two out"
+            )
+        name = taught + student[student.index("@") :] if made.narrow else taught
         return Cell(
             self.data,
             self.profile,

@@ -108,7 +108,7 @@ def read_request(matrix: str | None, options: Mapping[str, Any]) -> Request:
         if name not in FIELDS
     ]
     values: dict[str, Any] = {}
-    _move_files(given, fields, folder)
+    _move_files(given, fields, folder, problems)
     for name in FIELDS:  # plugins and detectors come first
         if name in given:
             values[name] = FIELDS[name](given[name], _option(name), problems)
@@ -125,14 +125,35 @@ def read_request(matrix: str | None, options: Mapping[str, Any]) -> Request:
         values["methods"] = every_method()
     if any(": plugin " in problem for problem in problems):  # its methods are not to blame
         problems = [problem for problem in problems if "unknown method" not in problem]
-    if any(problem.startswith(("detectors", "--detector")) for problem in problems):
-        problems = [problem for problem in problems if "unknown detector" not in problem]
+    problems += _untaught(values)
+    problems = _first_causes(problems, values.get("detectors") or {})
     if problems:
         raise RequestError(f"{origin}: " + "; ".join(problems))
     return Request(**values)
 
 
-def _move_files(given: dict[str, Any], fields: dict[str, Any], folder: Path) -> None:
+def _first_causes(problems: Sequence[str], detectors: Mapping[str, Path]) -> list[str]:
+    """The problems, without those of students whose detector's file is to blame."""
+    causes = [p for p in problems if p.startswith(("detectors", "--detector"))]
+    if not causes:
+        return list(problems)
+    follow = ("unknown detector", *(f"student {name!r}: write" for name in detectors))
+    return [p for p in problems if p in causes or not any(told in p for told in follow)]
+
+
+def _untaught(values: Mapping[str, Any]) -> list[str]:
+    """Families of students that are given a teacher, and have none."""
+    there = {student.partition("@")[0] for student in values.get("students") or ("pointpillars@4",)}
+    return [
+        f"teacher_of.{family}: no student is of this family; leave it out, or add one"
+        for family in values.get("teacher_of") or ()
+        if family not in there
+    ]
+
+
+def _move_files(
+    given: dict[str, Any], fields: dict[str, Any], folder: Path, problems: list[str]
+) -> None:
     """Name students that are given as files, ``second@xs.py``, and put the files to the detectors.
 
     Args:
@@ -145,11 +166,11 @@ def _move_files(given: dict[str, Any], fields: dict[str, Any], folder: Path) -> 
     if not isinstance(items, list):
         return
     of = {item: re.fullmatch(r"\s*(\w+)@(.+\.py)\s*", str(item)) for item in items}
-    files = {
-        f"{found[1]}@{Path(found[2]).stem}": str((place / found[2]).resolve())
-        for found in of.values()
-        if found
-    }
+    files: dict[str, str] = {}
+    for found in filter(None, of.values()):
+        name, file = f"{found[1]}@{Path(found[2]).stem}", str((place / found[2]).resolve())
+        if files.setdefault(name, file) != file:
+            problems.append(f"students: {name} is both {files[name]} and {file}; rename one")
     if files:
         named = [f"{m[1]}@{Path(m[2]).stem}" if (m := of[item]) else item for item in items]
         source["students"] = named

@@ -11,7 +11,14 @@ from typing import Any
 import orjson
 
 from benchmark.leaderboard.tables import MISSING, make_tables
-from benchmark.records.record import GENERATED, KD_LOSS, Record, loss_names, title
+from benchmark.records.record import (
+    GENERATED,
+    KD_LOSS,
+    Record,
+    has_own_config,
+    loss_names,
+    title,
+)
 from benchmark.records.spread import says_little
 from benchmark.records.store import NONE
 
@@ -131,8 +138,12 @@ def _fingerprints(record: Record) -> Iterator[tuple[str, str]]:
 
 
 def _decisive(record: Record) -> dict[str, Any]:
-    """Settings that change every training."""
-    return {k: v for k, v in record["settings"].items() if k not in WITHOUT_EFFECT}
+    """Settings that change every training. Of a student's own config that is its hash, whatever it
+    is called."""
+    found = {k: v for k, v in record["settings"].items() if k not in WITHOUT_EFFECT}
+    if has_own_config(record["student"]):
+        found["student"] = record["student"].partition("@")[0]
+    return found
 
 
 def _has_effect(record: Record) -> bool:

@@ -24,7 +24,7 @@ from benchmark.evaluation.intervals import (
 from benchmark.evaluation.protocol import Scoring, classes_of, scoring_of
 from benchmark.leaderboard import controls
 from benchmark.leaderboard.columns import COSTS, number
-from benchmark.records.record import Record, is_teacher
+from benchmark.records.record import Record, has_own_config, is_teacher
 from benchmark.records.store import NONE
 
 TEACHER = "teacher"
@@ -79,9 +79,13 @@ class Table:
 
     @property
     def network(self) -> str:
-        """The family, and its teacher's if that is another."""
+        """The family, or the student if it has a config of its own, and thus a table; the teacher's
+        family if that is another."""
+        students = {row["student"] for row in self.rows if row["method"] != TEACHER}
+        own = sorted(filter(has_own_config, students))
+        shown = own[0] if own else self.family
         taught = {row["student"] for row in self.rows if row["method"] == TEACHER} - {self.family}
-        return self.family + "".join(f" taught by {family}" for family in taught)
+        return shown + "".join(f" taught by {family}" for family in taught)
 
     @property
     def title(self) -> str:

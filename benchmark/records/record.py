@@ -162,10 +162,15 @@ def is_teacher(record: Record) -> bool:
     return not record["settings"].get("teacher")
 
 
+def has_own_config(student: str) -> bool:
+    """Whether it is ``second@xs`` rather than ``second@4``."""
+    return student.partition("@")[2].isidentifier()
+
+
 def cohort_title(settings: Mapping[str, Any]) -> str:
     """What the cohort of a cell with these settings is called, and its log."""
     kind, student = "students" if settings.get("teacher") else "teacher", settings["student"]
-    who = student if kind == "teacher" else student.partition("@")[0]
+    who = student if kind == "teacher" or has_own_config(student) else student.partition("@")[0]
     told = f", {settings['control']}" if settings.get("control") else ""
     return f"{who} {kind}, seed {settings['seed']}{told}"
 

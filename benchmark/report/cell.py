@@ -17,7 +17,7 @@ from benchmark.evaluation.table import ap_table
 from benchmark.records import store
 from benchmark.records.folder import MARGIN, ResultsFolder
 from benchmark.records.provenance import code_version, is_processor
-from benchmark.records.record import Record, cohort_title, is_teacher, title
+from benchmark.records.record import Record, cohort_title, has_own_config, is_teacher, title
 from detectors.core.registry import shipped_students
 from kd_methods.core.catalogue import BUILT_IN
 from kd_methods.core.errors import visible
@@ -90,7 +90,7 @@ def reproduction(record: Record, teachers: Record | None = None) -> tuple[str, l
     needs += _other_code(record) + _missing_method(record)
     if guide != family:
         words += ["--teacher-of", f"{family}={guide}"]
-    own = record["student"] if width.isidentifier() else family
+    own = record["student"] if has_own_config(record["student"]) else family
     hashes = {guide: maker["settings"].get("detector"), own: record["settings"].get("detector")}
     for name, detector in hashes.items():
         if detector and name not in shipped_students(family):

@@ -67,7 +67,7 @@ def load_detectors(files: Mapping[str, Path]) -> None:
         except DetectorError as error:
             raise DetectorError(f"detector {name}: {error}") from None
         except (Exception, SystemExit) as error:
-            told = " ".join(describe(error).split())
+            told = " ".join(describe(error).replace("<unknown>", str(file)).split())
             raise DetectorError(
                 f"detector {name}: {file} cannot be read, built or run: {told}"
             ) from error

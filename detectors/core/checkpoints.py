@@ -28,7 +28,7 @@ HINTS = {
         "pillars of 9 values are of mmdet3d below 1.0, whose coordinate system differs; retrain "
         "it, or give one of mmdet3d 1.x"
     ),
-    r"(conv_cls|cls_layers\.\d+|heatmap\.\d+)\.(weight|bias) is": (
+    r"(conv_cls|cls_layers\.\d+|heatmap\.\d+)\.(weight|bias) is \[": (
         "it was trained on another number of classes"
     ),
 }

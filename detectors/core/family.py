@@ -113,7 +113,7 @@ class Family(ABC):
         Raises:
             DetectorError: the config is of another network, or the family takes ratios alone.
         """
-        raise DetectorError(f"students of {self.name} are ratios, e.g. {self.name}@4; not {file}")
+        raise DetectorError(f"students of {self.name} are ratios alone; {file} cannot be one")
 
     def adapted(self, grid: Grid) -> Grid:
         """A grid of the family as this one of its students lays it."""

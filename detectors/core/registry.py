@@ -149,7 +149,8 @@ def parse_student(text: str) -> Student:
     except ValueError:
         valid = False
     if not valid:
-        others = "".join(f", or {known}" for known in shipped_students(name))
+        others = f", or its file as --detector {text}=FILE" if is_name(width) else ""
+        others += "".join(f", or {known}" for known in shipped_students(name))
         raise DetectorError(
             f"student {text!r}: write {name}@RATIO with a number of at least 1, of six digits at "
             f"most, or {name}@FILE.py with the path of its own config{others}"
@@ -171,6 +172,8 @@ def add_student(name: str, file: Path) -> None:
         raise DetectorError(
             f"{width!r} cannot name a student; use letters, digits and underscores, a letter first"
         )
+    if name in shipped_students(of) and file.parent != STUDENTS:
+        raise DetectorError(f"there is a student {name!r} already; give the file another name")
     _students[name] = get_family(of).with_config(file)
 
 

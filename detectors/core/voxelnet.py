@@ -44,12 +44,12 @@ class VoxelNet(Family):
     def with_config(self, file: Path) -> VoxelNet:
         student = type(self)(self.name, str(file.resolve()))
         student.source, student._of = student.digest(), self
+        theirs, own = ({p: n.first_stage()[p]["type"] for p in PARTS} for n in (self, student))
         for part in PARTS:
-            theirs, own = (each.first_stage()[part]["type"] for each in (self, student))
-            if own != theirs:
+            if own[part] != theirs[part]:
                 raise DetectorError(
-                    f"{file}: model.{part} is of type {own}, that of {self.name} of {theirs}; a "
-                    "student has its family's parts in other widths"
+                    f"{file}: model.{part} is of type {own[part]}, that of {self.name} of "
+                    f"{theirs[part]}; a student has its family's parts in other widths"
                 )
         stages = {len(each.first_stage()["backbone"]["layer_strides"]) for each in (self, student)}
         if len(stages) > 1:

@@ -283,10 +283,26 @@ def test_what_is_wrong_with_a_student_is_told(tmp_path, forgotten):
         ("pointrcnn@own.py", "students of pointrcnn are ratios"),
         ("pointpillars@broken.py", "pointpillars@broken: .*broken.py cannot be read"),
         ("pointpillars@4x.py", "'4x' cannot name a student"),
-        ("pointpillars@mine", "or pointpillars@FILE.py with the path"),
+        ("pointpillars@mine", "--detector pointpillars@mine=FILE"),
+        (
+            "nope@own.py",
+            "^matrix .*: detectors: detector nope@own: unknown detector 'nope'[^;]*; [^;]*; [^;]*$",
+        ),
     ):
         with pytest.raises(RequestError, match=told):
             read_request(written(tmp_path, students=[student]), {})
+
+
+def test_two_files_of_one_name_are_refused(tmp_path, forgotten):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "own.py").write_text(DETECTOR)
+    file = written(tmp_path, students=["pointpillars@a/own.py", "pointpillars@b/own.py"])
+    with pytest.raises(RequestError, match="pointpillars@own is both .*a/own.py and .*b/own.py"):
+        read_request(file, {})
+    (tmp_path / "coarse.py").write_text(DETECTOR)
+    with pytest.raises(RequestError, match="there is a student 'pointpillars@coarse' already"):
+        read_request(written(tmp_path, students=["pointpillars@coarse.py"]), {})
 
 
 def test_teachers_of_other_families_are_named(tmp_path):
@@ -301,3 +317,5 @@ def test_teachers_of_other_families_are_named(tmp_path):
     ):
         with pytest.raises(RequestError, match=f"--teacher-of: .*{told}"):
             read_request(None, {"teacher_of": [pair]})
+    with pytest.raises(RequestError, match="teacher_of.second: no student is of this family"):
+        read_request(None, {"teacher_of": ["second=pointpillars"]})
