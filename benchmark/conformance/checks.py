@@ -112,7 +112,8 @@ class Workbench:
             device=torch.device("cpu"),
         )
         with RandomStream("teacher"):
-            teacher = confident(family.build(1, grid)).eval().requires_grad_(False)
+            teacher = confident(family.deployed(family.build(1, grid)))
+        teacher.eval().requires_grad_(False)
         self.setup = TrainingSetup(
             family=family,
             grid=grid,

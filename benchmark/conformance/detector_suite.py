@@ -87,7 +87,8 @@ def builds_at_every_width(bench: Workbench) -> str:
     """The teacher and its students build, each smaller than the one before."""
     family = bench.setup.family
     ratios = (1, *FAMILIES[family.name].ratios)
-    sizes = [sum(p.numel() for p in _built(bench, ratio).parameters()) for ratio in ratios]
+    models = [family.deployed(_built(bench, ratio)) for ratio in ratios]
+    sizes = [sum(p.numel() for p in model.parameters()) for model in models]
     told = ", ".join(f"{n / 1e6:.3f} M at {r}" for r, n in zip(ratios, sizes, strict=True))
     require(sizes == sorted(sizes, reverse=True) and len(set(sizes)) == len(sizes), told)
     return told
@@ -185,7 +186,7 @@ def runs_in_plain_mmdet3d(bench: Workbench) -> str:
 
 def counts_its_work(bench: Workbench) -> str:
     """The counter of operations knows every layer, and every layer runs."""
-    model = _built(bench).eval()
+    model = bench.setup.family.deployed(_built(bench)).eval()
     with count_work(model) as work:
         bench.setup.family.dry_run(model, bench.setup.grid)
     require(work.multiply_accumulates > 0, "no operation was counted")

@@ -128,7 +128,7 @@ def _fresh(student: Student, grid: Grid, device: torch.device) -> Deployed:
     """A student that is not trained."""
     torch.manual_seed(0)
     _, family, ratio = student
-    model = family.place(family.build(ratio, grid), device).eval()
+    model = family.place(family.deployed(family.build(ratio, grid)), device).eval()
     return Deployed(model, family, grid, device)
 
 

@@ -49,7 +49,9 @@ def save_outcome(
     validation: ValidationFrames,
     workplace: Workplace,
 ) -> dict[str, Any]:
-    """Write a trained model's weights, statistics and views; the fields of a record it fills."""
+    """Write a trained model's weights as deployed, its statistics and views; the fields of a record
+    it fills."""
+    model = setup.family.deployed(model)
     folder, name, result = workplace.folder, cell.identity(), findings.evaluate()
     buffer = io.BytesIO()
     torch.save(model.state_dict(), buffer)

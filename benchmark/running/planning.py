@@ -210,7 +210,8 @@ def _teacher(job: Job) -> nn.Module | None:
         return load_teacher(job.teacher, job.workplace)
     setup = make_setup(job.teacher, job.workplace)
     model = setup.family.build(parse_student(job.teacher.student).ratio, setup.grid)
-    return setup.family.place(model, setup.device).eval().requires_grad_(False)
+    model = setup.family.place(setup.family.deployed(model), setup.device)
+    return model.eval().requires_grad_(False)
 
 
 def _measure(

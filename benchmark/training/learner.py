@@ -227,7 +227,7 @@ class Learner:
                 alignment.check(method)
                 theirs = alignment.spec(theirs)
             method.build(theirs, family.spec(self.model))
-            method.initialise(self.model, teacher)
+            method.initialise(family.deployed(self.model), teacher)
         except (MethodError, DetectorError) as error:
             self.end("skipped", str(error))
 

@@ -132,7 +132,8 @@ def load_network(
     sha256: str | None = None,
     detector: str | None = None,
 ) -> Model:
-    """The network of a student with a checkpoint's weights, frozen and in evaluation mode.
+    """The network of a student with a checkpoint's weights, frozen and in evaluation mode, without
+    what only training needs.
 
     Args:
         sha256: as in :func:`read_weights`.
@@ -148,7 +149,7 @@ def load_network(
             f"{path} is of the detector {family.name} with hash {detector or 'none'}, but the one "
             f"here has {family.source or 'none'}; give the file that it was trained with"
         )
-    model = family.build(ratio, grid)
+    model = family.deployed(family.build(ratio, grid))
     load_weights(model, path, student, sha256)
     return model.eval().requires_grad_(False)
 
@@ -188,7 +189,8 @@ def export(model: Model, student: Student, grid: Grid, folder: Path, trained: st
         trained: how the weights came about, in words, for whoever evaluates the file.
 
     The config is mmdet3d's own for KITTI with the model's widths and the range of ``grid``.
-    Nothing of this package is needed to run it where mmcv is compiled.
+    Nothing of this package is needed to run it where mmcv is compiled. What only training needs is
+    left out.
     """
     from mmengine import Config
 
@@ -209,7 +211,7 @@ def export(model: Model, student: Student, grid: Grid, folder: Path, trained: st
         "detector": family.source,
     }
     meta = {"dataset_meta": {"classes": grid.class_names}, ORIGIN: origin}
-    torch.save({"state_dict": model.state_dict(), "meta": meta}, buffer)
+    torch.save({"state_dict": family.deployed(model).state_dict(), "meta": meta}, buffer)
     (folder / "model.pth").write_bytes(buffer.getvalue())
 
 

@@ -24,6 +24,8 @@ from kd_methods.core.interface import Batch, Detections, Maps, Outputs, Spec
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 """mmdet3d configs of ours, of detectors that have none for KITTI there."""
+AUXILIARY = "auxiliary"
+"""Name of the part of a model that only its training needs."""
 Hooks = dict[str, nn.Module]
 Model = Any
 """An mmdet3d detector or a part of it: an nn.Module whose children are attributes."""
@@ -148,6 +150,12 @@ class Family(ABC):
             model.init_weights()
         self.head(model).register_forward_hook(to_float)
         return model
+
+    def deployed(self, model: Model) -> Model:
+        """The same network, its weights shared, without what only its training needs."""
+        lean = copy.copy(model)
+        lean._modules = {name: part for name, part in model._modules.items() if name != AUXILIARY}
+        return lean
 
     def buildable(self, config: dict[str, Any]) -> dict[str, Any]:
         """The config with our classes where mmdet3d's fail or waste time."""

@@ -6,6 +6,7 @@ An encoder is all that comes before the 2D backbone, a dense head all that comes
 
 import detectors.operators  # noqa: F401  (before mmdet3d)
 from detectors.parts.anchors import Anchors
+from detectors.parts.auxiliary_voxels import AuxiliaryVoxels
 from detectors.parts.centres import Centres
 from detectors.parts.part import DenseHead, Encoder
 from detectors.parts.pillars import Pillars
@@ -14,6 +15,7 @@ from detectors.parts.voxels import Voxels
 ENCODERS: dict[str, Encoder] = {
     "PointPillarsScatter": Pillars(),
     "SparseEncoder": Voxels(),
+    "SparseEncoderSASSD": AuxiliaryVoxels(),
 }
 """By the type of the middle encoder."""
 HEADS: dict[str, DenseHead] = {
