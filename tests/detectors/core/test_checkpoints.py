@@ -222,7 +222,7 @@ def test_a_damaged_origin_is_read_or_refused(tmp_path, said):
     with suppress(CheckpointError, DetectorError):
         origin = read_origin(tmp_path / "model.pth")
         if origin is not None:
-            family, ratio = parse_student(origin.student)
+            _, family, ratio = parse_student(origin.student)
             family.config(ratio, origin.grid)
 
 
