@@ -153,6 +153,8 @@ class Family(ABC):
 
     def deployed(self, model: Model) -> Model:
         """The same network, its weights shared, without what only its training needs."""
+        if AUXILIARY not in model._modules:
+            return model
         lean = copy.copy(model)
         lean._modules = {name: part for name, part in model._modules.items() if name != AUXILIARY}
         return lean
