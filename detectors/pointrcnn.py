@@ -19,6 +19,7 @@ from detectors.core.family import (
     Model,
     installed_config,
     per_class,
+    scale_branches,
     scale_widths,
     scaled,
     to_float,
@@ -64,7 +65,7 @@ class PointRCNN(Family):
         config = self.base_config()
         backbone, neck, head = config["backbone"], config["neck"], config["rpn_head"]
         backbone["num_points"] = self._levels(backbone["num_points"], grid)
-        backbone["sa_channels"] = tuple(_nested(c, ratio) for c in backbone["sa_channels"])
+        backbone["sa_channels"] = tuple(scale_branches(c, ratio) for c in backbone["sa_channels"])
         neck["fp_channels"] = _propagation(backbone, neck, ratio)
         features = neck["fp_channels"][-1][-1]
         _scale_first_stage(head["pred_layer_cfg"], features, ratio)
@@ -268,11 +269,6 @@ def _roi_layer(config: dict[str, Any]) -> dict[str, Any]:
     return config["roi_head"]["bbox_roi_extractor"]["roi_layer"]
 
 
-def _nested(widths: Any, ratio: float) -> Any:
-    """Scaled widths of a set abstraction's branches."""
-    return tuple(tuple(scale_widths(branch, ratio)) for branch in widths)
-
-
 def _propagation(
     backbone: dict[str, Any], neck: dict[str, Any], ratio: float
 ) -> tuple[tuple[int, ...], ...]:
@@ -295,7 +291,7 @@ def _scale_first_stage(layers: dict[str, Any], features: int, ratio: float) -> N
 
 def _scale_second_stage(head: dict[str, Any], ratio: float) -> None:
     head["mlp_channels"] = scale_widths(head["mlp_channels"], ratio)
-    head["sa_channels"] = _nested(head["sa_channels"], ratio)
+    head["sa_channels"] = scale_branches(head["sa_channels"], ratio)
     layers = head["pred_layer_cfg"]
     layers["in_channels"] = scaled(layers["in_channels"], ratio)
     for name in ("cls_conv_channels", "reg_conv_channels"):

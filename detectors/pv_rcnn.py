@@ -26,6 +26,7 @@ from detectors.core.family import (
     Inputs,
     Model,
     per_class,
+    scale_branches,
     scale_widths,
     scaled,
     to_float,
@@ -235,7 +236,7 @@ def _resize_points(config: Config, ratio: float, grid: Grid) -> None:
     for layer, widths in zip(encoder["voxel_sa_cfgs_list"], stages, strict=True):
         layer["in_channels"] = widths[-1]
     for layer in _gathering(config):
-        layer["mlp_channels"] = _nested(layer["mlp_channels"], ratio)
+        layer["mlp_channels"] = scale_branches(layer["mlp_channels"], ratio)
 
 
 def _resize_second_stage(config: Config, ratio: float, grid: Grid) -> None:
@@ -253,7 +254,7 @@ def _resize_second_stage(config: Config, ratio: float, grid: Grid) -> None:
     gathered = encoder["bev_feat_channel"] + sum(map(_leaving, _gathering(config)))
     layer, box = stage["bbox_roi_extractor"]["roi_layer"], stage["bbox_head"]
     layer["in_channels"] = encoder["fused_out_channel"]
-    layer["mlp_channels"] = _nested(layer["mlp_channels"], ratio)
+    layer["mlp_channels"] = scale_branches(layer["mlp_channels"], ratio)
     stage["bbox_roi_extractor"]["grid_size"] = box["grid_size"] = side
     stage["num_classes"] = box["num_classes"] = len(grid.classes)
     stage["semantic_head"].update(
@@ -277,11 +278,6 @@ def _gathering(config: Config) -> list[Config]:
 def _leaving(layer: Config) -> int:
     """Channels that leave a set abstraction."""
     return sum(branch[-1] for branch in layer["mlp_channels"])
-
-
-def _nested(widths: Any, ratio: float) -> Any:
-    """Scaled widths of a set abstraction's branches."""
-    return tuple(tuple(scale_widths(branch, ratio)) for branch in widths)
 
 
 FAMILY = PVRCNN("pv_rcnn", "pv_rcnn/pv_rcnn_8xb2-80e_kitti-3d-3class.py")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from detectors import DetectorError
-from detectors.core.registry import FAMILIES, is_name
+from detectors.core.registry import FAMILIES, RESERVED, is_name
 from kd_methods import MethodError, method_names
 from kd_methods.core.errors import PointKDError
 from kd_methods.core.registry import check_name
@@ -126,7 +126,7 @@ def write_detector(name: str, like: str, folder: Path) -> tuple[Path, Path]:
             f"{name!r} cannot name a detector; use letters, digits and underscores, e.g. my_net, "
             "and give its folder apart"
         )
-    if name.lower() in {"none", "all", "teacher", *FAMILIES}:
+    if name.lower() in {*RESERVED, *FAMILIES}:
         raise DetectorError(f"there is a detector {name!r} already; choose another name")
     base, parts = BASES[like]
     texts = {f"{name}.py": CONFIG, f"test_{name}.py": DETECTOR_TEST}

@@ -290,6 +290,11 @@ def scale_widths(widths: Sequence[int], ratio: float) -> list[int]:
     return [scaled(width, ratio) for width in widths]
 
 
+def scale_branches(widths: Any, ratio: float) -> tuple[tuple[int, ...], ...]:
+    """:func:`scaled` for each layer of each branch of a set abstraction."""
+    return tuple(tuple(scale_widths(branch, ratio)) for branch in widths)
+
+
 def wanted(needs: set[str]) -> set[str]:
     """Output names of ``needs`` without their ``:pre_relu``."""
     return {name.partition(":")[0] for name in needs}

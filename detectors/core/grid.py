@@ -103,7 +103,7 @@ class Grid:
                 f"point_cloud_range is {list(region)}; write x, y, z minimum, then "
                 f"maximum, in metres, at most {MOST_METRES:g} m away"
             )
-        for name in ("num_points", "proposals", "roi_points"):
+        for name in ("num_points", "proposals", "roi_points", "key_points"):
             count = getattr(self, name)
             if type(count) is not int or not _COUNT["least"] <= count <= _COUNT["most"]:
                 raise DetectorError(f"{name} is {count!r}; write a whole number of at least 0")

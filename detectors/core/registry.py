@@ -177,10 +177,11 @@ def add_student(name: str, file: Path) -> None:
     _students[name] = get_family(of).with_config(file)
 
 
-def shipped_students(family: str) -> list[str]:
-    """Students with a config of their own that come along."""
+@cache
+def shipped_students(family: str) -> tuple[str, ...]:
+    """Students with a config of their own that come along; every cell's name is looked up here."""
     files = sorted(STUDENTS.glob(f"{family}_*.py"))
-    return [f"{family}@{file.stem.removeprefix(family + '_')}" for file in files]
+    return tuple(f"{family}@{file.stem.removeprefix(family + '_')}" for file in files)
 
 
 def is_name(text: str) -> bool:
