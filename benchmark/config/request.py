@@ -165,14 +165,15 @@ def _move_files(
     items = students.split(",") if isinstance(students, str) else students
     if not isinstance(items, list):
         return
-    of = {item: re.fullmatch(r"\s*(\w+)@(.+\.py)\s*", str(item)) for item in items}
+    named = list(items)
     files: dict[str, str] = {}
-    for found in filter(None, of.values()):
-        name, file = f"{found[1]}@{Path(found[2]).stem}", str((place / found[2]).resolve())
-        if files.setdefault(name, file) != file:
-            problems.append(f"students: {name} is both {files[name]} and {file}; rename one")
+    for i, item in enumerate(items):
+        if found := re.fullmatch(r"\s*(\w+)@(.+\.py)\s*", str(item)):
+            file = str((place / found[2]).resolve())
+            named[i] = name = f"{found[1]}@{Path(file).stem}"
+            if files.setdefault(name, file) != file:
+                problems.append(f"students: {name} is both {files[name]} and {file}; rename one")
     if files:
-        named = [f"{m[1]}@{Path(m[2]).stem}" if (m := of[item]) else item for item in items]
         source["students"] = named
         target = given if "detectors" in given else fields
         known = target.get("detectors") or {}

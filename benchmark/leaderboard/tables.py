@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -444,7 +443,7 @@ def _order(best: str, row: Mapping[str, Any]) -> tuple[Any, ...]:
     """Teacher, then students by ratio or name, each with its methods from the best figure down;
     those with fewer seeds than the table come after the complete ones."""
     family, _, width = row["student"].partition("@")
-    ratio = float(width) if re.fullmatch(r"[\d.]+", width) else math.inf
+    ratio = math.inf if has_own_config(row["student"]) else float(width or 1)
     value = row[best]
     undefined = math.isnan(value)
     fewer = row["seeds"] < row["of seeds"]
