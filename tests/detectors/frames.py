@@ -60,3 +60,15 @@ def focal_loss(head):
     alpha = torch.where(targets > 0, 0.25, 0.75)
     focal = (-alpha * (1 - p_t) ** 2 * p_t.log())[kept].sum() / head.positive.sum()
     return focal.item()
+
+
+def with_few_objects(whole, where):
+    """The two frames of a batch with the objects of the first or none, or with all out of reach."""
+    nothing, far = torch.zeros(0, 7), whole.boxes[0] + torch.tensor([200.0, 0, 0, 0, 0, 0, 0])
+    boxes = {
+        "none at all": [nothing, nothing],
+        "none in one frame": [whole.boxes[0], nothing],
+        "none within reach": [far, far],
+    }[where]
+    labels = [whole.labels[0][: len(box)] for box in boxes]
+    return Batch(boxes, labels, whole.points, CLASSES)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from frames import GRIDS, batch
+from frames import GRIDS, batch, with_few_objects
 from mmdet3d.registry import MODELS
 from mmdet3d.structures import LiDARInstance3DBoxes
 from mmengine.config import ConfigDict
@@ -154,16 +154,9 @@ def test_every_parameter_of_both_stages_learns_from_proposals_on_objects(model, 
 
 @pytest.mark.parametrize("objects", ["none at all", "none in one frame", "none within reach"])
 def test_frames_without_objects_train(model, objects):
-    whole = batch()
-    nothing, far = torch.zeros(0, 7), whole.boxes[0] + torch.tensor([200.0, 0, 0, 0, 0, 0, 0])
-    boxes = {
-        "none at all": [nothing, nothing],
-        "none in one frame": [whole.boxes[0], nothing],
-        "none within reach": [far, far],
-    }[objects]
-    labels = [whole.labels[0][: len(box)] for box in boxes]
+    few = with_few_objects(batch(), objects)
     model.train().zero_grad(set_to_none=True)
-    losses = FAMILY.losses(model, inputs_of(Batch(boxes, labels, whole.points, CLASSES)))
+    losses = FAMILY.losses(model, inputs_of(few))
     sum(losses.values()).backward()
     assert all(value.isfinite() for value in losses.values())
     assert losses["loss_cls"] > 0
