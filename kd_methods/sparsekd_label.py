@@ -31,6 +31,7 @@ class SparseKDLabel(KDMethod):
 
     threshold: float = 0.6
     ground_truth: bool = True
+    lidar_source = ("centerpoint_pillar", "centerpoint_voxel")
     neutral = {"ground_truth": True}
     by_place = True
 

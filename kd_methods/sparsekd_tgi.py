@@ -46,6 +46,7 @@ class SparseKDTGI(KDMethod):
     """
 
     way: Literal["FNAV2", "BN_SCALE", "OFA"] = "FNAV2"
+    lidar_source = ("centerpoint_voxel",)
 
     def needs(self) -> set[str]:
         return set()

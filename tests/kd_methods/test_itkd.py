@@ -1,4 +1,4 @@
-"""itKD's feature part against its source."""
+"""itKD's two parts against their source."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from fidelity import EXTENT, FAMILY, assert_same, built, gradients, per_frame, scene
 
-from kd_methods import BEVMap, MethodError, create
+from kd_methods import BEVMap, HeadOutputs, MethodError, create
 
 OBJECTS = 5
 
@@ -99,6 +99,88 @@ def test_frames_without_objects_and_an_equal_student_are_fine(kind):
     losses = method(example.teacher, example.student, example.batch)
     assert all(value.isfinite() for value in losses.values())
     assert all(g.isfinite().all() for g in gradients(losses, example.leaves))
+
+
+def heat_head(frames, cells, seed, grad):
+    random = torch.Generator().manual_seed(seed)
+    logits, code = (
+        torch.randn(frames, cells, n, generator=random, dtype=torch.float64, requires_grad=grad)
+        for n in (3, 7)
+    )
+    return HeadOutputs(logits, code, None, code, lambda d: d, lambda: None, lambda: None)
+
+
+def heat_scene(counts):
+    example = with_objects("maps", counts)
+    cells = example.teacher.neck.values[0, 0].numel()
+    example.teacher.__dict__["head"] = heat_head(len(counts), cells, 1, grad=False)
+    example.student.__dict__["head"] = ours = heat_head(len(counts), cells, 2, grad=True)
+    example.leaves += [ours.class_logits, ours.deltas]
+    return example
+
+
+def channel_attention(values):
+    score = (values.T @ values) / OBJECTS**0.5
+    weights = score.exp() / score.exp().sum(0, keepdim=True)
+    return values @ weights
+
+
+def attended(method, head, cells):
+    """One frame's objects: channels attend to each other, then those of each branch."""
+    values = torch.zeros(OBJECTS, 11, dtype=torch.float64)
+    for i, cell in enumerate(cells):
+        frame, place = divmod(cell, head.deltas.shape[1])
+        code = head.deltas[frame, place]
+        values[i] = torch.cat(
+            [
+                1 / (1 + (-head.class_logits[frame, place]).exp()),
+                code[:6],
+                torch.stack([code[6].sin(), code[6].cos()]),
+            ]
+        )
+    starts = [0, 3, 5, 6, 9, 11]
+    branches = [values[:, a:b] for a, b in zip(starts, starts[1:], strict=False)]
+    both = torch.cat([channel_attention(values), *map(channel_attention, branches)], dim=1)
+    return both @ method.mix.weight.T + method.mix.bias
+
+
+@pytest.mark.parametrize("counts", [(9, 5), (7,)])
+def test_heads_of_heat_maps_attend_alike(counts):
+    example = heat_scene(counts)
+    method = built(f"itkd:objects={OBJECTS}:share=1", example, "centerpoint_pillar@4")
+    for parameter in method.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    neck, total = example.teacher.neck, sum(map(len, per_frame(example.teacher.neck)))
+
+    def expected():
+        losses = reference(method, example, range(total))
+        difference, objects = 0, 0
+        for frame, boxes in enumerate(example.batch.boxes):
+            alone = [boxes if i == frame else boxes[:0] for i in range(len(counts))]
+            cells = object_rows(neck, alone)
+            heads = example.student.head, example.teacher.head
+            ours, theirs = (attended(method, head, cells) for head in heads)
+            difference = difference + (ours - theirs).abs().sum()
+            objects += len(cells)
+        return {**losses, "attention": difference / objects}
+
+    assert_same(method, example, expected)
+
+
+def test_heads_without_objects_attend_to_nothing():
+    example = heat_scene((9, 5))
+    method = built("itkd", example, "centerpoint_pillar@4")
+    example.batch = replace(example.batch, boxes=[torch.zeros(0, 7)] * 2)
+    losses = method(example.teacher, example.student, example.batch)
+    assert losses["attention"] == 0
+    assert all(g.isfinite().all() for g in gradients(losses, example.leaves))
+
+
+def test_anchors_cannot_attend():
+    example = scene("maps")
+    method = built("itkd:attention=true", example)
+    with pytest.raises(MethodError, match="itkd:attention needs a head of heat maps"):
+        method(example.teacher, example.student, example.batch)
 
 
 def test_the_code_is_narrow():
