@@ -193,7 +193,7 @@ class Journal:
             "weighting": cell.weighting,
             "precision": cell.precision,
             "seed": cell.seed,
-            "source": cell.source,
+            "source": " ".join(filter(None, [cell.source, cell.detector])),
             "profile": cell.profile.name,
             "data": cell.data.name,
         }

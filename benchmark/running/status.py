@@ -18,7 +18,7 @@ from kd_methods.core.errors import visible
 def describe_cells(results: Path) -> str:
     """A table of a results folder's cells: status, epochs, time, reason; then their counts.
 
-    Where methods are from plugins, it tells the versions of their code apart.
+    Where methods or detectors are the user's, it tells the versions of their code apart.
     """
     journal = Journal(results)
     rows = [_finished(record) for record in store.read_all(results)]
@@ -35,8 +35,10 @@ def describe_cells(results: Path) -> str:
 
 def _finished(record: Record) -> dict[str, Any]:
     training: Mapping[str, Any] = record["training"] or {}
+    settings = record["settings"]
+    hashes = [settings.get("source"), settings.get("detector")]
     return _row(
-        {**record, "source": record["settings"].get("source")},
+        {**record, "source": " ".join(filter(None, hashes))},
         status=record["status"],
         epochs=len(training.get("losses", [])) or "",
         seconds=training.get("seconds_as_run"),

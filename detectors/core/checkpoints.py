@@ -21,8 +21,10 @@ from kd_methods.core.errors import PointKDError
 
 ORIGIN = "pointkd"
 """The meta data key of an exported checkpoint that names its network."""
-PARALLEL, STUDENT = "module.", "architecture."
-"""Before the names of all weights in parallel training, and of a student's in mmrazor."""
+WRAPPERS = ("module.", "model.", "_orig_mod.")
+"""Before the names of all weights: in parallel training, of Lightning, of torch.compile."""
+STUDENT = "architecture."
+"""Before the names of a student's weights in mmrazor."""
 HINTS = {
     r"pfn_layers\.0\.linear\.weight is \[\d+, 9\]": (
         "pillars of 9 values are of mmdet3d below 1.0, whose coordinate system differs; retrain "
@@ -45,7 +47,8 @@ def read_weights(path: Path, sha256: str | None = None) -> Mapping[str, Tensor]:
     """The weights in an mmengine checkpoint, or in a file that holds only weights.
 
     Nothing but tensors and plain values is unpickled. Names lose what wrappers put before them:
-    ``module.`` in parallel training, ``architecture.`` in mmrazor's students.
+    ``module.`` in parallel training, ``model.`` in Lightning, ``_orig_mod.`` when compiled,
+    ``architecture.`` in mmrazor's students.
 
     Args:
         sha256: :func:`weights_hash` that a record names; None accepts any weights.
@@ -69,8 +72,9 @@ def read_weights(path: Path, sha256: str | None = None) -> Mapping[str, Tensor]:
 
 def _unwrapped(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """The network's weights under its own names for them."""
-    if all(name.startswith(PARALLEL) for name in weights):
-        return _unwrapped({name.removeprefix(PARALLEL): v for name, v in weights.items()})
+    for prefix in WRAPPERS:
+        if all(name.startswith(prefix) for name in weights):
+            return _unwrapped({name.removeprefix(prefix): v for name, v in weights.items()})
     own = {k.removeprefix(STUDENT): v for k, v in weights.items() if k.startswith(STUDENT)}
     return own or weights
 

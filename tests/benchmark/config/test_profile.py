@@ -33,7 +33,7 @@ def load(tmp_path):
 
 
 def test_the_shipped_profiles_load_and_their_grids_suit_the_detectors():
-    assert bundled.names("profiles") == ["kitti", "mini", "smoke"]
+    assert bundled.names("profiles") == ["kitti", "mini", "smoke", "wiring"]
     for name in bundled.names("profiles"):
         profile = load_profile(name)
         for family in map(get_family, FAMILIES.keys() & profile.recipes.keys()):

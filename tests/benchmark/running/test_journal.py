@@ -177,11 +177,13 @@ def test_entries_are_of_cells_without_a_record(journal, cells, tmp_path):
     assert [entry["cell"] for entry in journal.entries()] == [cells[1].identity()]
 
 
-def test_versions_of_a_plugins_code_are_told_apart(journal, cells, tmp_path):
-    for source in ("", "0123456789abcdef"):
-        journal.request(replace(cells[0], source=source))
-        assert ("code" in describe_cells(tmp_path)) == bool(source)
-    assert "0123456789abcdef" in describe_cells(tmp_path)
+def test_versions_of_a_users_code_are_told_apart(journal, cells, tmp_path):
+    for hashes in ({}, {"source": "0123456789abcdef"}, {"detector": "fedcba9876543210"}):
+        journal.request(replace(cells[0], **hashes))
+        assert ("code" in describe_cells(tmp_path)) == bool(hashes)
+    told = describe_cells(tmp_path)
+    assert "0123456789abcdef" in told
+    assert "fedcba9876543210" in told
 
 
 def test_a_closed_cell_leaves_its_lock_alone(journal, cells):

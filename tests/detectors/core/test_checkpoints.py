@@ -112,8 +112,12 @@ def test_kernels_in_the_layout_of_spconv_1_are_turned(tmp_path):
             wrapped("architecture.", weights) | {"connectors.a.weight": torch.zeros(3)}, path
         ),
         lambda weights, path: torch.save(weights, path, _use_new_zipfile_serialization=False),
+        lambda weights, path: torch.save(
+            {"state_dict": wrapped("model._orig_mod.", weights), "pytorch-lightning_version": "2"},
+            path,
+        ),
     ],
-    ids=["parallel", "mmrazor, parallel", "mmrazor", "legacy pickle"],
+    ids=["parallel", "mmrazor, parallel", "mmrazor", "legacy pickle", "Lightning, compiled"],
 )
 def test_what_others_wrap_around_weights_is_taken_away(save, tmp_path):
     weights = build("pointpillars").state_dict()
