@@ -10,7 +10,7 @@ import traceback
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.commands.common import (
     CELLS_FAILED,
@@ -19,6 +19,9 @@ from benchmark.commands.common import (
     add_detectors,
     load_given,
 )
+
+if TYPE_CHECKING:
+    from benchmark.conformance.checks import Outcome
 
 
 def add(commands: Any) -> None:
@@ -48,10 +51,11 @@ def add(commands: Any) -> None:
     check.add_argument("--pdb", action="store_true", help="stop where the method raises an error")
     add_detectors(check)
     told = "does a detector keep to the interface?"
-    examples = ["centerpoint_pillar", "my_net.py", "all"]
+    examples = ["centerpoint_pillar", "my_net.py", "second@xs.py", "all"]
     check = add_command(commands, "check-detector", check_detector, told, examples)
-    told = "a file is called by its own name; all are those that come along"
+    told = "a detector or student; a file is called by its own name; all are those that come along"
     check.add_argument("detector", metavar="NAME|FILE|all", help=told)
+    add_detectors(check)
     new = add_command(
         commands,
         "new-method",
@@ -157,9 +161,7 @@ def check_method(options: argparse.Namespace) -> int:
     for name in names:
         create(name, "pointpillars@4")
         for outcome in run_checks(name, students, on_failure):
-            line = f"{outcome.status:9}{name} {outcome.student} {outcome.check}"
-            print(f"{line}: {outcome.remark}" if outcome.remark else line, flush=True)
-            counts[outcome.status] += 1
+            _tell(outcome, f"{name} {outcome.student}", counts)
     if len(names) > 1:
         print(f"{len(names)} methods: {', '.join(f'{n} {how}' for how, n in counts.items())}")
     return CELLS_FAILED if counts["failed"] else DONE
@@ -167,22 +169,28 @@ def check_method(options: argparse.Namespace) -> int:
 
 def check_detector(options: argparse.Namespace) -> int:
     """Run the conformance checks on a detector and print a line for each."""
+    from benchmark.config.request import student_file
     from benchmark.conformance.detector_suite import run_checks
     from detectors import load_detectors
     from detectors.core.registry import BUILT_IN
 
-    names, path = [options.detector], Path(options.detector)
+    load_given(options)
+    name, path = student_file(options.detector) or (options.detector, Path(options.detector))
     if path.suffix:
-        names = [path.stem]
-        load_detectors({path.stem: path})
-    if options.detector == "all":
-        names = list(BUILT_IN)
-    failed = 0
+        name = name if "@" in name else path.stem
+        load_detectors({name: path})
+    names = BUILT_IN if name == "all" else [name]
+    counts: Counter[str] = Counter()
     for outcome in itertools.chain.from_iterable(map(run_checks, names)):
-        line = f"{outcome.status:9}{outcome.student} {outcome.check}"
-        print(f"{line}: {outcome.remark}" if outcome.remark else line, flush=True)
-        failed += outcome.status == "failed"
-    return CELLS_FAILED if failed else DONE
+        _tell(outcome, outcome.student, counts)
+    return CELLS_FAILED if counts["failed"] else DONE
+
+
+def _tell(outcome: Outcome, checked: str, counts: Counter[str]) -> None:
+    """Print and count an outcome."""
+    line = f"{outcome.status:9}{checked} {outcome.check}"
+    print(f"{line}: {outcome.remark}" if outcome.remark else line, flush=True)
+    counts[outcome.status] += 1
 
 
 def _debug(error: BaseException) -> None:

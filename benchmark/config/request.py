@@ -151,6 +151,12 @@ def _untaught(values: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def student_file(text: str) -> tuple[str, Path] | None:
+    """Name and file of a student that is given as ``second@xs.py``; None for any other."""
+    found = re.fullmatch(r"\s*(\w+)@(.+\.py)\s*", text)
+    return found and (f"{found[1]}@{Path(found[2]).stem}", Path(found[2]))
+
+
 def _move_files(
     given: dict[str, Any], fields: dict[str, Any], folder: Path, problems: list[str]
 ) -> None:
@@ -168,9 +174,9 @@ def _move_files(
     named = list(items)
     files: dict[str, str] = {}
     for i, item in enumerate(items):
-        if found := re.fullmatch(r"\s*(\w+)@(.+\.py)\s*", str(item)):
-            file = str((place / found[2]).resolve())
-            named[i] = name = f"{found[1]}@{Path(file).stem}"
+        if found := student_file(str(item)):
+            named[i] = name = found[0]
+            file = str((place / found[1]).resolve())
             if files.setdefault(name, file) != file:
                 problems.append(f"students: {name} is both {files[name]} and {file}; rename one")
     if files:

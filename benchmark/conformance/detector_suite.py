@@ -46,16 +46,16 @@ COMPARED = 20
 
 
 def run_checks(name: str) -> Iterator[Outcome]:
-    """Every check on a family's first student.
+    """Every check on a student.
 
     Args:
-        name: of a family.
+        name: of a family, for its first student, or of a student.
 
     Raises:
-        DetectorError: no such family.
+        DetectorError: no such family or student.
     """
-    family = get_family(name)
-    student = f"{name}@{FAMILIES[name].ratios[0]}"
+    student = _student(name)
+    family = parse_student(student).family
     for check, function in CHECKS.items():
         try:
             remark = function(workbench(student))
@@ -71,11 +71,11 @@ def detector_checks(name: str) -> Any:
     """Decorator that runs a pytest function once for each ``check``.
 
     Args:
-        name: of a family.
+        name: of a family, for its first student, or of a student.
     """
     import pytest
 
-    student = f"{name}@{FAMILIES[name].ratios[0]}"
+    student = _student(name)
     cases = [
         pytest.param(lambda function=function: function(workbench(student)), id=check)
         for check, function in CHECKS.items()
@@ -84,9 +84,10 @@ def detector_checks(name: str) -> Any:
 
 
 def builds_at_every_width(bench: Workbench) -> str:
-    """The teacher and its students build, each smaller than the one before."""
-    family = bench.setup.family
-    ratios = (1, *FAMILIES[family.name].ratios)
+    """The teacher and its students build, each smaller than the one before; a student with a config
+    of its own builds as that says."""
+    _, family, ratio = parse_student(bench.student)
+    ratios = (1,) if ratio == 1 else (1, *FAMILIES[family.name].ratios)
     models = [family.deployed(_built(bench, ratio)) for ratio in ratios]
     sizes = [sum(p.numel() for p in model.parameters()) for model in models]
     told = ", ".join(f"{n / 1e6:.3f} M at {r}" for r, n in zip(ratios, sizes, strict=True))
@@ -206,12 +207,16 @@ CHECKS: dict[str, Callable[[Workbench], str]] = {
 """Every check by name, in the order in which they run."""
 
 
+def _student(name: str) -> str:
+    """A student by name, or the first of a family."""
+    return name if "@" in name else f"{get_family(name).name}@{FAMILIES[name].ratios[0]}"
+
+
 def _built(bench: Workbench, ratio: float | None = None) -> Model:
-    """A network of the family, the first student by default, confident about many boxes."""
-    family = bench.setup.family
+    """A network of the family, the student by default, confident about many boxes."""
+    _, family, own = parse_student(bench.student)
     torch.manual_seed(0)
-    first = FAMILIES[family.name].ratios[0]
-    return confident(family.build(first if ratio is None else ratio, bench.setup.grid))
+    return confident(family.build(own if ratio is None else ratio, bench.setup.grid))
 
 
 def _inputs(bench: Workbench, training: bool, frames: int = 2) -> Inputs:

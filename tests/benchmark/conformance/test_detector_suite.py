@@ -22,8 +22,8 @@ def test_a_detector_of_ours_conforms():
     assert [(o.status, o.remark) for o in outcomes if o.status != "passed"] == []
 
 
-@detector_checks("pointpillars")
-def test_in_the_tests_of_another_package(check):
+@detector_checks("pointpillars@coarse")
+def test_a_students_own_config_in_the_tests_of_another_package(check):
     check()
 
 
