@@ -1,13 +1,15 @@
 """Kill runs of a matrix at many instants: does every one end with the records of a quiet run?
 
     python tests/perf/kills.py [--kills 50] [--runners 1] [--jobs 0] [--workers 0]
-        [--seed 0]
+        [--parts 0.5] [--seed 0]
 
 Each round runs a small matrix in a fresh folder, with so many runners at once, each with so many
-processes side by side (0: one after another) and workers that read ahead. Half of the kills
-(SIGKILL to a runner and all its processes) fall anywhere in its work, the others shortly after a
-checkpoint, the evaluation or the publishing of records begins; then the runner is started again.
-After each round all records must be there and equal.
+processes side by side (0: one after another; of several numbers, 0,1,2, one is drawn at every
+start) and workers that read ahead. Half of the kills fall anywhere in a runner's work, the others
+shortly after a checkpoint, the evaluation or the publishing of records begins. Such a kill is
+SIGKILL to a runner and all its processes, after which it is started again, or in the given part of
+cases to one of its processes alone (the process server, a cohort, a reader), after which it must go
+on by itself. After each round all records must be there and equal.
 """
 
 import argparse
@@ -17,9 +19,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import torch
 from tabulate import tabulate
 
@@ -51,8 +55,53 @@ def quiet_run(matrix, workplace, jobs):
     return results(workplace), time.monotonic() - begun
 
 
-def disturb(runner, workplace, draw, seconds):
-    """Kill a runner at a drawn instant; what it did then, None where it had ended."""
+class Parts:
+    """The processes of runners that are killed alone.
+
+    A cohort's is killed once a round: a cell in whose step a process died twice has failed.
+    """
+
+    def __init__(self, share, draw):
+        self.share, self.draw = share, draw
+        self.cohort_died = False
+
+    def victim(self, runner):
+        """A process to be killed alone and what it is; None where the whole runner is to die."""
+        if self.draw.random() >= self.share:
+            return None
+        found = [part for part in _parts(runner) if part[1] != "cohort" or not self.cohort_died]
+        if not found:
+            return None
+        chosen = self.draw.choice(found)
+        self.cohort_died |= chosen[1] != "reader"  # with its server a cohort ends as well
+        return chosen
+
+
+def _parts(runner):
+    """The processes of a runner and what each is; a fork of the server is a cohort, or one that
+    reads for the cohort that forked it."""
+    found = []
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(runner.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                parents = [p.pid for p in child.parents()]
+                found.append((child, parents.index(runner.pid), " ".join(child.cmdline())))
+    served = any("forkserver" in told and depth == 0 for _, depth, told in found)
+    names = ("server", "cohort", "reader") if served else ("cohort", "reader")
+    return [
+        (child, names[depth])
+        for child, depth, told in found
+        if depth < len(names) and "resource_tracker" not in told
+    ]
+
+
+def disturb(runner, workplace, draw, seconds, parts):
+    """Kill a runner, or one of its processes, at a drawn instant.
+
+    Returns:
+        What was killed and what it did then, and whether the runner goes on by itself; None where
+        it had ended.
+    """
     await_work(runner, workplace)
     if draw.random() < 0.5:
         runner.join(draw.uniform(0, STRETCH * seconds))
@@ -63,19 +112,30 @@ def disturb(runner, workplace, draw, seconds):
     if not runner.is_alive():
         return None
     word = doing(runner, workplace)
+    when = "a cell" if len(word) == 16 else word or "between two jobs"
+    if victim := parts.victim(runner):
+        process, name = victim
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+        return (name, when), True
     kill(runner)
-    return "a cell" if len(word) == 16 else word or "between two jobs"
+    return ("runner", when), False
 
 
 def run_round(matrix, workplace, draw, seconds, options, most):
     """Kills of one round by what was killed; runs until all runners end by themselves."""
-    kills, published = Counter(), {}
-    alive = [start(matrix, workplace, options.jobs) for _ in range(options.runners)]
+    kills, published, parts = Counter(), {}, Parts(options.parts, draw)
+
+    def begin():
+        return start(matrix, workplace, draw.choice(options.jobs))
+
+    alive = [begin() for _ in range(options.runners)]
     while alive:
         runner = alive.pop(draw.randrange(len(alive)))
-        if kills.total() < most and (what := disturb(runner, workplace, draw, seconds)):
-            kills[what] += 1
-            alive.append(start(matrix, workplace, options.jobs))
+        if kills.total() < most and (what := disturb(runner, workplace, draw, seconds, parts)):
+            killed, goes_on = what
+            kills[killed] += 1
+            alive.append(runner if goes_on else begin())
         else:
             runner.join()
             assert runner.exitcode == 0
@@ -90,8 +150,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--runners", type=int, default=1)
-    parser.add_argument("--jobs", type=int, default=0)
+    parser.add_argument("--jobs", type=lambda t: [int(n) for n in t.split(",")], default=[0])
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--parts", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     make_deterministic(torch.device("cpu"))
@@ -117,10 +178,11 @@ def main():
             assert results(fresh) == expected, f"round {rounds} differs"
             print(f"round {rounds}: {kills.total()} kills, all {len(expected)} records equal",
                   flush=True)  # fmt: skip
-    print(tabulate(sorted(kills.items()), headers=["killed during", "kills"]))
+    rows = [(*killed, number) for killed, number in sorted(kills.items())]
+    print(tabulate(rows, headers=["killed", "during", "kills"]))
     print(
         f"{kills.total()} kills in {rounds} rounds of {len(expected)} records, "
-        f"{options.runners} runner(s), {options.jobs} job(s), "
+        f"{options.runners} runner(s), {' or '.join(map(str, options.jobs))} job(s), "
         f"{options.workers} worker(s), {time.monotonic() - begun:.0f} s, "
         f"{platform.machine()}, {torch.get_num_threads()} thread(s): none missing, none twice, "
         "all equal"
