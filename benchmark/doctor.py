@@ -5,19 +5,20 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import platform
-import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from benchmark.files import FolderError
+from benchmark.files.trial import ROOM, try_folder
 from benchmark.records.builds import driver, spconv_for
 from benchmark.records.provenance import TOOLS, installed, version
 
-GIGA = 1e9
-LOW_DISK, NO_DISK = 10.0, 1.0
-"""Free gigabytes below which there is a warning or a problem."""
+LOW_DISK = 10.0
+"""Free gigabytes below which there is a warning."""
 SIZE = 1024
 """Side of the matrices whose product is timed."""
 REPEATS = 5
@@ -45,12 +46,14 @@ class Finding:
         return f"{line}\n{'':9}-> {self.remedy}" if self.remedy else line
 
 
-def examine(data: Path | None, cache: Path, thorough: bool = False) -> Iterator[Finding]:
+def examine(
+    data: Path | None, folders: Sequence[Path], thorough: bool = False
+) -> Iterator[Finding]:
     """Check everything that a run needs, one thing after the other.
 
     Args:
         data: folder in KITTI's layout to check too.
-        cache: folder whose disk is checked.
+        folders: whose file systems are tried.
         thorough: also build and run a network of each family, and time precisions.
     """
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
@@ -63,7 +66,7 @@ def examine(data: Path | None, cache: Path, thorough: bool = False) -> Iterator[
         ("precision", _timed_precision if thorough else _precision),
         ("detectors", _networks if thorough else _detectors),
         ("Ray", _ray),
-        ("disk", lambda: _disk(cache)),
+        *(("folder", partial(_folder, folder)) for folder in folders),
     ]
     if data is not None:
         checks.append(("data", lambda: _data(data)))
@@ -243,18 +246,19 @@ def _ray() -> Iterator[Finding]:
         yield Finding("warning", "Ray", "not installed", remedy)
 
 
-def _disk(cache: Path) -> Iterator[Finding]:
-    folder = cache.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free / GIGA
-    level: Literal["ok", "warning", "problem"] = "ok" if free > LOW_DISK else "warning"
-    if free < NO_DISK:
-        level = "problem"
-    remedy = (
-        "" if level == "ok" else "free some space, or put --cache and --results on another disk"
-    )
-    yield Finding(level, "disk", f"{free:.0f} GB free at {folder}", remedy)
+def _folder(folder: Path) -> Iterator[Finding]:
+    """What the file system of a folder can do."""
+    try:
+        found = try_folder(folder)
+    except FolderError as error:
+        yield Finding("problem", "folder", str(error))
+        return
+    lacking = list(found.lacking())
+    if not lacking:
+        tight = found.free < LOW_DISK
+        yield Finding("warning" if tight else "ok", "folder", str(found), ROOM if tight else "")
+    for told, remedy in lacking:
+        yield Finding("problem" if remedy == ROOM else "warning", "folder", told, remedy)
 
 
 def _data(root: Path) -> Iterator[Finding]:

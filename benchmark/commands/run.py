@@ -119,6 +119,7 @@ def _prepare(options: argparse.Namespace, how: Execution) -> tuple[Any, Any]:
 
     given = {name: getattr(options, name) for name in FIELDS}
     request = read_request(options.matrix, given)
+    try_folders(options, request)
     device = choose_device(options.device)
     found = None
     if request.data != SYNTHETIC:
@@ -151,6 +152,21 @@ def make_workplace(
         checkpoint_minutes=options.checkpoint_every,
         workers=how.readers(device),
     )
+
+
+def try_folders(options: argparse.Namespace, request: Request) -> None:
+    """Say what the file systems of results and cache can do, unless nothing is to be written.
+
+    Raises:
+        FolderError: one of them cannot be written; says what to do.
+    """
+    from benchmark.files.trial import try_folder
+
+    for folder in () if options.dry_run else (request.results, options.cache):
+        found = try_folder(folder)
+        print(found, flush=True)
+        for told, remedy in found.lacking():
+            _warn(f"{told}: {remedy}")
 
 
 def _warn(told: str) -> None:

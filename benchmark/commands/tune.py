@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.commands.common import DONE, add_command, at_least, new_file, told_of_stop
-from benchmark.commands.run import add_execution, add_fields, make_workplace
+from benchmark.commands.run import add_execution, add_fields, make_workplace, try_folders
 
 TRIALS, SEEDS = 8, "0,1"
 
@@ -51,7 +51,9 @@ def tune(options: argparse.Namespace) -> int:
         raise RequestError("--settings is for `run`; tune writes such a file, see --output")
     given = {name: getattr(options, name) for name in FIELDS}
     given |= {"seeds": options.seeds or SEEDS, "results": options.results or "results/tune"}
-    request, device = read_request(options.matrix, given), choose_device(options.device)
+    request = read_request(options.matrix, given)
+    try_folders(options, request)
+    device = choose_device(options.device)
     whole = Path(request.data)
     if request.data == SYNTHETIC:
         whole = synthetic.ensure(options.cache / "synthetic", **request.profile.synthetic)

@@ -30,7 +30,7 @@ def split_training(source: Path, cache: Path) -> Path:
         cache: folder that holds such folders.
 
     Raises:
-        DataError: the training split cannot be read, or is too small.
+        DataError: the training split cannot be read, or is too small; or no links can be made.
     """
     whole = open_dataset(source, "train")
     cut = len(whole.ids) - max(1, len(whole.ids) // PART)
@@ -53,7 +53,12 @@ def _link(whole: Dataset, folder: Path) -> None:
             continue
         if link.is_symlink():  # of a folder that was moved
             link.unlink()
-        link.symlink_to(path, target_is_directory=path.is_dir())
+        try:
+            link.symlink_to(path, target_is_directory=path.is_dir())
+        except OSError as error:
+            raise DataError(
+                f"{link}: no link can be made ({error.strerror}); put --cache on another disk"
+            ) from None
     if whole.description != KITTI:
         text = yaml.safe_dump(whole.description.settings(), sort_keys=False, allow_unicode=True)
         write_atomically(folder / FILE, text.encode())

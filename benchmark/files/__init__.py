@@ -14,13 +14,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmark.files.locks import UNSUPPORTED, Lock
 from kd_methods.core.errors import PointKDError
 
 MOST_BYTES = 2**26
 """Of a text."""
 
 
-class DiskFullError(PointKDError):
+LINKLESS = (errno.EPERM, *UNSUPPORTED)
+"""What the system answers where a file system has no hard links."""
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""What it answers where one may only read."""
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.ENOTCONN, errno.ESTALE, errno.ENODEV, errno.ENXIO)
+"""What it answers where a folder was removed, or its disk."""
+
+
+class FolderError(PointKDError):
+    """A folder that may only be read, or that was removed while something was written there."""
+
+
+class DiskFullError(FolderError):
     """No space, or no quota, is left to write a file."""
 
 
@@ -80,6 +93,30 @@ def telling_of_full_disk(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def telling_of_writing(path: Path) -> Iterator[None]:
+    """Turn the system's errors into :class:`FolderError`, which says what to do.
+
+    Args:
+        path: the only thing that is written inside.
+    """
+    try:
+        with telling_of_full_disk(path):
+            yield
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno in REFUSED:
+            remedy = "make its folder writable, or choose another one"
+        elif error.errno in GONE:
+            remedy = (
+                "its folder is not there, or no longer; restore it and run the same command again"
+            )
+        else:
+            raise
+        raise FolderError(f"{path} cannot be written ({error.strerror}): {remedy}") from None
+
+
+@contextmanager
 def without_collection() -> Iterator[None]:
     """Pause Python's collector while millions of plain values are created, which hold no cycles:
     it would walk all of them again and again."""
@@ -96,7 +133,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file; a reader sees the old or the new contents, never a part.
 
     Raises:
-        DiskFullError: the old contents stay.
+        FolderError: the old contents stay.
     """
     with _written_beside(path, content) as temporary:
         os.replace(temporary, path)
@@ -107,16 +144,29 @@ def write_once(path: Path, content: bytes) -> None:
 
     Raises:
         FileExistsError: the file exists.
-        DiskFullError: nothing is written.
+        FolderError: nothing is written.
     """
     with _written_beside(path, content) as temporary:
-        os.link(temporary, path)
+        try:
+            os.link(temporary, path)
+        except OSError as error:
+            if error.errno not in LINKLESS:
+                raise
+            _rename_once(temporary, path)
+
+
+def _rename_once(temporary: Path, path: Path) -> None:
+    """As :func:`write_once`, where there are no hard links: one at a time looks and renames."""
+    with Lock(path.parent / ".publishing"):
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+        os.replace(temporary, path)
 
 
 @contextmanager
 def _written_beside(path: Path, content: bytes) -> Iterator[Path]:
     """The new contents of a file as a hidden file next to it, which is gone afterwards."""
-    with telling_of_full_disk(path):
+    with telling_of_writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
         temporary = Path(name)

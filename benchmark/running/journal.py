@@ -4,16 +4,13 @@ In RESULTS/work, until a cell's record is published:
 
 - CELL.json: what the cell is, its progress, how often its process died in its step;
 - CELL.pt: its latest checkpoint;
-- CELL.lock: locked by the process that trains the cell. The lock belongs to the operating
-  system, which releases it when that process dies, however it dies.
+- CELL.lock: locked by the process that trains the cell, see :mod:`benchmark.files.locks`.
 """
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from filelock import FileLock, Timeout
 
 from benchmark.files import write_atomically
+from benchmark.files.locks import Lock, locked
 from benchmark.files.settings import Problems, read_dataclass
 from benchmark.records.folder import ResultsFolder
 from kd_methods.core.errors import PointKDError, visible
@@ -75,17 +72,14 @@ class Journal:
         if not self._place.entry(cell.identity()).exists():
             self._write(cell, {})
 
-    def lock(self, cell: Cell) -> FileLock | None:
+    def lock(self, cell: Cell) -> Lock | None:
         """The lock of a cell, held until released or this process ends; None if another has it.
 
-        Held by file descriptor, so it dies with the process.
+        Raises:
+            LockError: the file cannot be locked.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self._place.lock(cell.identity()))
-        try:
-            return lock.acquire(timeout=PATIENCE, poll_interval=PATIENCE / 10).lock
-        except Timeout:
-            return None
+        lock = Lock(self._place.lock(cell.identity()))
+        return lock if lock.acquire(PATIENCE) else None
 
     @contextmanager
     def holding(self, cell: Cell) -> Iterator[bool]:
@@ -98,22 +92,12 @@ class Journal:
                 lock.release()
 
     def locked(self, identity: str) -> bool:
-        """Whether a process trains the cell now."""
-        path = self._place.lock(identity)
-        try:  # not with FileLock, which those who may only read cannot open
-            file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            told = "a link" if path.is_symlink() else error.strerror
-            raise JournalError(f"{path}: {told}; remove the file") from None
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(file)  # and with it the lock
-        return False
+        """Whether a process trains the cell now.
+
+        Raises:
+            LockError: the file cannot be asked for.
+        """
+        return locked(self._place.lock(identity))
 
     def free(self, cells: Sequence[Cell]) -> list[Cell]:
         """The cells that no process trains now."""

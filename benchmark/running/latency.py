@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
 import torch
-from filelock import FileLock
 
 from benchmark.config.matrix import Cell
 from benchmark.costs.measure import MEASURED_FRAMES, Deployed, latencies
 from benchmark.device import quiet_libraries
+from benchmark.files.locks import Lock
 from benchmark.records import store
 from benchmark.records.provenance import machine
 from benchmark.records.record import Latency, Record
@@ -23,6 +23,8 @@ from benchmark.running.setups import make_setup, make_validation
 from benchmark.running.workplace import Workplace, wanted_threads
 from benchmark.signals import on_warnings
 from kd_methods.core.errors import PointKDError, describe
+
+LEFT = "latencies are left as timed while cells trained: "
 
 
 class TimingError(PointKDError):
@@ -43,9 +45,14 @@ def time_in_turns(cells: Sequence[Cell], workplace: Workplace) -> None:
         TimingError: says why; the records keep the latencies that they have.
     """
     done = [cell for cell in cells if workplace.record(cell)["status"] == "done"]
-    with FileLock(workplace.folder.lock("timing")):  # another run would disturb it
+    lock = Lock(workplace.folder.lock("timing"))  # another run would disturb it
+    if not lock.acquire(workplace.patience):
+        raise TimingError(LEFT + f"another run has timed for {workplace.patience:g} s")
+    try:
         if any(_to_be_timed(workplace.record(cell), workplace) for cell in done):
             _time(done, workplace)
+    finally:
+        lock.release()
 
 
 def _time(done: Sequence[Cell], workplace: Workplace) -> None:
@@ -65,7 +72,7 @@ def _time(done: Sequence[Cell], workplace: Workplace) -> None:
         process.kill()
         process.join()
     if isinstance(answer, str):
-        raise TimingError(f"latencies are left as timed while cells trained: {answer}")
+        raise TimingError(LEFT + answer)
     for cell in done:
         store.replace_latency(workplace.results, cell.identity(), answer[cell.student])
 

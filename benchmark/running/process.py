@@ -146,7 +146,7 @@ def _run_once(job: Job, stop: Callable[[], bool]) -> Death | None:
     sender.close()
     try:
         hung = _watch(process, marker, job.workplace.patience, stop)
-        name = marker.read_text()[21:].strip()
+        name = _content(marker)[21:].decode().strip()
     except BaseException:
         _stop(process, marker, min(job.workplace.patience, STOPPING))
         raise
@@ -186,19 +186,46 @@ def _watch(process: Any, marker: Path, patience: float, stop: Callable[[], bool]
 
 
 def _wait(process: Any, marker: Path, patience: float, look: Callable[[], None]) -> bool:
-    """Wait for a process, looking after it; True if it did nothing for too long and was killed."""
+    """Wait for a process, looking after it; True if it did nothing for too long and was killed.
+
+    Raises:
+        CohortError: the results folder is gone; so is the process.
+    """
     seen, since = b"", time.monotonic()
     while not wait([process.sentinel], timeout=LOOK):
         look()
-        now = marker.read_bytes()
+        try:
+            now = _content(marker)
+        except CohortError:
+            _kill(process)
+            raise
         if now != seen:
             seen, since = now, time.monotonic()
         elif time.monotonic() - since > patience:
-            process.kill()
-            _reap(process)
+            _kill(process)
             return True
     _reap(process)
     return False
+
+
+def _content(marker: Path) -> bytes:
+    """What a marker says.
+
+    Raises:
+        CohortError: it is gone, and with it the folder that it was in.
+    """
+    try:
+        return marker.read_bytes()
+    except OSError as error:
+        raise CohortError(
+            f"{marker.parent} was removed while cells trained ({error.strerror}); restore it, if "
+            "it is to be kept, and run the same command again"
+        ) from None
+
+
+def _kill(process: Any) -> None:
+    process.kill()
+    _reap(process)
 
 
 def _reap(process: Any) -> None:

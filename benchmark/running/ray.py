@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from benchmark.running.cohort import Interrupted
+from benchmark.records.provenance import TOOLS, code_version, tool_version
 from benchmark.running.process import CohortError, supervise
 from benchmark.running.sharing import share_out
 from benchmark.running.view import PERIOD, View
 from benchmark.running.workplace import Job, Workplace, wanted_threads
+from kd_methods.core.errors import PointKDError, describe
 
 REACH = 10.0
 """Seconds for a cluster to answer."""
@@ -28,6 +30,26 @@ RETRIES = 10
 """Losses of a job's node before its run ends."""
 STOPPING = 120.0
 """Seconds for the tasks to leave a checkpoint when the run is asked to stop."""
+START = "start one with `ray start --head` and give its --address"
+NODES = (
+    "every node needs this package, and data, results and cache at the same paths, to be written"
+)
+REMEDIES = (
+    ("Permission denied", "set RAY_TMPDIR to a folder of yours: Ray's is somebody else's"),
+    ("Version mismatch", "install the same versions of Ray and Python on every node"),
+    (
+        "ddress already in use",
+        "`ray stop` ends what is left of an earlier cluster; else give `ray start --head` another "
+        "--port and --dashboard-port, and run with its --address",
+    ),
+    (
+        "ObjectStoreFullError",
+        "give `ray start` a larger --object-store-memory, and containers a larger /dev/shm "
+        "(docker run --shm-size)",
+    ),
+    ("OutOfDiskError", "free some space where Ray keeps its files, or set RAY_TMPDIR"),
+)
+"""What Ray says where something is wrong, and what to do about it."""
 
 
 class RayExecutor:
@@ -61,12 +83,9 @@ class RayExecutor:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-        except (OSError, RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise CohortError(
-                f"no Ray cluster at {address or 'this machine'} ({reason}); start one with "
-                "`ray start --head` and give its --address"
-            ) from None
+        except Exception as error:  # Ray raises plain exceptions too
+            told = f"no Ray cluster at {address or 'this machine'} ({_in_a_line(error)})"
+            raise CohortError(f"{told}; {_remedy(error) or START}") from None
 
     @property
     def slots(self) -> Sequence[object]:
@@ -116,7 +135,7 @@ class RayExecutor:
             num_gpus=needed if kind == "GPU" else 0,
             num_cpus=job.threads + self._workers,
         )
-        return task.remote(_absolute(job))
+        return task.remote(_absolute(job), versions())
 
     def _wait(self, tasks: Sequence[Any], view: View) -> None:
         """Wait for all; raise what one of them raised."""
@@ -131,11 +150,14 @@ class RayExecutor:
         try:
             self._ray.get(list(done))
         except errors.RayTaskError as error:
-            if isinstance(error.cause, Interrupted | CohortError):
+            if isinstance(error.cause, PointKDError):
                 raise error.cause from None
-            raise
+            if not isinstance(error.cause, OSError | ImportError):
+                raise
+            raise CohortError(f"a node failed: {_in_a_line(error.cause)}; {NODES}") from None
         except errors.RayError as error:
-            raise CohortError(f"Ray gave up on a job: {str(error).splitlines()[0]}") from None
+            remedy = _remedy(error) or "run the same command again"
+            raise CohortError(f"Ray gave up on a job: {_in_a_line(error)}; {remedy}") from None
 
 
 def _reach(address: str) -> None:
@@ -153,7 +175,39 @@ def _absolute(job: Job) -> Job:
     return replace(job, workplace=seen, checkpoint=checkpoint)
 
 
-def _run(job: Job) -> None:
+def _in_a_line(error: BaseException) -> str:
+    return " ".join(describe(error).split())
+
+
+def _remedy(error: BaseException) -> str:
+    """What to do about what Ray says is wrong; nothing where that is not known."""
+    return next((remedy for sign, remedy in REMEDIES if sign in describe(error)), "")
+
+
+def versions() -> dict[str, str | None]:
+    """What must be equal on every node, for records to be compared."""
+    tools = {tool: tool_version(tool).partition("+")[0] for tool in TOOLS}
+    return {"Python": platform.python_version(), **tools, "commit": code_version()[0]}
+
+
+def check_versions(wanted: Mapping[str, str | None]) -> None:
+    """Compare this node's versions with those of the machine that began the run.
+
+    Raises:
+        CohortError: one differs; names all that do.
+    """
+    here = versions()
+    differing = [
+        f"{name} {here[name]}, not {wanted[name]}" for name in here if here[name] != wanted[name]
+    ]
+    if differing:
+        raise CohortError(
+            f"node {platform.node()} has {'; '.join(differing)}; install the same on every node"
+        )
+
+
+def _run(job: Job, wanted: Mapping[str, str | None]) -> None:
     """The task."""
+    check_versions(wanted)
     job.workplace.load_others()
     supervise(job)

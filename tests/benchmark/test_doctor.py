@@ -84,9 +84,18 @@ def test_ray_is_optional(installed):
 @pytest.mark.parametrize(("free", "level"), [(50e9, "ok"), (5e9, "warning"), (0.5e9, "problem")])
 def test_a_full_disk_is_seen(monkeypatch, tmp_path, free, level):
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(0, 0, free))
-    (finding,) = doctor._disk(tmp_path / "not" / "there")
+    (finding,) = doctor._folder(tmp_path / "not" / "there")
     assert finding.level == level
     assert bool(finding.remedy) == (level != "ok")
+
+
+def test_a_folder_without_locks_is_a_warning_and_one_to_read_only_a_problem(monkeypatch, tmp_path):
+    monkeypatch.setattr("benchmark.files.trial.has_locks", lambda folder: False)
+    assert {finding.level for finding in doctor._folder(tmp_path)} == {"warning"}
+    (tmp_path / "file").touch()
+    (wrong,) = doctor._folder(tmp_path / "file" / "results")
+    assert wrong.level == "problem"
+    assert "cannot be written" in wrong.told
 
 
 def test_a_data_folder_is_looked_at(synthetic_root, tmp_path):
@@ -107,8 +116,8 @@ def test_what_breaks_is_a_finding_and_the_rest_is_looked_at(monkeypatch, tmp_pat
         yield
 
     monkeypatch.setattr(doctor, "_spconv", broken)
-    found = {finding.subject: finding for finding in doctor.examine(None, tmp_path)}
+    found = {finding.subject: finding for finding in doctor.examine(None, [tmp_path])}
     assert found["spconv"].level == "problem"
     assert "libcudart" in found["spconv"].told
-    assert found["disk"].level in ("ok", "warning", "problem")
+    assert found["folder"].level in ("ok", "warning", "problem")
     assert found["Python"].level == "ok"

@@ -8,12 +8,24 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from made_records import make_record
 
-from benchmark.files import DiskFullError, write_atomically
+from benchmark.files import DiskFullError, FolderError, write_atomically
 from benchmark.records.store import FIELDS, RecordError, find, publish, read, read_all
 
 
 def record(cell="a", status="done", **values):
     return make_record(status=status, **{"cell": cell, **values})
+
+
+@pytest.fixture(params=["", "EPERM", "EOPNOTSUPP", "ENOSYS"])
+def anywhere(request, monkeypatch):
+    """As if the file system had no hard links, by what it answers."""
+
+    def refuse(*_):
+        code = getattr(errno, request.param)
+        raise OSError(code, os.strerror(code))
+
+    if request.param:
+        monkeypatch.setattr(os, "link", refuse)
 
 
 def test_what_is_published_is_read_back(tmp_path):
@@ -22,12 +34,14 @@ def test_what_is_published_is_read_back(tmp_path):
     assert list(json.loads(path.read_text())) == list(FIELDS)
 
 
+@pytest.mark.usefixtures("anywhere")
 def test_a_finished_cell_is_published_once(tmp_path):
     publish(tmp_path, record(seed=1))
     with pytest.raises(RecordError, match="already published"):
         publish(tmp_path, record(seed=2))
     assert read(tmp_path / "records" / "a.json")["seed"] == 1
-    assert [path.name for path in (tmp_path / "records").iterdir()] == ["a.json"]
+    left = {path.name for path in (tmp_path / "records").iterdir()}
+    assert left - {".publishing"} == {"a.json"}
 
 
 def test_a_failed_cell_may_be_published_again(tmp_path):
@@ -36,6 +50,7 @@ def test_a_failed_cell_may_be_published_again(tmp_path):
     assert read(tmp_path / "records" / "a.json")["status"] == "done"
 
 
+@pytest.mark.usefixtures("anywhere")
 def test_of_many_writers_exactly_one_publishes(tmp_path):
     def attempt(seed):
         try:
@@ -47,6 +62,21 @@ def test_of_many_writers_exactly_one_publishes(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         winners = [seed for seed in pool.map(attempt, range(32)) if seed is not None]
     assert winners == [read(tmp_path / "records" / "a.json")["seed"]]
+
+
+def test_a_kill_without_hard_links_leaves_no_half_record(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    child = os.fork()
+    if not child:
+        monkeypatch.setattr(os, "replace", lambda *_: os._exit(9))
+        publish(tmp_path, record(seed=1))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert read_all(tmp_path) == []
+    publish(tmp_path, record(seed=2))
+    assert [found["seed"] for found in read_all(tmp_path)] == [2]
 
 
 @pytest.mark.parametrize(
@@ -101,6 +131,24 @@ def test_a_full_disk_is_named_and_leaves_what_was_there(tmp_path, monkeypatch, c
     assert old.read_bytes() == b"old"
     assert list(old.parent.iterdir()) == [old]
     assert publish(tmp_path, record()).exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        (errno.EROFS, "make its folder writable, or choose another one"),
+        (errno.ESTALE, "restore it and run the same command again"),
+    ],
+)
+@pytest.mark.parametrize("call", ["mkdir", "fsync"])
+def test_a_folder_that_is_lost_meanwhile_is_named(tmp_path, monkeypatch, call, code, remedy):
+    def lost(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, call, lost)
+    with pytest.raises(FolderError, match=rf"a.json cannot be written \(.*\): .*{remedy}"):
+        publish(tmp_path, record())
+    assert read_all(tmp_path) == []
 
 
 def test_other_errors_of_the_disk_stay_as_they_are(tmp_path, monkeypatch):

@@ -1,7 +1,9 @@
 """A cohort that is interrupted goes on to the same records, to the bit."""
 
 import errno
+import itertools
 import os
+import time
 from dataclasses import replace
 
 import pytest
@@ -13,6 +15,7 @@ from benchmark.records.store import read_all
 from benchmark.running.cohort import Interrupted, run_cohort
 from benchmark.running.journal import Journal
 from benchmark.running.outcome import TeacherError, load_teacher
+from benchmark.running.status import describe_cells
 from benchmark.running.workplace import Job
 from kd_methods import KDMethod, register
 
@@ -162,6 +165,19 @@ def test_a_full_disk_costs_what_came_after_the_latest_checkpoint(
     assert positions == {(0, 2), (1, 0)}
     run_cohort(job)
     assert results(workplace) == uninterrupted
+
+
+def test_a_clock_that_is_set_back_again_and_again_changes_nothing(
+    matrix, workplace, uninterrupted, monkeypatch
+):
+    job = job_of(matrix, workplace, ["none"])
+    hours = itertools.count(2_000_000_000, -3600)
+    monkeypatch.setattr(time, "time", lambda: float(next(hours)))
+    with pytest.raises(Interrupted):
+        run_cohort(job, stop=lambda: True)
+    assert "pending" in describe_cells(workplace.results)
+    run_in_pieces(job, 3)
+    assert results(workplace) == {"none": uninterrupted["none"]}
 
 
 def test_what_another_process_trains_is_left_to_it(matrix, workplace, uninterrupted):

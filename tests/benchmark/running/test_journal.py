@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from filelock import FileLock
 from hostile import damaged
 from hypothesis import HealthCheck, given, settings
 
+from benchmark.files.locks import Lock, LockError
 from benchmark.running.journal import Journal, JournalError
 from benchmark.running.status import describe_cells
 
@@ -118,7 +118,7 @@ def test_a_damaged_entry_is_shown_or_refused(journal, tmp_path, entry):
 
 @contextmanager
 def running_cell(path, running):
-    with FileLock(path) if running else nullcontext():
+    with Lock(path) if running else nullcontext():
         yield
 
 
@@ -155,7 +155,7 @@ def test_a_link_in_place_of_a_lock_is_refused_and_what_it_leads_to_stays(journal
     journal.folder.mkdir()
     (journal.folder / "a.lock").symlink_to(victim)
     (journal.folder / "a.json").write_text(json.dumps(ENTRY))
-    with pytest.raises(JournalError, match=r"a.lock: a link; remove the file"):
+    with pytest.raises(LockError, match=r"a.lock: a link; remove the file"):
         describe_cells(tmp_path)
     assert victim.read_text() == "mine"
 
@@ -163,7 +163,7 @@ def test_a_link_in_place_of_a_lock_is_refused_and_what_it_leads_to_stays(journal
 def test_a_clock_that_is_ahead_makes_no_negative_age(journal, tmp_path):
     journal.folder.mkdir()
     (journal.folder / "a.json").write_text(json.dumps(ENTRY | {"updated": time.time() + 1e6}))
-    with FileLock(journal.folder / "a.lock"):
+    with Lock(journal.folder / "a.lock"):
         assert "on here, reported 0 s ago" in describe_cells(tmp_path)
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from in_process import run_matrix
 
+from benchmark.files.locks import Lock
 from benchmark.records import store
 from benchmark.running.latency import TimingError, time_in_turns
 from benchmark.running.matrix_run import all_cells
@@ -41,6 +42,13 @@ def test_cells_of_a_student_share_a_latency_and_keep_the_rest(matrix, workplace,
     with pytest.raises(TimingError, match=r"left as timed while cells trained: .*\.pth"):
         time_in_turns(cells, workplace)
     assert without_latency(map(workplace.record, cells)) == without_latency(before)
+
+
+def test_another_run_that_times_is_not_waited_for_for_ever(workplace):
+    told = "left as .*: another run has timed for 0.1 s"
+    with Lock(workplace.folder.lock("timing")), pytest.raises(TimingError, match=told):
+        time_in_turns([], replace(workplace, patience=0.1))
+    time_in_turns([], workplace)
 
 
 PLUGIN = """

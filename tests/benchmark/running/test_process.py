@@ -249,6 +249,15 @@ def deaths(monkeypatch):
     return end
 
 
+def test_a_results_folder_that_is_removed_ends_the_process(tmp_path):
+    marker = tmp_path / "work" / "running-here-1-0"
+    sleeper = CONTEXT.Process(target=time.sleep, args=(60,))
+    sleeper.start()
+    with pytest.raises(CohortError, match=r"work was removed while cells trained .* same command"):
+        process._watch(sleeper, marker, 60.0, lambda: False)
+    assert sleeper.exitcode == -signal.SIGKILL
+
+
 def test_a_process_may_die_once_in_a_cells_step(harmed, deaths, workplace):
     job = harmed(["none", "fitnet"])
     supervise(deaths(job, Death(job.cells[0].identity(), "was killed by signal 9")))

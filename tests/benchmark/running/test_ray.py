@@ -18,8 +18,15 @@ from benchmark.running import matrix_run
 from benchmark.running.executors import Execution, make_executor
 from benchmark.running.journal import Journal
 from benchmark.running.process import CohortError
+from benchmark.running.ray import check_versions, versions
 
-pytest.importorskip("ray")
+exceptions = pytest.importorskip("ray.exceptions")
+
+
+def of_task(error):
+    """As Ray hands over what a task raised."""
+    return exceptions.RayTaskError("_run", "a traceback", error)
+
 
 RUN = "import os, sys, pytest; os._exit(pytest.main(sys.argv[1:]))"
 """Ends without exit handlers, in which Ray may end the process with a status of its own."""
@@ -127,3 +134,67 @@ def test_without_ray_the_remedy_is_told(workplace, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(CohortError, match="pip install"):
         make_executor(Execution(executor="ray"), workplace)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (PermissionError(13, "Permission denied", "/tmp/ray/x"), "'/tmp/ray/x'.*set RAY_TMPDIR"),
+        (RuntimeError("Version mismatch: A:\n    Ray: 2.9\nB:\n    Ray: 2.40"), "A: Ray: 2.9 B: .*"
+         "same versions of Ray and Python on every node"),
+        (OSError(98, "Address already in use"), "ray stop.* --port and --dashboard-port"),
+        (Exception("The current node timed out during startup"), "timed out .*`ray start --head`"),
+    ],
+    ids=["temporary folder", "versions", "port", "another"],
+)  # fmt: skip
+def test_a_cluster_that_cannot_be_started_is_told_with_the_remedy(
+    workplace, monkeypatch, error, told
+):
+    monkeypatch.setattr("ray.init", raising(error))
+    with pytest.raises(CohortError, match=f"no Ray cluster at this machine .*{told}"):
+        make_executor(Execution(executor="ray"), workplace)
+
+
+def raising(error):
+    def refuse(*_, **__):
+        raise error
+
+    return refuse
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            exceptions.ObjectStoreFullError("it is full"),
+            "it is full.*; give .* larger --object-store-mem",
+        ),
+        (exceptions.OutOfDiskError("no room"), "no room.*; free some space where Ray keeps"),
+        (exceptions.NodeDiedError("lost"), "lost.*; run the same command again"),
+        (
+            of_task(PermissionError(13, "Permission denied", "/data")),
+            "'/data'; every node needs .* at the same paths",
+        ),
+        (
+            of_task(ModuleNotFoundError("No module named 'detectors'")),
+            "'detectors'; every node needs this package",
+        ),
+        (of_task(CohortError("a method did it")), "a method did it"),
+    ],
+    ids=["object store", "disk", "node", "folder of a node", "package", "ours"],
+)
+def test_what_ends_a_task_is_told_with_the_remedy(workplace, monkeypatch, error, told):
+    monkeypatch.setattr("ray.init", lambda *_, **__: None)
+    monkeypatch.setattr("ray.get", raising(error))
+    execute = make_executor(Execution(executor="ray"), workplace)
+    with pytest.raises(CohortError, match=told):
+        execute._check([])
+
+
+def test_nodes_with_other_versions_are_named():
+    here = versions()
+    check_versions(here)
+    with pytest.raises(
+        CohortError, match=r"^node \S+ has torch .*, not 1.0; .*commit .*, not abc;"
+    ):
+        check_versions(here | {"torch": "1.0", "commit": "abc"})

@@ -207,3 +207,12 @@ def test_one_frame_cannot_be_split(root, tmp_path):
     (lone / "ImageSets" / "train.txt").write_text(first)
     with pytest.raises(DataError, match="one training frame cannot be split"):
         split_training(lone, tmp_path / "parts")
+
+
+def test_a_cache_that_cannot_hold_links_is_named(root, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("pathlib.Path.symlink_to", refuse)
+    with pytest.raises(DataError, match=r"no link can be made .* put --cache on another disk"):
+        split_training(root, tmp_path / "parts")
