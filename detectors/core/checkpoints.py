@@ -6,7 +6,6 @@ import hashlib
 import io
 import re
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from detectors.core.family import Model, installed_config
 from detectors.core.grid import DetectorError, Grid, grid_settings, read_grid
 from detectors.core.registry import Student, parse_student
+from detectors.core.unpickling import without_training_log
 from kd_methods.core.errors import PointKDError
 
 ORIGIN = "pointkd"
@@ -120,7 +120,7 @@ def _read(path: Path) -> Any:
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} does not exist")
     try:
-        with _without_training_log():
+        with without_training_log():
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(
@@ -258,36 +258,6 @@ def _with_grid(value: Any, grid: Grid) -> Any:
     if value.get("type") == "PointSample":
         inner |= {"num_points": grid.num_points, "sample_range": grid.sample_range}
     return inner
-
-
-class _Ignored:
-    """Stands in for an object of mmengine's training log, which is never read."""
-
-    def __init__(self, *arguments: Any) -> None: ...
-
-    def __setstate__(self, state: Any) -> None: ...
-
-
-TRAINING_LOG = (
-    "mmengine.logging.history_buffer.HistoryBuffer",
-    "__builtin__.getattr",
-    "builtins.getattr",
-    "numpy.ndarray",
-    "numpy.dtype",
-    "numpy.core.multiarray._reconstruct",
-    "numpy._core.multiarray._reconstruct",
-    "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray.scalar",
-)
-"""What mmengine's log pickles next to the weights; read as nothing, never called."""
-
-
-def _without_training_log() -> AbstractContextManager[Any]:
-    """Lets torch.load skip the training log that mmengine keeps next to the weights."""
-    safe_globals = getattr(torch.serialization, "safe_globals", None)  # torch 2.6 takes names
-    return (
-        safe_globals([(_Ignored, name) for name in TRAINING_LOG]) if safe_globals else nullcontext()
-    )
 
 
 def _sizes(line: str) -> str:
