@@ -37,6 +37,22 @@ def spconv_for(cuda: int | None) -> str:
     return fit[-1] if fit else "spconv"
 
 
+def has_kernels(built: Iterable[str], capability: tuple[int, int]) -> bool:
+    """Whether a build's kernels run on a graphics card.
+
+    Args:
+        built: architectures as PyTorch names them: ``sm_80`` runs on cards from 8.0 on of the same
+            generation, ``compute_80`` is compiled for whatever is newer.
+        capability: of the card, e.g. (8, 9).
+    """
+    for name in built:
+        kind, _, number = name.partition("_")
+        major, minor = divmod(int(re.sub(r"\D", "", number)), 10)
+        if (major, minor) <= capability and (kind == "compute" or major == capability[0]):
+            return True
+    return False
+
+
 def requirements(asked: Iterable[str], extras: Iterable[str], spconv: str) -> Iterator[str]:
     """What to install.
 
