@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from benchmark.files import FolderError
+from benchmark.files import FolderError, in_shell
 from benchmark.files.trial import ROOM, try_folder
 from benchmark.records.builds import driver, has_kernels, spconv_for
 from benchmark.records.provenance import TOOLS, installed, version
@@ -287,7 +287,7 @@ def _data(root: Path) -> Iterator[Finding]:
     from benchmark.data.errors import DataError
     from benchmark.evaluation.suspicions import check, notes
 
-    remedy = f"run_bench.py data verify {root}"
+    remedy = f"run_bench.py data verify {in_shell(root)}"
     warnings: list[str] = []
     try:
         found = check(root, warnings.append)

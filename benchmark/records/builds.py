@@ -24,10 +24,10 @@ def driver() -> int | None:
     if not (tool := shutil.which("nvidia-smi")):
         return None
     try:
-        told = subprocess.run([tool], check=True, capture_output=True, text=True, timeout=60).stdout
+        run = subprocess.run([tool], check=True, capture_output=True, timeout=60)
     except (OSError, subprocess.SubprocessError):
         return None
-    found = re.search(r"CUDA Version: *(\d+)\.(\d)", told)
+    found = re.search(rb"CUDA Version: *(\d+)\.(\d)", run.stdout)
     return 10 * int(found[1]) + int(found[2]) if found else None
 
 

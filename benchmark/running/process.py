@@ -258,7 +258,7 @@ def _work(job: Job, marker: Path, sender: Connection) -> None:
     try:
         job.workplace.load_others()  # the job is called by what may be theirs
         job.log.parent.mkdir(parents=True, exist_ok=True)
-        with job.log.open("a") as log:
+        with job.log.open("a", encoding="utf-8") as log:
             faulthandler.enable(log)
             with telling_of_full_disk(job.workplace.results):
                 run_here(job, Marker(marker), stop)
