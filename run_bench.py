@@ -45,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+    except UnicodeEncodeError as error:  # of a file's name, in a locale without its characters
+        print(f"error: {legible(str(error))}; export LC_ALL=C.UTF-8", file=sys.stderr)
+        return BAD_INPUT
     except (PointKDError, OSError) as error:
         print(f"error: {legible(str(error))}", file=sys.stderr)
         return BAD_INPUT

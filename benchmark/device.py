@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kd_methods.core.errors import PointKDError
+from kd_methods.core.errors import PointKDError, describe
 
 if TYPE_CHECKING:
     import torch  # loaded where it is used: settings are checked without it
@@ -22,9 +22,28 @@ PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 LIBRARIES = ("mmcv", "mmdet", "mmdet3d", "mmengine", "numba", "spconv", "torch")
 """Libraries whose warnings concern their own internals."""
 
+UNFIT = (
+    "no kernel image is available",
+    "driver version is insufficient",
+    "compiled with an unsupported toolchain",
+)
+"""What CUDA says where a build does not suit the machine."""
+
 
 class SettingError(PointKDError):
     """A device or precision that this machine does not have."""
+
+
+def unfit_build(error: BaseException) -> str:
+    """What to say of an error that no cell, but a build of PyTorch or spconv is to blame for:
+    one that does not know this graphics card or its driver. Nothing of any other error."""
+    told = describe(error)
+    if not any(sign in told for sign in UNFIT):
+        return ""
+    return (
+        f"{told.splitlines()[0]}: PyTorch or spconv is built for other graphics cards or drivers; "
+        "`run_bench.py doctor` names the build and what to do"
+    )
 
 
 def quiet_libraries() -> None:
@@ -78,9 +97,8 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
-        raise SettingError(
-            f"device {name!r} cannot be used: {str(error).splitlines()[0]}"
-        ) from None
+        told = unfit_build(error) or str(error).splitlines()[0]
+        raise SettingError(f"device {name!r} cannot be used: {told}") from None
     return device
 
 

@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from benchmark.files import FolderError
+from benchmark.files import FolderError, in_shell
 from benchmark.files.trial import ROOM, try_folder
-from benchmark.records.builds import driver, spconv_for
+from benchmark.records.builds import driver, has_kernels, spconv_for
 from benchmark.records.provenance import TOOLS, installed, version
 
 LOW_DISK = 10.0
@@ -22,6 +22,10 @@ LOW_DISK = 10.0
 SIZE = 1024
 """Side of the matrices whose product is timed."""
 REPEATS = 5
+OTHER_TORCH = (
+    "rm -r .venv, then make setup TORCH_INDEX=INDEX with the index that pytorch.org names for this "
+    "driver and graphics card"
+)
 
 
 @dataclass(frozen=True)
@@ -131,16 +135,28 @@ def _torch() -> Iterator[Finding]:
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         told += f", CUDA {torch.version.cuda} ({_runs(cuda)}): {', '.join(names)}"
-        yield Finding("ok", "PyTorch", told)
+        if lacking := _without_kernels(torch.cuda.get_arch_list()):
+            yield Finding("problem", "PyTorch", f"{told}; built {lacking}", OTHER_TORCH)
+        else:
+            yield Finding("ok", "PyTorch", told)
     elif cuda:
         built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
-        remedy = (
-            "rm -r .venv, then make setup TORCH_INDEX=INDEX with the index that pytorch.org names "
-            "for that CUDA; or update the driver"
-        )
+        remedy = f"{OTHER_TORCH}; or update the driver"
         yield Finding("warning", "PyTorch", f"{told}, built {built}, but {_runs(cuda)}", remedy)
     else:
         yield Finding("ok", "PyTorch", f"{told}, CPU; no NVIDIA driver answers")
+
+
+def _without_kernels(built: Sequence[str]) -> str:
+    """For which architectures something is built, where a graphics card is none of them."""
+    import torch
+
+    cards = {
+        torch.cuda.get_device_name(i): torch.cuda.get_device_capability(i)
+        for i in range(torch.cuda.device_count())
+    }
+    lacking = [f"{n} (sm_{a}{b})" for n, (a, b) in cards.items() if not has_kernels(built, (a, b))]
+    return f"for {', '.join(built)}, not for {', '.join(lacking)}" if lacking else ""
 
 
 def _runs(cuda: int | None) -> str:
@@ -161,6 +177,12 @@ def _spconv() -> Iterator[Finding]:
         return
     importlib.import_module("spconv.pytorch")
     told += f"; {best} suits: {_runs(driver())}"
+    compiled = importlib.import_module("spconv.core_cc.cumm.common").CompileInfo
+    built = [f"sm_{major}{minor}" for major, minor in compiled.get_compiled_cuda_arch()]
+    if built and (lacking := _without_kernels(built)):
+        remedy = f"pip install a newer {found[0]}, or train students without voxels"
+        yield Finding("problem", "spconv", f"{told}; built {lacking}", remedy)
+        return
     if found == ["spconv"] != [best]:
         remedy = f"pip uninstall --yes spconv cumm, then pip install {best}"
         yield Finding("warning", "spconv", f"{told}; SECOND runs on the CPU only", remedy)
@@ -265,7 +287,7 @@ def _data(root: Path) -> Iterator[Finding]:
     from benchmark.data.errors import DataError
     from benchmark.evaluation.suspicions import check, notes
 
-    remedy = f"run_bench.py data verify {root}"
+    remedy = f"run_bench.py data verify {in_shell(root)}"
     warnings: list[str] = []
     try:
         found = check(root, warnings.append)

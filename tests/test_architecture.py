@@ -106,3 +106,29 @@ def test_only_the_operators_patch_libraries():
     for module, path in MODULES.items():
         if "operators" not in path.parts and module != "kd_methods.core.user_code":
             assert "sys.modules[" not in path.read_text(), path
+
+
+def without_encoding(call):
+    """Whether a call reads or writes text in whatever encoding the user's shell happens to have."""
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    given = {word.arg: word.value for word in call.keywords}
+    values = [arg.value for arg in call.args if isinstance(arg, ast.Constant)]
+    if name == "run":
+        return "text" in given
+    if name == "open":
+        binary = any(isinstance(v, str) and "b" in v and len(v) <= 3 for v in values)
+        return not binary and "encoding" not in given and ast.unparse(call.func) != "os.open"
+    if isinstance(call.func, ast.Attribute) and name in ("read_text", "write_text"):
+        return "encoding" not in given and len(call.args) < (1 if name == "read_text" else 2)
+    return False
+
+
+def test_every_text_has_an_encoding():
+    """Without one, LC_ALL=C decides what is read, and what ends in a UnicodeError."""
+    found = [
+        f"{module}: {ast.unparse(node)}"
+        for module, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and without_encoding(node)
+    ]
+    assert found == []

@@ -251,6 +251,11 @@ def test_bad_input_ends_with_a_message_and_code_2(
     assert "Traceback" not in error
 
 
+def test_a_name_that_the_locale_cannot_hold_is_told_with_the_remedy(capsys):
+    assert run_bench.main(["data", "synthesize", "caf\ud800"]) == BAD_INPUT
+    assert "export LC_ALL=C.UTF-8" in capsys.readouterr().err
+
+
 def test_a_leaderboard_needs_no_heavy_import(tmp_path):
     (tmp_path / "records").mkdir()
     code = (

@@ -76,7 +76,7 @@ def show_cost(options: argparse.Namespace) -> int:
         print(f"\n{answer_budget(costs, budget)}")
     if options.json:
         written = costs if len(costs) > 1 else costs[0]
-        options.json.write_text(json.dumps(written, indent=1) + "\n")
+        options.json.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
     return DONE
 
 

@@ -77,6 +77,7 @@ def describe_data(options: argparse.Namespace) -> int:
     from benchmark.data.describing import describe, refuse_another, write
     from benchmark.data.description import FILE
     from benchmark.evaluation.suspicions import FIRST_LOOK, look
+    from benchmark.files import in_shell
 
     path = options.output or options.data / FILE
     refuse_another(path)
@@ -88,7 +89,7 @@ def describe_data(options: argparse.Namespace) -> int:
     source = options.output or options.data
     for told in look(source, FIRST_LOOK):
         print(f"warning: {told}")
-    print(f"read it, then `run_bench.py data verify {source}`")
+    print(f"read it, then `run_bench.py data verify {in_shell(source)}`")
     return DONE
 
 

@@ -202,16 +202,18 @@ def _debug(error: BaseException) -> None:
 def new_method(options: argparse.Namespace) -> int:
     """Write a plugin and its test, ready to edit."""
     from benchmark.conformance.scaffold import write_plugin
+    from benchmark.files import in_shell
 
     plugin, test = write_plugin(options.name, options.folder)
-    print(f"wrote {plugin} and {test}; next: python run_bench.py check-method {plugin}")
+    print(f"wrote {plugin} and {test}; next: python run_bench.py check-method {in_shell(plugin)}")
     return DONE
 
 
 def new_detector(options: argparse.Namespace) -> int:
     """Write a config and its test, ready to edit."""
     from benchmark.conformance.scaffold import write_detector
+    from benchmark.files import in_shell
 
     config, test = write_detector(options.name, options.like, options.folder)
-    print(f"wrote {config} and {test}; next: python run_bench.py check-detector {config}")
+    print(f"wrote {config} and {test}; next: python run_bench.py check-detector {in_shell(config)}")
     return DONE

@@ -134,6 +134,7 @@ def score_network(options: argparse.Namespace) -> int:
 
 def add_external(options: argparse.Namespace) -> int:
     """Score the results of other code and put them into a leaderboard."""
+    from benchmark.files import in_shell
     from benchmark.leaderboard import external
 
     path, table = external.add(
@@ -144,7 +145,7 @@ def add_external(options: argparse.Namespace) -> int:
         missing_as_empty=options.missing_as_empty,
         replace=options.replace,
     )
-    following = f"python run_bench.py leaderboard --results {options.results}"
+    following = f"python run_bench.py leaderboard --results {in_shell(options.results)}"
     print(f"{table}\n\nwrote {path}; next: {following}")
     return DONE
 

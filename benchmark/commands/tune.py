@@ -39,6 +39,7 @@ def tune(options: argparse.Namespace) -> int:
     from benchmark.data import synthetic
     from benchmark.data.training_part import split_training
     from benchmark.device import choose_device
+    from benchmark.files import in_shell
     from benchmark.running import tuning
     from benchmark.running.cohort import Interrupted
     from benchmark.running.executors import Execution, make_executor
@@ -86,5 +87,5 @@ def tune(options: argparse.Namespace) -> int:
     if blind := dict.fromkeys(row["method"] for row in rows if row["best mAP"] <= 0):
         told = f"no trial of {', '.join(blind)} found an object, so none was chosen; train longer"
         print(f"warning: {told}", file=sys.stderr)
-    print(f"\nwrote {path}; `run_bench.py run --settings {path}` trains with it")
+    print(f"\nwrote {path}; `run_bench.py run --settings {in_shell(path)}` trains with it")
     return DONE

@@ -23,7 +23,7 @@ def _packages(powercap: Path) -> float | None:
     """RAPL's zones are named intel-rapl:PACKAGE; parts of a package have a second number."""
     zones = [zone for zone in powercap.glob("intel-rapl:*") if zone.name.count(":") == 1]
     try:
-        counts = [int((zone / "energy_uj").read_text()) for zone in zones]
+        counts = [int((zone / "energy_uj").read_text("ascii")) for zone in zones]
     except (OSError, ValueError):
         return None
     return sum(counts) * MICRO if counts else None

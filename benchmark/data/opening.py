@@ -9,6 +9,7 @@ from benchmark.data.description import FILE, Description, find_description
 from benchmark.data.errors import DataError
 from benchmark.data.kitti import KittiDataset
 from benchmark.data.openpcdet import OpenPCDetDataset, is_openpcdet
+from benchmark.files import in_shell
 
 LAYOUTS: dict[str, type[Dataset]] = {"kitti": KittiDataset, "openpcdet": OpenPCDetDataset}
 
@@ -32,6 +33,6 @@ def open_described(root: Path, split: str, description: Description) -> Dataset:
     if description.layout == "kitti" and not (root / "training").exists() and is_openpcdet(root):
         raise DataError(
             f"{root}: points and labels as in OpenPCDet's custom layout; `run_bench.py data "
-            f"describe {root}` writes the {FILE} that says so"
+            f"describe {in_shell(root)}` writes the {FILE} that says so"
         )
     return LAYOUTS[description.layout](root, split, description)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import yaml
@@ -36,7 +37,7 @@ def split_training(source: Path, cache: Path) -> Path:
     cut = len(whole.ids) - max(1, len(whole.ids) // PART)
     if not cut:
         raise DataError(f"{whole.root}: one training frame cannot be split; tune on more")
-    digest = hashlib.sha256("\n".join([str(whole.root.resolve()), *whole.ids]).encode())
+    digest = hashlib.sha256(os.fsencode("\n".join([str(whole.root.resolve()), *whole.ids])))
     folder = cache / f"{whole.root.resolve().name}-{digest.hexdigest()[:8]}"
     _link(whole, folder)
     for split, ids in (("train", whole.ids[:cut]), ("val", whole.ids[cut:])):

@@ -12,6 +12,7 @@ from torch import nn
 from benchmark.data.batches import evaluation_batch
 from benchmark.data.dataset import Dataset, Frame, to_labels
 from benchmark.data.labels import Labels
+from benchmark.device import SettingError, unfit_build
 from benchmark.evaluation import distance_ap, kitti_ap
 from benchmark.evaluation.diagnostics import by_distance
 from benchmark.evaluation.distance_ap import DistanceResult
@@ -142,6 +143,8 @@ class _Run:
                 self.detections.append(detect(self.model, self.setup, inputs, frame))
                 self.exempt.append(_outside(frame, self.detections[-1], self.setup) & reduced)
             except Exception as error:
+                if told := unfit_build(error):
+                    raise SettingError(told) from error
                 self.error = error
 
 

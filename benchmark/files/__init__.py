@@ -9,6 +9,7 @@ import codecs
 import errno
 import gc
 import os
+import shlex
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,6 +61,11 @@ def read_text(path: Path, error: type[PointKDError] = TextError) -> str:
     except UnicodeDecodeError as wrong:
         line = content.count(b"\n", 0, wrong.start) + 1
         raise error(f"{path}:{line}: not UTF-8; save the file as UTF-8") from None
+
+
+def in_shell(path: Path) -> str:
+    """A path as one writes it in a command, whatever its name holds."""
+    return shlex.quote(str(path))
 
 
 def fresh_folder(folder: Path, error: type[PointKDError]) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.files import LINKLESS, telling_of_writing
+from benchmark.files import LINKLESS, FolderError, telling_of_writing
 from benchmark.files.locks import has_locks
 
 GIGA = 1e9
@@ -55,8 +55,15 @@ def try_folder(folder: Path) -> Trial:
     """Try to write, rename, link and lock files in a folder, and remove them.
 
     Raises:
-        FolderError: no file can be written there; says what to do.
+        FolderError: no file can be written there, or not by every library; says what to do.
     """
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError:
+        raise FolderError(
+            f"{folder}: not every library can write where a name is not UTF-8; rename the folder, "
+            "or export LC_ALL=C.UTF-8 where the shell does not know its characters"
+        ) from None
     with telling_of_writing(folder), _room_in(folder) as own:
         first, second = own / "first", own / "second"
         first.write_bytes(b"x")

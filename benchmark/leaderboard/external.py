@@ -154,7 +154,7 @@ def _score(
     with tempfile.TemporaryDirectory() as place:
         scored = Path(place) / "ap.json"
         text = evaluate_command(labels, detections, split, scored, missing_as_empty)
-        ap = json.loads(scored.read_text())
+        ap = json.loads(scored.read_bytes())
     frames = list_frames(labels, split)
     stored = {
         "card": asdict(card),

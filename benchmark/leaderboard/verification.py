@@ -22,6 +22,7 @@ from benchmark.evaluation.protocol import (
     mean_of,
     scoring_of,
 )
+from benchmark.files import in_shell
 from benchmark.leaderboard import consistency, external, pages
 from benchmark.records import store
 from benchmark.records.folder import ResultsFolder
@@ -241,5 +242,5 @@ def _stale(results: Path, found: Sequence[Record]) -> Iterator[str]:
     _, contents = pages(results, found)
     for path, text in contents.items():
         if not path.exists() or path.read_bytes() != text.encode():
-            remedy = f"run `run_bench.py leaderboard --results {results}`"
+            remedy = f"run `run_bench.py leaderboard --results {in_shell(results)}`"
             yield f"{path}: does not match the records; {remedy}"

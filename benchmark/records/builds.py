@@ -24,10 +24,10 @@ def driver() -> int | None:
     if not (tool := shutil.which("nvidia-smi")):
         return None
     try:
-        told = subprocess.run([tool], check=True, capture_output=True, text=True, timeout=60).stdout
+        run = subprocess.run([tool], check=True, capture_output=True, timeout=60)
     except (OSError, subprocess.SubprocessError):
         return None
-    found = re.search(r"CUDA Version: *(\d+)\.(\d)", told)
+    found = re.search(rb"CUDA Version: *(\d+)\.(\d)", run.stdout)
     return 10 * int(found[1]) + int(found[2]) if found else None
 
 
@@ -35,6 +35,22 @@ def spconv_for(cuda: int | None) -> str:
     """The distribution of spconv for a driver; older than any build, or no driver: the CPU's."""
     fit = [build for build in SPCONV_FOR_CUDA if cuda and int(build[-3:]) <= cuda]
     return fit[-1] if fit else "spconv"
+
+
+def has_kernels(built: Iterable[str], capability: tuple[int, int]) -> bool:
+    """Whether a build's kernels run on a graphics card.
+
+    Args:
+        built: architectures as PyTorch names them: ``sm_80`` runs on cards from 8.0 on of the same
+            generation, ``compute_80`` is compiled for whatever is newer.
+        capability: of the card, e.g. (8, 9).
+    """
+    for name in built:
+        kind, _, number = name.partition("_")
+        major, minor = divmod(int(re.sub(r"\D", "", number)), 10)
+        if (major, minor) <= capability and (kind == "compute" or major == capability[0]):
+            return True
+    return False
 
 
 def requirements(asked: Iterable[str], extras: Iterable[str], spconv: str) -> Iterator[str]:

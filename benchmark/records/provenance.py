@@ -68,7 +68,7 @@ def code_version() -> tuple[str | None, bool | None]:
 
 def _git(root: Path, *words: str) -> str:
     command = ["git", "-c", f"safe.directory={root}", "-C", str(root), *words]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(command, check=True, capture_output=True).stdout.decode().strip()
 
 
 def _installed_from() -> str | None:
@@ -96,7 +96,7 @@ def is_processor(name: str) -> bool:
 
 def _processor() -> str:
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:

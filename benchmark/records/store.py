@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from benchmark.files import without_collection, write_atomically, write_once
+from benchmark.files import in_shell, without_collection, write_atomically, write_once
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.record import FIELDS, Latency, Record
 from benchmark.records.schema import form_of_records
@@ -129,9 +129,8 @@ def find(results: Path, cell: str) -> Record:
     found = ResultsFolder(results).find_records(cell)
     if len(found) != 1:
         many = f"{len(found)} cells begin with" if found else "no finished cell begins with"
-        raise RecordError(
-            f"{results}: {many} {cell!r}; `run_bench.py status --results {results}` lists them"
-        )
+        listing = f"`run_bench.py status --results {in_shell(results)}` lists them"
+        raise RecordError(f"{results}: {many} {cell!r}; {listing}")
     return read(found[0])
 
 

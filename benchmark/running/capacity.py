@@ -38,8 +38,8 @@ def free_memory(cgroup: Path = CGROUP) -> int:
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),  # version 1
     ):
         with suppress(OSError, ValueError):  # there is no such file, or it says "max"
-            limit = int((cgroup / most).read_text())
-            free = min(free, limit - int((cgroup / used).read_text()))
+            limit = int((cgroup / most).read_text("ascii"))
+            free = min(free, limit - int((cgroup / used).read_text("ascii")))
     return max(free, 0)
 
 

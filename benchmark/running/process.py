@@ -29,7 +29,7 @@ import psutil
 import torch
 
 from benchmark.config.matrix import Cell
-from benchmark.device import make_deterministic, quiet_libraries
+from benchmark.device import make_deterministic, quiet_libraries, unfit_build
 from benchmark.files import telling_of_full_disk
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.provenance import code_version
@@ -258,7 +258,7 @@ def _work(job: Job, marker: Path, sender: Connection) -> None:
     try:
         job.workplace.load_others()  # the job is called by what may be theirs
         job.log.parent.mkdir(parents=True, exist_ok=True)
-        with job.log.open("a") as log:
+        with job.log.open("a", encoding="utf-8") as log:
             faulthandler.enable(log)
             with telling_of_full_disk(job.workplace.results):
                 run_here(job, Marker(marker), stop)
@@ -269,7 +269,8 @@ def _work(job: Job, marker: Path, sender: Connection) -> None:
         sys.exit(STOPPED)
     except (Exception, SystemExit) as error:
         foreseen = isinstance(error, PointKDError)
-        sender.send(("failed", legible(str(error)) if foreseen else describe(error)))
+        told = legible(str(error)) if foreseen else unfit_build(error) or describe(error)
+        sender.send(("failed", told))
         raise SystemExit(1) from error
 
 

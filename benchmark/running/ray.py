@@ -113,7 +113,8 @@ class RayExecutor:
             with closing(View(jobs)) as view:
                 self._wait(tasks, view)
         except BaseException:
-            for task in tasks:
+            _, left = self._ray.wait(tasks, num_returns=len(tasks), timeout=0)
+            for task in left:  # Ray may end this process for the cancelling of one that has ended
                 self._ray.cancel(task)
             self._ray.wait(tasks, num_returns=len(tasks), timeout=STOPPING)
             raise

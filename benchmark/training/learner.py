@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.config.matrix import Cell
+from benchmark.device import SettingError, unfit_build
 from benchmark.records.record import KD_LOSS, Status
 from benchmark.training.optimizer import OneCycleSchedule, make_optimizer
 from benchmark.training.randomness import RandomStream
@@ -254,6 +255,8 @@ class Learner:
         except (Exception, SystemExit) as error:
             if isinstance(error, bdb.BdbQuit) and multiprocessing.parent_process() is None:
                 raise KeyboardInterrupt from error  # somebody left the debugger
+            if told := unfit_build(error):
+                raise SettingError(told) from error
             self.setup.on_failure(error)
             self.fail(error)
 

@@ -40,7 +40,7 @@ def open_log(path: Path) -> logging.Logger:
     path.parent.mkdir(parents=True, exist_ok=True)
     log = logging.getLogger(str(path))
     if not log.handlers:
-        handler = logging.FileHandler(path)
+        handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         log.addHandler(handler)
         log.setLevel(logging.INFO)

@@ -60,7 +60,7 @@ def load_detectors(files: Mapping[str, Path]) -> None:
                 raise DetectorError(f"file {file} does not exist")
             if "@" in name:
                 add_student(name, file)
-            elif "register_family" in file.read_text():
+            elif "register_family" in file.read_text("utf-8"):
                 _run(name, file)
             else:
                 _read(name, file)

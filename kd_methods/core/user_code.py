@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +19,7 @@ def new_module(path: Path, kind: str) -> ModuleType:
     Raises:
         ImportError: the file is not Python by its name.
     """
-    place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    place = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:8]
     spec = importlib.util.spec_from_file_location(f"{kind}_{path.stem}_{place}", path)
     if spec is None:
         raise ImportError("it does not end in .py")

@@ -1,11 +1,30 @@
-"""Where what Numba compiles is kept."""
+"""What a machine lacks is told, and where what Numba compiles is kept."""
 
 import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmark import device
+from benchmark.device import SettingError, choose_device, unfit_build
+
+UNFIT = (
+    "CUDA error: no kernel image is available for execution on the device\nCompile with ...",
+    "CUDA driver version is insufficient for CUDA runtime version",
+    "the provided PTX was compiled with an unsupported toolchain.",
+)
+
+
+@pytest.mark.parametrize("said", UNFIT)
+def test_a_build_for_other_cards_or_drivers_is_told(monkeypatch, said):
+    def fail(*_, **__):
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(torch, "zeros", fail)
+    with pytest.raises(SettingError, match=f"'cuda' cannot .*{said.splitlines()[0]}: .*doctor"):
+        choose_device("cuda")
+    assert unfit_build(RuntimeError("CUDA error: out of memory")) == ""
 
 
 @pytest.mark.parametrize("home", [True, False])

@@ -3,6 +3,7 @@
 import importlib.metadata
 import shutil
 from collections import namedtuple
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -57,6 +58,44 @@ def test_two_builds_of_spconv_are_a_problem(installed):
     (finding,) = doctor._spconv()
     assert finding.level == "problem"
     assert "spconv 2.3.8, spconv-cu120 2.3.8 are installed in one folder" in finding.told
+
+
+@pytest.fixture
+def new_card(monkeypatch):
+    """Pretends that there is a graphics card newer than what PyTorch and spconv are built for."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda i: "NVIDIA X")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda i: (12, 0))
+    monkeypatch.setattr(doctor, "driver", lambda: 130)
+
+    class Compiled:
+        get_compiled_cuda_arch = staticmethod(lambda: [(8, 0), (9, 0)])
+
+    module = SimpleNamespace(CompileInfo=Compiled)
+    monkeypatch.setattr(doctor.importlib, "import_module", lambda name: module)
+
+
+@pytest.mark.parametrize(
+    ("built", "level"), [(["sm_80", "sm_90"], "problem"), (["sm_90", "sm_120"], "ok")]
+)
+@pytest.mark.usefixtures("new_card")
+def test_a_card_newer_than_pytorch_is_a_problem(monkeypatch, built, level):
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: built)
+    (finding,) = doctor._torch()
+    assert finding.level == level
+    if level == "problem":
+        assert "built for sm_80, sm_90, not for NVIDIA X (sm_120)" in finding.told
+        assert "make setup TORCH_INDEX" in finding.remedy
+
+
+@pytest.mark.usefixtures("new_card")
+def test_a_card_newer_than_spconv_is_a_problem(installed):
+    installed(spconv_cu126="2.3.8")
+    (finding,) = doctor._spconv()
+    assert finding.level == "problem"
+    assert "spconv-cu126 2.3.8" in finding.told
+    assert "built for sm_80, sm_90, not for NVIDIA X (sm_120)" in finding.told
 
 
 def test_records_name_the_version_of_a_build_for_cuda(installed):

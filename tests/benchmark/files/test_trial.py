@@ -72,3 +72,8 @@ def test_a_file_in_place_of_a_folder_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(FolderError, match="file/results cannot be written .*Not a directory"):
         try_folder(tmp_path / "file" / "results")
+
+
+def test_a_name_that_is_no_text_is_refused_before_a_library_does(tmp_path):
+    with pytest.raises(FolderError, match="rename the folder, or export LC_ALL=C.UTF-8"):
+        try_folder(tmp_path / "caf\udce9")

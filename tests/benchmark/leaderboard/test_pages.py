@@ -3,13 +3,20 @@
 import csv
 import io
 import json
+import os
 import random
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from benchmark.leaderboard import make_tables, to_csv, to_latex, write
+from benchmark.records.store import publish
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -155,6 +162,26 @@ def test_latex_escapes_names(record):
     assert r"logit\_kd" in text
     assert text.count(r"\toprule") == 1
     assert r"\caption{pointpillars on KITTI (real frames" in text
+
+
+ODD = "dä $x_1 & 日本 ~^{}%#"
+
+
+def test_a_shell_without_utf8_gets_the_same_files(record, tmp_path):
+    plain = record()
+    plain["dataset"]["name"] = ODD
+    folder = tmp_path / "results"
+    publish(folder, plain)
+    environment = {**os.environ, "LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0"}
+    environment.pop("PYTHONIOENCODING", None)
+    command = [sys.executable, str(ROOT / "run_bench.py"), "leaderboard", "--results", str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, check=True)
+    assert r"on d\xe4 $x_1 & \u65e5\u672c ~^{}%#" in done.stdout.decode("ascii")
+    written = {path.name: path.read_bytes() for path in folder.glob("leaderboard.*")}
+    write(folder, [plain])
+    assert written == {path.name: path.read_bytes() for path in folder.glob("leaderboard.*")}
+    escaped = r"on dä \$x\_1 \& 日本 \textasciitilde{}\^{}\{\}\%\#"
+    assert escaped in written["leaderboard.tex"].decode()
 
 
 def test_no_records_give_an_empty_page(page):

@@ -86,3 +86,19 @@ def test_the_doctor_says_which_builds_suit_and_why(answer):
     assert told.count("the driver runs CUDA up to 12.6") == 2
     assert "make setup TORCH_INDEX=" in told
     assert "pip install spconv-cu126" in told
+
+
+@pytest.mark.parametrize(
+    ("built", "capability", "runs"),
+    [
+        (["sm_80", "sm_90"], (8, 9), True),  # a later card of the same generation
+        (["sm_80", "sm_90"], (12, 0), False),  # newer than the build
+        (["sm_80", "compute_90"], (12, 0), True),  # which is compiled when it is first used
+        (["sm_80", "compute_90"], (7, 5), False),  # older than the build
+        (["sm_86"], (8, 0), False),
+        (["sm_90a", "sm_120"], (12, 0), True),
+        ([], (9, 0), False),
+    ],
+)
+def test_a_build_has_kernels_for_a_card_or_not(built, capability, runs):
+    assert builds.has_kernels(built, capability) == runs

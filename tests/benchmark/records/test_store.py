@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -103,6 +104,14 @@ def test_a_cell_is_not_looked_for_outside(tmp_path, cell):
     (tmp_path / "work" / "x.json").write_text("{}")
     with pytest.raises(RecordError, match="no finished cell begins with"):
         find(tmp_path, cell)
+
+
+def test_the_command_that_lists_cells_can_be_pasted(tmp_path):
+    folder = tmp_path / "it's $x; 日本"
+    with pytest.raises(RecordError) as refused:
+        find(folder, "a")
+    command = str(refused.value).split("`")[1]
+    assert shlex.split(command) == ["run_bench.py", "status", "--results", str(folder)]
 
 
 def test_a_figure_that_is_no_number_is_never_written(tmp_path):

@@ -61,6 +61,15 @@ def test_the_command_names_what_makes_the_cell(fitnet):
     assert needs == ["needs the profile tiny.yaml with which it was trained"]
 
 
+@pytest.mark.parametrize("name", ["a b", "it's", '"$x" & y;', "日本"])
+def test_the_command_can_be_pasted_whatever_the_names(fitnet, name):
+    data = {**fitnet["dataset"], "synthetic": False, "name": name}
+    profile = {**fitnet["profile"], "name": name}
+    command, _ = reproduction({**fitnet, "dataset": data, "profile": profile})
+    found = options(command)
+    assert (found["--data"], found["--profile"]) == (f"FOLDER/{name}", f"{name}.yaml")
+
+
 @pytest.mark.parametrize(
     ("machine", "threads", "beginning"),
     [

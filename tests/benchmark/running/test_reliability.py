@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.running.setups import make_training_setup
+from benchmark.device import SettingError
+from benchmark.evaluation import detector
+from benchmark.running.setups import make_training_setup, make_validation
 from benchmark.training.learner import Learner
 
 ROOT = Path(__file__).parents[3]
@@ -37,3 +39,19 @@ def test_a_loss_that_grows_a_hundredfold_has_diverged(matrix, workplace, last, s
         learner.end_epoch()
     assert learner.status == status
     assert learner.reason in ("", "detection loss grew from 1 to 101")
+
+
+def test_a_build_that_does_not_know_the_graphics_card_ends_no_cell(matrix, workplace, monkeypatch):
+    def unfit(*_):
+        raise RuntimeError("CUDA error: no kernel image is available for execution on the device")
+
+    monkeypatch.setattr(Learner, "losses_on", unfit)
+    monkeypatch.setattr(detector, "detect", unfit)
+    (cell,) = matrix(["none"]).cohorts()[0].cells
+    setup = make_training_setup(cell, None, workplace)
+    learner = Learner(cell, setup)
+    with pytest.raises(SettingError, match="no kernel image .*: PyTorch or spconv .*doctor"):
+        learner.step(None, None)
+    assert learner.running
+    with pytest.raises(SettingError, match="no kernel image .*: PyTorch or spconv .*doctor"):
+        detector.detect_all({"a": learner.model}, setup, make_validation(cell, workplace))

@@ -124,6 +124,16 @@ def test_a_plugin_file_adds_its_methods(tmp_path):
     assert create("from_a_file:scale=5", "pointpillars@4").scale == 5.0
 
 
+@pytest.mark.parametrize("folder", ["it's $x", "日本", "caf\udce9"])
+def test_a_plugin_is_loaded_whatever_its_path(tmp_path, folder):
+    name = f"from_{folder.encode(errors='replace').hex()}"
+    path = tmp_path / folder / "ö plugin.py"
+    path.parent.mkdir()
+    path.write_text(PLUGIN.format(name=name))
+    assert load_plugin(path) == [name]
+    assert source_hash(name)
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
