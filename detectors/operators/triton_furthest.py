@@ -6,6 +6,10 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.torch_version import TorchVersion
+
+if TorchVersion(triton.__version__) < "2.2":
+    raise ImportError("Triton below 2.2 rounds as it likes: it cannot be told not to fuse products")
 
 
 def furthest_points(xyz: Tensor, count: int) -> Tensor:
