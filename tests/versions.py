@@ -4,8 +4,9 @@
     python tests/versions.py oldest tests/kd_methods # one environment, part of the suite
 
 Each environment is made in a temporary folder (TMPDIR; up to 8 GB with the libraries of CUDA) and
-deleted afterwards. Prints a table with a row for each, and pytest's output to standard error. With
-pyenv: PYENV_VERSION=3.10:3.11:3.12 before the command.
+deleted afterwards. Prints a table with a row for each to standard output, and what pip and pytest
+say to standard error. The Pythons are found as python3.10 to python3.12; with pyenv, put
+PYENV_VERSION=3.10:3.11:3.12 before the command.
 """
 
 from __future__ import annotations
