@@ -80,7 +80,8 @@ def make_deterministic(device: torch.device) -> None:
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if hasattr(torch.utils, "deterministic"):  # PyTorch 2.1 fills nothing
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def choose_device(name: str) -> torch.device:

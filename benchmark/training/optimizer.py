@@ -20,16 +20,21 @@ def make_optimizer(
     Args:
         factor: of the recipe's learning rate.
     """
-    groups = [{"params": list(module.parameters())} for module in modules]
+    parts = [list(module.parameters()) for module in modules]
     settings: dict[str, Any] = {
         "lr": factor * recipe.learning_rate,
         "betas": recipe.betas,
         "weight_decay": recipe.weight_decay,
     }
     try:
-        return torch.optim.AdamW(groups, fused=True, **settings)  # half the time, or less
+        return torch.optim.AdamW(_groups(parts), fused=True, **settings)  # half the time, or less
     except RuntimeError:  # PyTorch before 2.4 has no fused kernel for processors
-        return torch.optim.AdamW(groups, **settings)
+        return torch.optim.AdamW(_groups(parts), **settings)
+
+
+def _groups(parts: list[list[nn.Parameter]]) -> list[dict[str, Any]]:
+    """Anew for each optimizer, which writes its settings into them, even one that is refused."""
+    return [{"params": part} for part in parts]
 
 
 class OneCycleSchedule:

@@ -66,8 +66,9 @@ class Setup:
     @contextmanager
     def autocast(self) -> Iterator[None]:
         """The precision of forward passes."""
-        dtype = getattr(torch, PRECISIONS[self.precision])
-        with torch.autocast(self.device.type, dtype, enabled=self.precision != "fp32"):
+        mixed = self.precision != "fp32"  # which PyTorch 2.1 refuses even where it is not enabled
+        dtype = getattr(torch, PRECISIONS[self.precision]) if mixed else None
+        with torch.autocast(self.device.type, dtype, enabled=mixed):
             yield
 
 

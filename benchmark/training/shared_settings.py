@@ -49,13 +49,12 @@ SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "TF32 of cuDNN": _flag(torch.backends.cudnn, "allow_tf32"),
     "handling of NumPy's errors": (np.geterr, lambda how: np.seterr(**how)),
     "working directory": (os.getcwd, os.chdir),
+    "default device": (
+        lambda: torch.empty(0).device,
+        lambda device: torch.set_default_device(None if device.type == "cpu" else device),
+    ),
 }
 """How to read each, and how to put it back."""
-if hasattr(torch, "get_default_device"):  # from 2.3 on
-    SETTINGS["default device"] = (
-        torch.get_default_device,
-        lambda device: torch.set_default_device(None if device.type == "cpu" else device),
-    )
 if hasattr(torch, "get_autocast_dtype"):  # from 2.4 on, autocast is asked for by device
     for device in ("cpu", "cuda"):
         SETTINGS[f"autocast on {device}"] = (

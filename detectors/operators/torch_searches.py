@@ -31,7 +31,7 @@ def furthest_points(xyz: Tensor, count: int) -> Tensor:
     if xyz.is_cuda and xyz.shape[1] <= TRITON_POINTS:
         try:
             from detectors.operators import triton_furthest
-        except ImportError:  # this PyTorch came without Triton
+        except ImportError:  # this PyTorch came without Triton, or with an old one
             pass
         else:
             return triton_furthest.furthest_points(xyz, count)

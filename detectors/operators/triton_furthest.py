@@ -1,11 +1,16 @@
-"""Furthest point sampling on CUDA: all steps of a frame in one Triton program."""
+"""Furthest point sampling on CUDA: all steps of a frame in one Triton program.
 
-from __future__ import annotations
+Annotations are evaluated: the interpreter of Triton 3.1 knows ``tl.constexpr`` by nothing else.
+"""
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.torch_version import TorchVersion
+
+if TorchVersion(triton.__version__) < "2.2":
+    raise ImportError("Triton below 2.2 rounds as it likes: it cannot be told not to fuse products")
 
 
 def furthest_points(xyz: Tensor, count: int) -> Tensor:

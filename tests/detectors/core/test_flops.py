@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from frames import batch
@@ -68,8 +69,7 @@ def sparse(cells, shape, channels=3):
 def cells_of(shape, count, seed):
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(2 * shape[0] * shape[1] * shape[2], generator=generator)[:count]
-    axes = torch.unravel_index(chosen, (2, *shape))
-    return torch.stack(axes, dim=1).int()
+    return torch.from_numpy(np.stack(np.unravel_index(chosen.numpy(), (2, *shape)), axis=1)).int()
 
 
 def pairs_by_brute_force(layer, given, result):
