@@ -58,7 +58,8 @@ def quiet_run(matrix, workplace, jobs):
 class Parts:
     """The processes of runners that are killed alone.
 
-    A cohort's is killed once a round: a cell in whose step a process died twice has failed.
+    A cohort's, or its server's, is killed once a round: a cell in whose step a process died twice
+    has failed, and a cohort that dies again and again ends its run.
     """
 
     def __init__(self, share, draw):
@@ -69,7 +70,7 @@ class Parts:
         """A process to be killed alone and what it is; None where the whole runner is to die."""
         if self.draw.random() >= self.share:
             return None
-        found = [part for part in _parts(runner) if part[1] != "cohort" or not self.cohort_died]
+        found = [part for part in _parts(runner) if part[1] == "reader" or not self.cohort_died]
         if not found:
             return None
         chosen = self.draw.choice(found)
@@ -86,8 +87,7 @@ def _parts(runner):
             with suppress(psutil.NoSuchProcess):
                 parents = [p.pid for p in child.parents()]
                 found.append((child, parents.index(runner.pid), " ".join(child.cmdline())))
-    served = any("forkserver" in told and depth == 0 for _, depth, told in found)
-    names = ("server", "cohort", "reader") if served else ("cohort", "reader")
+    names = ("server", "cohort", "reader") if runner.served else ("cohort", "reader")
     return [
         (child, names[depth])
         for child, depth, told in found
@@ -127,7 +127,10 @@ def run_round(matrix, workplace, draw, seconds, options, most):
     kills, published, parts = Counter(), {}, Parts(options.parts, draw)
 
     def begin():
-        return start(matrix, workplace, draw.choice(options.jobs))
+        jobs = draw.choice(options.jobs)
+        runner = start(matrix, workplace, jobs)
+        runner.served = bool(jobs)
+        return runner
 
     alive = [begin() for _ in range(options.runners)]
     while alive:
