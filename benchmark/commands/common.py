@@ -5,26 +5,16 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from benchmark.signals import STOPPED, Asked
 
 if TYPE_CHECKING:
     from benchmark.config.budget import Budget
 
 DONE, CELLS_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 """Exit codes: all is done; some cells did not finish; bad usage or input; Ctrl-C."""
-
-
-def told_of_stop(stop: BaseException) -> int:
-    """Say that a run was stopped; the exit code, by who stopped it."""
-    print(f"interrupted: {str(stop) or 'run the same command to resume'}", file=sys.stderr)
-    by_hand = isinstance(stop, KeyboardInterrupt) and not isinstance(stop, Asked)
-    return INTERRUPTED if by_hand else STOPPED
 
 
 def add_command(

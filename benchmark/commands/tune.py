@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from dataclasses import fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchmark.commands.common import DONE, add_command, at_least, new_file, told_of_stop
-from benchmark.commands.run import add_execution, add_fields, make_workplace, try_folders
+from benchmark.commands.common import DONE, add_command, at_least, new_file
+from benchmark.commands.training import (
+    add_execution,
+    add_fields,
+    execution,
+    make_workplace,
+    train,
+    try_folders,
+    warn,
+)
+
+if TYPE_CHECKING:
+    from benchmark.config.matrix import Matrix
+    from benchmark.running.tuning import Choice
+    from benchmark.running.workplace import Workplace
 
 TRIALS, SEEDS = 8, "0,1"
 
@@ -33,21 +46,13 @@ def add(commands: Any) -> None:
 
 def tune(options: argparse.Namespace) -> int:
     """Run the trials and write the settings that ``run --settings`` trains with."""
-    from tabulate import tabulate
-
     from benchmark.config.request import FIELDS, SYNTHETIC, RequestError, read_request, resolve
     from benchmark.data import synthetic
     from benchmark.data.training_part import split_training
     from benchmark.device import choose_device
-    from benchmark.files import in_shell
     from benchmark.running import tuning
-    from benchmark.running.cohort import Interrupted
-    from benchmark.running.executors import Execution, make_executor
-    from benchmark.running.matrix_run import all_cells, describe_work, run_matrix
-    from benchmark.running.planning import describe_plan
-    from benchmark.signals import stop_on_warnings
 
-    how = Execution(**{field.name: getattr(options, field.name) for field in fields(Execution)})
+    how = execution(options)
     if options.settings:
         raise RequestError("--settings is for `run`; tune writes such a file, see --output")
     given = {name: getattr(options, name) for name in FIELDS}
@@ -62,18 +67,24 @@ def tune(options: argparse.Namespace) -> int:
     matrix, root = resolve(replace(request, data=str(part)), options.cache, device)
     matrix, tried = tuning.trial_matrix(matrix, options.trials)
     workplace = make_workplace(options, how, request, root, device)
-    if options.dry_run:
-        slots = len(how.slots(workplace.device))
-        print(describe_plan(matrix, workplace, options.shard, slots))
-        return DONE
-    execute = make_executor(how, workplace)
-    stop_on_warnings()
-    print(describe_work(matrix, workplace, options.retry, options.shard), flush=True)
-    print(how.told(workplace), flush=True)
-    try:
-        run_matrix(matrix, workplace, execute, options.retry, options.shard)
-    except (Interrupted, KeyboardInterrupt) as stop:
-        return told_of_stop(stop)
+    return train(
+        options, how, matrix, workplace, lambda _: _choose(options, matrix, workplace, tried)
+    )
+
+
+def _choose(
+    options: argparse.Namespace,
+    matrix: Matrix,
+    workplace: Workplace,
+    tried: Mapping[str, Mapping[str, Sequence[Choice]]],
+) -> int:
+    """Write and print what the trials say, once all have ended."""
+    from tabulate import tabulate
+
+    from benchmark.files import in_shell
+    from benchmark.running import tuning
+    from benchmark.running.matrix_run import all_cells
+
     cells = [cell for cell in all_cells(matrix, workplace) if cell.teacher]
     if left := sum(not workplace.finished(cell) for cell in cells):
         print(f"{left} trials of other shards are left; the run that ends last writes the settings")
@@ -85,7 +96,6 @@ def tune(options: argparse.Namespace) -> int:
     rows = list(tuning.told(found))
     print(tabulate(rows, headers="keys", floatfmt=".2f"))
     if blind := dict.fromkeys(row["method"] for row in rows if row["best mAP"] <= 0):
-        told = f"no trial of {', '.join(blind)} found an object, so none was chosen; train longer"
-        print(f"warning: {told}", file=sys.stderr)
+        warn(f"no trial of {', '.join(blind)} found an object, so none was chosen; train longer")
     print(f"\nwrote {path}; `run_bench.py run --settings {in_shell(path)}` trains with it")
     return DONE

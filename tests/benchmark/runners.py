@@ -7,7 +7,7 @@ import sys
 import time
 from contextlib import suppress
 
-from benchmark.commands.common import told_of_stop
+from benchmark.commands.training import told_of_stop
 from benchmark.records.store import read_all
 from benchmark.running import process as cohort_process
 from benchmark.running.cohort import Interrupted
