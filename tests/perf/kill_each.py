@@ -40,18 +40,8 @@ KINDS = ["command", "server", "cohort", "worker", "tracker"]
 def start(folder, results, cache):
     """The command, in a session of its own."""
     words = ["--profile", folder / "tiny.yaml", "--results", results, "--cache", cache]
-    words += [
-        "--methods",
-        "none,fitnet",
-        "--seeds",
-        "0,1",
-        "--precision",
-        "fp32",
-        "--jobs",
-        "2",
-        "--workers",
-        "1",
-    ]
+    words += ["--methods", "none,fitnet", "--seeds", "0,1", "--precision", "fp32"]
+    words += ["--jobs", "2", "--workers", "1"]
     command = [sys.executable, ROOT / "run_bench.py", "run", *map(str, words)]
     with (folder / f"{results.name}.txt").open("a") as output:
         return subprocess.Popen(
@@ -90,9 +80,8 @@ def training(results):
 
 def figures(results):
     """What must be equal to the bit, by cell."""
-    return {
-        r["cell"]: (r["ap"], r["weights_sha256"], r["losses_sha256"]) for r in read_all(results)
-    }
+    equal = ("ap", "weights_sha256", "losses_sha256")
+    return {record["cell"]: [record[name] for name in equal] for record in read_all(results)}
 
 
 def kill_one(name, folder, cache, whole):
