@@ -12,7 +12,7 @@ import os
 import shlex
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from benchmark.files.locks import UNSUPPORTED, Lock
@@ -78,6 +78,12 @@ def fresh_folder(folder: Path, error: type[PointKDError]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise error(f"{folder} is not empty, so nothing is written; give a new or empty folder")
+
+
+def let_all_read(path: Path, mode: int) -> None:
+    """Give a file or folder of ours these permissions, where the file system has any."""
+    with suppress(PermissionError):  # FAT refuses
+        path.chmod(mode)
 
 
 @contextmanager
@@ -181,7 +187,7 @@ def _written_beside(path: Path, content: bytes) -> Iterator[Path]:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.chmod(0o644)
+            let_all_read(temporary, 0o644)
             yield temporary
         finally:
             temporary.unlink(missing_ok=True)

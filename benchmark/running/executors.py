@@ -13,6 +13,7 @@ from benchmark.running import capacity
 from benchmark.running.local import SideBySide
 from benchmark.running.matrix_run import Executor
 from benchmark.running.process import run_here
+from benchmark.running.server import check_temporary_folder
 from benchmark.running.workplace import Job, Workplace, wanted_threads
 from benchmark.training.progress import open_log
 
@@ -65,14 +66,16 @@ def make_executor(how: Execution, workplace: Workplace) -> Executor:
 
     Raises:
         CohortError: Ray is not installed or cannot be reached.
+        SettingError: the temporary folder's name is too long.
     """
+    if how.executor == "ray":
+        from benchmark.running.ray import RayExecutor
+
+        return RayExecutor(how.address, workplace, how.per_gpu)
+    check_temporary_folder()
     if how.executor == "here":
         return InThisProcess()
-    if how.executor == "local":
-        return SideBySide(how.slots(workplace.device), careful=how.jobs is None)
-    from benchmark.running.ray import RayExecutor
-
-    return RayExecutor(how.address, workplace, how.per_gpu)
+    return SideBySide(how.slots(workplace.device), careful=how.jobs is None)
 
 
 class InThisProcess:

@@ -145,10 +145,10 @@ def _run_once(job: Job, stop: Callable[[], bool]) -> Death | None:
         process.start()
     sender.close()
     try:
-        hung = _watch(process, marker, job.workplace.patience, stop)
+        hung = _watch(process, receiver, marker, job.workplace.patience, stop)
         name = _content(marker)[21:].decode().strip()
     except BaseException:
-        _stop(process, marker, min(job.workplace.patience, STOPPING))
+        _stop(process, receiver, marker, min(job.workplace.patience, STOPPING))
         raise
     finally:
         marker.unlink(missing_ok=True)
@@ -166,33 +166,37 @@ def clear_markers(folder: ResultsFolder) -> None:
             marker.unlink(missing_ok=True)
 
 
-def _stop(process: Any, marker: Path, patience: float) -> None:
+def _stop(process: Any, receiver: Connection, marker: Path, patience: float) -> None:
     """Let a process leave a checkpoint; end it where it gets no further."""
 
     def terminate() -> None:
         process.terminate()  # again and again: a signal that came too early was ignored
 
-    _wait(process, marker, patience, terminate)
+    _wait(process, receiver, marker, patience, terminate)
 
 
-def _watch(process: Any, marker: Path, patience: float, stop: Callable[[], bool]) -> bool:
+def _watch(
+    process: Any, receiver: Connection, marker: Path, patience: float, stop: Callable[[], bool]
+) -> bool:
     """Wait for a process; True if it hung and was killed."""
 
     def look() -> None:
         if stop():
             raise Interrupted(ASKED)
 
-    return _wait(process, marker, patience, look)
+    return _wait(process, receiver, marker, patience, look)
 
 
-def _wait(process: Any, marker: Path, patience: float, look: Callable[[], None]) -> bool:
+def _wait(
+    process: Any, receiver: Connection, marker: Path, patience: float, look: Callable[[], None]
+) -> bool:
     """Wait for a process, looking after it; True if it did nothing for too long and was killed.
 
     Raises:
         CohortError: the results folder is gone; so is the process.
     """
     seen, since = b"", time.monotonic()
-    while not wait([process.sentinel], timeout=LOOK):
+    while not _ended(process, receiver):
         look()
         try:
             now = _content(marker)
@@ -206,6 +210,11 @@ def _wait(process: Any, marker: Path, patience: float, look: Callable[[], None])
             return True
     _reap(process)
     return False
+
+
+def _ended(process: Any, receiver: Connection) -> bool:
+    """Whether a process has ended; if its server was killed, its pipe alone tells."""
+    return bool(wait([process.sentinel], timeout=LOOK)) and receiver.poll(LOOK)
 
 
 def _content(marker: Path) -> bytes:

@@ -6,9 +6,9 @@ PointKDError
 └── benchmark
     ├── what is asked for: RequestError, ProfileError, SettingError
     ├── data: DataError > LabelError, MissingFilesError
+    ├── files: TextError, LockError, FolderError > DiskFullError
     ├── records: RecordError, ViewError, CardError, PublishedError, ClassError
-    ├── while running: JournalError, TeacherError, CohortError, TimingError, Interrupted,
-    │   DiskFullError
+    ├── while running: JournalError, TeacherError, CohortError, TimingError, Interrupted
     └── a cell's own end: DivergedError, UndefinedBalanceError; ExportError for a cell without one
 
 ``run_bench.py`` prints these, and the system's own OSError, as one line; whatever else is raised

@@ -32,7 +32,7 @@ from benchmark.data.kitti import crop_to_image
 from benchmark.data.labels import Labels, write_labels
 from benchmark.data.synthetic.raycast import NOTHING, ROAD, Hits, Parts, cast
 from benchmark.data.synthetic.scenes import Placed, Scene, random_scene
-from benchmark.files import fresh_folder
+from benchmark.files import fresh_folder, let_all_read
 
 VERSION = 2  # of the generator; a new one for every change of its output
 IMAGE_SIZE = (1242, 375)
@@ -62,7 +62,7 @@ def ensure(cache_dir: Path | str, seed: int, train: int, val: int, max_range: fl
     draft = Path(tempfile.mkdtemp(prefix=".synthetic-", dir=cache_dir))
     try:
         generate(draft, seed, train, val, max_range)
-        draft.chmod(0o755)
+        let_all_read(draft, 0o755)
         draft.rename(root)
     except OSError:
         if not root.is_dir():  # another process may have been faster

@@ -65,6 +65,15 @@ def test_of_many_writers_exactly_one_publishes(tmp_path):
     assert winners == [read(tmp_path / "records" / "a.json")["seed"]]
 
 
+def test_a_file_system_without_permissions_is_good_enough(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    publish(tmp_path, record(seed=1))
+    assert [found["seed"] for found in read_all(tmp_path)] == [1]
+
+
 def test_a_kill_without_hard_links_leaves_no_half_record(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))

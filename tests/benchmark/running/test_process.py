@@ -1,5 +1,6 @@
 """Whatever a method does to its process ends its own cell."""
 
+import multiprocessing
 import os
 import platform
 import resource
@@ -251,11 +252,36 @@ def deaths(monkeypatch):
 
 def test_a_results_folder_that_is_removed_ends_the_process(tmp_path):
     marker = tmp_path / "work" / "running-here-1-0"
-    sleeper = CONTEXT.Process(target=time.sleep, args=(60,))
-    sleeper.start()
+    sleeper, receiver = start_sleeping(60)
     with pytest.raises(CohortError, match=r"work was removed while cells trained .* same command"):
-        process._watch(sleeper, marker, 60.0, lambda: False)
+        process._watch(sleeper, receiver, marker, 60.0, lambda: False)
     assert sleeper.exitcode == -signal.SIGKILL
+
+
+def start_sleeping(seconds):
+    """A process that ends after a while, and the pipe that tells so."""
+    fork = multiprocessing.get_context("fork")
+    receiver, sender = fork.Pipe(duplex=False)
+    sleeper = fork.Process(target=time.sleep, args=(seconds,))
+    sleeper.start()
+    sender.close()
+    return sleeper, receiver
+
+
+@pytest.mark.parametrize(("seconds", "patience", "hung"), [(0.3, 60, False), (60, 0.1, True)])
+def test_a_process_whose_server_was_killed_is_watched_as_before(
+    tmp_path, monkeypatch, seconds, patience, hung
+):
+    marker = tmp_path / "marker"
+    marker.touch()
+    sleeper, receiver = start_sleeping(seconds)
+    read, write = os.pipe()
+    os.close(write)  # as the end of a server that is gone
+    monkeypatch.setattr(process, "LOOK", 0.05)
+    monkeypatch.setattr(type(sleeper), "sentinel", read)
+    assert process._watch(sleeper, receiver, marker, patience, lambda: False) == hung
+    assert sleeper.exitcode == (-signal.SIGKILL if hung else 0)
+    os.close(read)
 
 
 def test_a_process_may_die_once_in_a_cells_step(harmed, deaths, workplace):

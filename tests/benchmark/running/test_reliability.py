@@ -13,14 +13,14 @@ from benchmark.training.learner import Learner
 
 ROOT = Path(__file__).parents[3]
 ROWS = re.findall(
-    r"^\|[^|]+\| `(.+)` \| (\S+\.py)::(\w+) \|$",
+    r"^\|([^|]+)\|.+\| (\S+\.py)::(\w+) \|$",
     (ROOT / "docs" / "reliability.md").read_text(),
     re.MULTILINE,
 )
 
 
-def test_many_messages_are_listed():
-    assert len({message for message, *_ in ROWS}) >= 40
+def test_many_faults_are_listed():
+    assert len(ROWS) >= 110
 
 
 @pytest.mark.parametrize("file", sorted({file for _, file, _ in ROWS}))

@@ -1,10 +1,14 @@
 """The process server."""
 
 import sys
+import tempfile
 import threading
 
+import pytest
 import torch
 
+from benchmark.device import SettingError
+from benchmark.running.executors import Execution, make_executor
 from benchmark.running.server import CONTEXT
 
 NEEDED = ("mmdet3d", "benchmark.running.process", "detectors.second", "torch.utils.tensorboard")
@@ -45,3 +49,12 @@ def test_no_import_of_the_server_initialises_cuda():
     process.start()
     process.join()
     assert results.get() == ("1", True)
+
+
+@pytest.mark.parametrize("executor", ["local", "here"])
+def test_a_temporary_folder_too_long_for_sockets_is_named_at_once(workplace, monkeypatch, executor):
+    monkeypatch.setattr(tempfile, "tempdir", "/" + 80 * "x")
+    with pytest.raises(SettingError, match=r"/x+: its name is too long .*; export TMPDIR=/tmp"):
+        make_executor(Execution(executor=executor), workplace)
+    monkeypatch.setattr(tempfile, "tempdir", "/tmp")
+    assert make_executor(Execution(executor=executor), workplace).slots
