@@ -26,6 +26,8 @@ OTHER_TORCH = (
     "rm -r .venv, then make setup TORCH_INDEX=INDEX with the index that pytorch.org names for this "
     "driver and graphics card"
 )
+TOO_NEW = (("2.2", "setuptools", "70"), ("2.3", "numpy", "2"))
+"""A version of PyTorch, and since when a library cannot be used by those before it."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ def examine(
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("Python", _python),
         ("packages", _packages),
+        ("versions", _versions),
         ("mmcv", _mmcv),
         ("PyTorch", _torch),
         ("spconv", _spconv),
@@ -113,6 +116,20 @@ def _packages() -> Iterator[Finding]:
         yield Finding("problem", "packages", "; ".join(wrong), remedy)
     else:
         yield Finding("ok", "packages", f"{len(asked)} requirements checked")
+
+
+def _versions() -> Iterator[Finding]:
+    """Libraries that are too new for an old PyTorch, which says so in riddles."""
+    from packaging.version import Version
+
+    torch = version("torch")
+    for below, name, bound in TOO_NEW:
+        found = version(name)
+        if not torch or not found or Version(torch) >= Version(below):
+            continue
+        if Version(found) >= Version(bound):
+            told = f"PyTorch {torch} does not work with {name} {found}"
+            yield Finding("problem", "versions", told, f"pip install '{name}<{bound}'")
 
 
 def _mmcv() -> Iterator[Finding]:

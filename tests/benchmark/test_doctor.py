@@ -113,6 +113,22 @@ def test_wrong_versions_are_named(installed, monkeypatch):
     assert finding.told == "torch is 1.13.0, not >=2.1; absent is missing"
 
 
+@pytest.mark.parametrize(
+    ("versions", "remedies"),
+    [
+        ({"torch": "2.1.2+cu121", "setuptools": "70.1", "numpy": "2.0.2"},
+         ["pip install 'setuptools<70'", "pip install 'numpy<2'"]),
+        ({"torch": "2.1.2", "setuptools": "69.5", "numpy": "1.26.4"}, []),
+        ({"torch": "2.2.2", "setuptools": "79.0.1", "numpy": "2.0.2"}, ["pip install 'numpy<2'"]),
+        ({"torch": "2.3.0", "setuptools": "79.0.1", "numpy": "2.0.2"}, []),
+        ({}, []),
+    ],
+)  # fmt: skip
+def test_libraries_too_new_for_an_old_pytorch_are_named(installed, versions, remedies):
+    installed(**versions)
+    assert [finding.remedy for finding in doctor._versions()] == remedies
+
+
 def test_ray_is_optional(installed):
     installed()
     (finding,) = doctor._ray()
