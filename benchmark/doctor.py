@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from benchmark.files import FolderError, in_shell
+from benchmark.files.locks import LockError
 from benchmark.files.trial import ROOM, try_folder
 from benchmark.records.builds import driver, has_kernels, spconv_for
 from benchmark.records.provenance import TOOLS, installed, version
@@ -289,7 +290,7 @@ def _folder(folder: Path) -> Iterator[Finding]:
     """What the file system of a folder can do."""
     try:
         found = try_folder(folder)
-    except FolderError as error:
+    except (FolderError, LockError) as error:
         yield Finding("problem", "folder", str(error))
         return
     lacking = list(found.lacking())

@@ -103,7 +103,7 @@ def try_folders(options: argparse.Namespace, request: Request) -> None:
     """Say what the file systems of results and cache can do, unless nothing is to be written.
 
     Raises:
-        FolderError: one of them cannot be written; says what to do.
+        FolderError, LockError: one of them cannot be written or locked; says what to do.
     """
     from benchmark.files.trial import try_folder
 

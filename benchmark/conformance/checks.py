@@ -41,7 +41,7 @@ from benchmark.training.learner import Learner, place_of
 from benchmark.training.lockstep import SharedBatch, train
 from benchmark.training.randomness import RandomStream
 from benchmark.training.setup import Clock, Position, TrainingSetup, unnoticed
-from detectors import parse_student
+from detectors import get_family, parse_student
 from detectors.core.checkpoints import state_hash
 from detectors.core.registry import FAMILIES
 from kd_methods import Batch, create, method_class
@@ -216,8 +216,12 @@ def method_checks(
 
 
 def default_students() -> list[str]:
-    """One student of each family: the paper's first ratio."""
-    return [f"{name}@{listed.ratios[0]}" for name, listed in FAMILIES.items()]
+    """One student of each family that runs here: the paper's first ratio."""
+    return [
+        f"{name}@{listed.ratios[0]}"
+        for name, listed in FAMILIES.items()
+        if not get_family(name).lacking()
+    ]
 
 
 def suitability(student: str, method: str) -> str:

@@ -29,7 +29,7 @@ from benchmark.data.labels import Labels
 from benchmark.evaluation.detector import Findings
 from benchmark.evaluation.diagnostics import DISTANCES
 from benchmark.evaluation.protocol import classes_of
-from benchmark.files import write_atomically
+from benchmark.files import read_file, write_atomically
 from benchmark.records.folder import ResultsFolder
 from detectors import Grid
 from kd_methods.core.errors import PointKDError
@@ -198,7 +198,7 @@ def _read(path: Path, *names: str) -> Any:
     if not all(re.fullmatch(r"[\w@-][\w@.-]*", name) for name in names) or not path.exists():
         return None
     try:
-        return orjson.loads(path.read_bytes())
+        return orjson.loads(read_file(path))
     except (OSError, ValueError) as error:
         raise _malformed(path, error) from None
 

@@ -10,6 +10,7 @@ import errno
 import gc
 import os
 import shlex
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -61,6 +62,21 @@ def read_text(path: Path, error: type[PointKDError] = TextError) -> str:
     except UnicodeDecodeError as wrong:
         line = content.count(b"\n", 0, wrong.start) + 1
         raise error(f"{path}:{line}: not UTF-8; save the file as UTF-8") from None
+
+
+def read_file(path: Path) -> bytes:
+    """The contents of a file that people may have put into a folder of ours.
+
+    Raises:
+        OSError: it cannot be read, is a pipe or a device, or has more than :data:`MOST_BYTES`.
+    """
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+        raise OSError(errno.EINVAL, "no regular file", str(path))
+    if found.st_size > MOST_BYTES:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    with open(path, "rb", buffering=0) as file:
+        return file.read()
 
 
 def in_shell(path: Path) -> str:
@@ -123,6 +139,8 @@ def telling_of_writing(path: Path) -> Iterator[None]:
             remedy = (
                 "its folder is not there, or no longer; restore it and run the same command again"
             )
+        elif error.errno == errno.EISDIR:
+            remedy = "a folder has its name; remove or rename it, then run the same command again"
         else:
             raise
         raise FolderError(f"{path} cannot be written ({error.strerror}): {remedy}") from None

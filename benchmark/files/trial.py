@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.files import LINKLESS, FolderError, telling_of_writing
-from benchmark.files.locks import has_locks
+from benchmark.files.locks import Lock, has_locks
 
 GIGA = 1e9
 NO_DISK = 1.0
@@ -56,6 +56,7 @@ def try_folder(folder: Path) -> Trial:
 
     Raises:
         FolderError: no file can be written there, or not by every library; says what to do.
+        LockError: neither its files nor others of this machine can be locked; says what to do.
     """
     try:
         str(folder.absolute()).encode()
@@ -69,6 +70,8 @@ def try_folder(folder: Path) -> Trial:
         first.write_bytes(b"x")
         os.replace(first, second)
         links, locks = _has_links(second), has_locks(own)
+        with Lock(own / "lock"):  # where the file system has none, one of this machine's
+            pass
         return Trial(folder, links, locks, shutil.disk_usage(own).free / GIGA)
 
 

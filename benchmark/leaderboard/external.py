@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from benchmark.evaluation.protocol import MEAN, SCORED_CLASSES, classes_of, scoring_of
-from benchmark.files import read_text, write_atomically
+from benchmark.files import read_file, read_text, write_atomically
 from benchmark.files.settings import Problems, parse_yaml, read_dataclass
 from benchmark.leaderboard.columns import number
 from benchmark.records import store
@@ -286,7 +286,7 @@ def load(path: Path) -> dict[str, Any]:
         CardError: it is damaged.
     """
     try:
-        record = orjson.loads(path.read_bytes())
+        record = orjson.loads(read_file(path))
     except (OSError, orjson.JSONDecodeError) as error:
         raise CardError(f"{path}: {error}; {AGAIN}") from None
     problems: Problems = []

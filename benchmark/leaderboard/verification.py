@@ -241,6 +241,6 @@ def _stale(results: Path, found: Sequence[Record]) -> Iterator[str]:
     """Leaderboard files that are missing or do not match the records."""
     _, contents = pages(results, found)
     for path, text in contents.items():
-        if not path.exists() or path.read_bytes() != text.encode():
+        if not path.is_file() or path.read_bytes() != text.encode():
             remedy = f"run `run_bench.py leaderboard --results {in_shell(results)}`"
             yield f"{path}: does not match the records; {remedy}"

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from benchmark.files import in_shell, without_collection, write_atomically, write_once
+from benchmark.files import in_shell, read_file, without_collection, write_atomically, write_once
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.record import FIELDS, Latency, Record
 from benchmark.records.schema import form_of_records
@@ -104,8 +104,7 @@ def load(path: Path) -> Record:
         RecordError: names the file and what is wrong with it.
     """
     try:
-        with open(path, "rb", buffering=0) as file:
-            record = orjson.loads(file.read())
+        record = orjson.loads(read_file(path))
     except (OSError, orjson.JSONDecodeError) as error:
         raise RecordError(f"{path}: {error}; remove the file to run its cell again") from None
     missing = [f for f in FIELDS if f not in record] if isinstance(record, dict) else list(FIELDS)

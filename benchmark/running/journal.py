@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from benchmark.files import write_atomically
+from benchmark.files import read_file, write_atomically
 from benchmark.files.locks import Lock, locked
 from benchmark.files.settings import Problems, read_dataclass
 from benchmark.records.folder import ResultsFolder
@@ -189,7 +189,7 @@ class Journal:
 def _read(path: Path) -> dict[str, Any]:
     """The entry of a cell; empty if another runner closed it a moment ago."""
     try:
-        content = orjson.loads(path.read_bytes())
+        content = orjson.loads(read_file(path))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -58,16 +58,25 @@ def read_weights(path: Path, sha256: str | None = None) -> Mapping[str, Tensor]:
     """
     content = _read(path)
     weights = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    if weights and "model_state" in weights:
+    if isinstance(content, Mapping) and "model_state" in content:
         raise CheckpointError(
             f"checkpoint {path} is OpenPCDet's, whose layers have other names and shapes; give one "
             "of mmdet3d"
         )
-    if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
+    if not _named_tensors(weights):
         raise CheckpointError(f"checkpoint {path} has no state_dict of tensors")
     if sha256 is not None and (found := weights_hash(weights)) != sha256:
         raise CheckpointError(f"checkpoint {path} has hash {found}, but its record says {sha256}")
     return _unwrapped(weights)
+
+
+def _named_tensors(value: Any) -> TypeGuard[Mapping[str, Tensor]]:
+    """Whether something maps names to tensors, and to at least one."""
+    return (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
+    )
 
 
 def _unwrapped(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -269,10 +278,13 @@ def _sizes(line: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The relevant part of torch.load's error."""
+    """The relevant part of torch.load's error, without its advice to trust the file."""
     text = str(error)
-    found = re.search(r"Unsupported global: GLOBAL (\S+)", text)
-    return f"it holds a {found[1]}" if found else f"{type(error).__name__}: {text.splitlines()[0]}"
+    if found := re.search(r"unsupported global:? GLOBAL (\S+)", text, re.IGNORECASE):
+        return f"it holds a {found[1]}"
+    if "weights_only" in text or not text:
+        return "it is damaged or another kind of file, e.g. a web page or a pointer of Git LFS"
+    return f"{type(error).__name__}: {text.splitlines()[0]}"
 
 
 def state_hash(module: nn.Module) -> str:

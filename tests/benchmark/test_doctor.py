@@ -1,6 +1,9 @@
 """The doctor sees what is wrong with a machine, and says what to do."""
 
+import errno
+import fcntl
 import importlib.metadata
+import os
 import shutil
 from collections import namedtuple
 from types import SimpleNamespace
@@ -151,6 +154,16 @@ def test_a_folder_without_locks_is_a_warning_and_one_to_read_only_a_problem(monk
     (wrong,) = doctor._folder(tmp_path / "file" / "results")
     assert wrong.level == "problem"
     assert "cannot be written" in wrong.told
+
+
+def test_a_machine_without_any_locks_is_a_problem(monkeypatch, tmp_path):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    (finding,) = doctor._folder(tmp_path)
+    assert finding.level == "problem"
+    assert "set TMPDIR" in finding.told
 
 
 def test_a_data_folder_is_looked_at(synthetic_root, tmp_path):

@@ -33,6 +33,12 @@ def test_every_method_of_ours_conforms(method, monkeypatch):
     assert outcomes[-1].status in ("passed", "warning")
 
 
+def test_families_that_lack_spconv_are_left_out(monkeypatch):
+    monkeypatch.setattr("detectors.operators.sparse.available", lambda: False)
+    families = {student.split("@")[0] for student in checks.default_students()}
+    assert families == {"pointpillars", "centerpoint_pillar", "pointrcnn"}
+
+
 OLD_PLUGIN = '''"""OldKd: what `new-method` wrote in version 0.1."""
 {future}
 from typing import Literal

@@ -1,6 +1,7 @@
 """What a folder's file system cannot do is told before anything depends on it."""
 
 import errno
+import fcntl
 import os
 import shutil
 from collections import namedtuple
@@ -8,6 +9,7 @@ from collections import namedtuple
 import pytest
 
 from benchmark.files import FolderError, trial
+from benchmark.files.locks import LockError
 from benchmark.files.trial import Trial, try_folder
 
 Usage = namedtuple("Usage", "total used free")
@@ -43,6 +45,13 @@ def test_a_folder_without_locks_is_for_one_machine(tmp_path, monkeypatch):
     assert str(tmp_path) in told
     assert "no other machine may use" in told
     assert "--shard I/N and its own" in remedy
+
+
+def test_a_machine_without_any_locks_is_told_before_anything_trains(tmp_path, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", refusing(errno.ENOSYS))
+    with pytest.raises(LockError, match=rf"neither {tmp_path}.* can be locked .*; set TMPDIR"):
+        try_folder(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_disk_that_is_nearly_full_is_told(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from made_records import make_record
 
-from benchmark.files import DiskFullError, FolderError, write_atomically
+from benchmark.files import MOST_BYTES, DiskFullError, FolderError, write_atomically
 from benchmark.records.store import FIELDS, RecordError, find, publish, read, read_all
 
 
@@ -177,3 +177,24 @@ def test_other_errors_of_the_disk_stay_as_they_are(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="Input/output error"):
         publish(tmp_path, record())
     assert not list((tmp_path / "records").iterdir())
+
+
+def _huge(path):
+    with open(path, "wb") as file:
+        file.truncate(MOST_BYTES + 1)
+
+
+@pytest.mark.parametrize(
+    ("put", "message"), [(os.mkfifo, "no regular file"), (_huge, "File too large")]
+)
+def test_a_pipe_or_a_huge_file_in_place_of_a_record_is_named(tmp_path, put, message):
+    (tmp_path / "records").mkdir()
+    put(tmp_path / "records" / "a.json")
+    with pytest.raises(RecordError, match=rf"{message}.*a\.json.*; remove the file to run"):
+        read_all(tmp_path)
+
+
+def test_a_folder_in_place_of_a_file_is_named(tmp_path):
+    (tmp_path / "leaderboard.md").mkdir()
+    with pytest.raises(FolderError, match=r"leaderboard\.md cannot .*remove or rename it"):
+        write_atomically(tmp_path / "leaderboard.md", b"x")

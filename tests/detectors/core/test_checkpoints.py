@@ -185,6 +185,11 @@ def _truncated(path):
         (lambda path: torch.save({"state_dict": Harmful()}, path), "holds a .*print"),
         (lambda path: torch.save({"meta": {"epoch": 1}}, path), "no state_dict of tensors"),
         (lambda path: torch.save({}, path), "no state_dict of tensors"),
+        (lambda path: torch.save({"state_dict": 5}, path), "no state_dict of tensors"),
+        (lambda path: torch.save({1: torch.zeros(2)}, path), "no state_dict of tensors"),
+        (lambda path: path.touch(), "it is damaged or another kind of file"),
+        (lambda path: path.write_text("<!DOCTYPE html>"), "or another kind of file, e.g. a web"),
+        (lambda path: path.write_text("version https://git-lfs"), "a pointer of Git LFS"),
         (lambda path: torch.save(np.zeros(3), path), "cannot be read|no state_dict"),
     ],
 )
@@ -193,6 +198,7 @@ def test_what_is_no_checkpoint_is_refused(write, message, tmp_path, capsys):
     with pytest.raises(CheckpointError, match=message) as error:
         read_weights(tmp_path / "model.pth")
     assert str(tmp_path / "model.pth") in str(error.value)
+    assert "weights_only" not in str(error.value)
     assert "must not run" not in capsys.readouterr().out
 
 
