@@ -19,6 +19,9 @@ from benchmark.files.settings import Problems, changed_settings, read_dataclass
 from detectors import Grid, grid_settings
 from kd_methods.core.errors import suggestion
 
+MOST = 100_000
+"""Epochs, or frames in a batch: more are a slip of the pen."""
+
 
 def read_steps(value: Any, path: str, problems: Problems) -> tuple[Step, ...]:
     """Augmentation steps from a list of names and 'name: {field: value}' pairs."""
@@ -86,9 +89,9 @@ class Recipe:
         ValueError: batch_size is not a multiple of micro_batch_size.
     """
 
-    epochs: int = field(metadata={"least": 1})
-    batch_size: int = field(metadata={"least": 1})
-    micro_batch_size: int = field(metadata={"least": 1})
+    epochs: int = field(metadata={"least": 1, "most": MOST})
+    batch_size: int = field(metadata={"least": 1, "most": MOST})
+    micro_batch_size: int = field(metadata={"least": 1, "most": MOST})
     learning_rate: float = field(metadata={"above": 0, "most": 10})
     betas: tuple[float, float] = field(default=(0.95, 0.99), metadata={"least": 0, "most": 1})
     weight_decay: float = field(default=0.01, metadata={"least": 0})

@@ -175,13 +175,14 @@ def load_weights(model: Model, path: Path, name: str, sha256: str | None = None)
         sha256: as in :func:`read_weights`.
 
     Raises:
-        CheckpointError: it cannot be read, or weights are missing, too many, of other shapes, or
-            not those of the hash.
+        CheckpointError: it cannot be read, or weights are missing, too many, of other shapes, not
+            finite, or not those of the hash.
     """
     weights = read_weights(path, sha256)
     own = model.state_dict()
     problems = [f"{key} is missing" for key in own.keys() - weights.keys()]
     problems += [f"{key} is not part of the model" for key in weights.keys() - own.keys()]
+    problems += [f"{key} is not finite" for key, v in weights.items() if not v.isfinite().all()]
     if not problems:
         try:
             model.load_state_dict(weights)

@@ -22,7 +22,7 @@ DOCUMENTED = (ROOT / "docs" / "clusters.md").read_text()
 COMMAND = f"""
 import sys, time
 sys.path.insert(0, {str(ROOT)!r})
-from benchmark.commands.common import told_of_stop
+from benchmark.commands.training import told_of_stop
 from benchmark.signals import stop_on_warnings
 stop_on_warnings()
 try:

@@ -95,6 +95,7 @@ def test_the_parts_of_a_recipe(load):
     [
         ({"epocs": 3}, "defaults.epocs: unknown field, did you mean 'epochs'"),
         ({"epochs": 0}, "defaults.epochs is 0; it must be a whole number of at least 1"),
+        ({"epochs": 10**20}, "defaults.epochs is 10+; .* of at least 1 and of at most 100000"),
         ({"batch_size": "two"}, "defaults.batch_size is 'two'; it must be a whole number"),
         ({"batch_size": 3}, "defaults.batch_size is 3; it must be a multiple of micro_batch_size"),
         ({"learning_rate": -1}, "defaults.learning_rate is -1; it must be a number above 0"),

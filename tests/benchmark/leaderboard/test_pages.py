@@ -13,8 +13,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from benchmark.files import FolderError
 from benchmark.leaderboard import make_tables, to_csv, to_latex, write
 from benchmark.records.store import publish
+from run_bench import main
 
 ROOT = Path(__file__).parents[3]
 
@@ -47,6 +49,19 @@ def test_the_headline_comes_first_and_alone_on_a_terminal(record, tmp_path):
     for words in ("51.00", "+1.00", "no interval: one seed", "1 [1–2]", "1.217", "8.91", "7.0"):
         assert words in fitnet
     assert "Fewer than 5 seeds" in shown
+
+
+def test_who_may_only_read_sees_the_tables(tmp_path, record, monkeypatch, capsys):
+    publish(tmp_path, record())
+
+    def refuse(path, content):
+        raise FolderError(f"{path} cannot be written")
+
+    monkeypatch.setattr("benchmark.leaderboard.write_atomically", refuse)
+    assert main(["leaderboard", "--results", str(tmp_path)]) == 2
+    told = capsys.readouterr()
+    assert "50.00" in line(told.out, "| none")
+    assert "leaderboard.md cannot be written" in told.err
 
 
 def test_captions_say_which_frames_figures_are_of(page, record):

@@ -131,6 +131,15 @@ def wrapped(prefix, weights):
     return {prefix + name: value for name, value in weights.items()}
 
 
+def test_weights_that_are_not_finite_are_named(tmp_path):
+    model = build("pointpillars")
+    weights = model.state_dict()
+    weights["bbox_head.conv_cls.bias"][0] = float("nan")
+    torch.save(weights, tmp_path / "model.pth")
+    with pytest.raises(CheckpointError, match=r"bbox_head\.conv_cls\.bias is not finite"):
+        load_weights(model, tmp_path / "model.pth", "pointpillars@8")
+
+
 def test_half_precision_is_read(tmp_path):
     weights = {k: v.half() if v.is_floating_point() else v for k, v in
                build("pointpillars").state_dict().items()}  # fmt: skip
