@@ -175,9 +175,12 @@ def check_detector(options: argparse.Namespace) -> int:
     from detectors.core.registry import BUILT_IN
 
     load_given(options)
-    name, path = student_file(options.detector) or (options.detector, Path(options.detector))
-    if path.suffix:
-        name = name if "@" in name else path.stem
+    name, path = options.detector, Path(options.detector)
+    if own := student_file(name):
+        name, path = own
+    elif path.suffix and "@" not in name:  # second@2.5 is no file
+        name = path.stem
+    if name != options.detector:
         load_detectors({name: path})
     names = BUILT_IN if name == "all" else [name]
     counts: Counter[str] = Counter()

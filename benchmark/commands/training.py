@@ -115,6 +115,7 @@ def try_folders(options: argparse.Namespace, request: Request) -> None:
 
 
 def warn(told: str) -> None:
+    """Tell of what is no error."""
     print(f"warning: {told}", file=sys.stderr)
 
 
